@@ -1,0 +1,121 @@
+// Package command is the frame that every helper runs in: it turns a function
+// that takes its world as values into a process with conventional exit codes,
+// one-line errors and a status that systemctl shows.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"service-manager/helpers/internal/notify"
+)
+
+// World is all that a helper may touch outside its own memory, so that tests
+// run helpers in process.
+type World struct {
+	Args   []string // arguments without the program's name
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+	Env    func(string) (string, bool) // os.LookupEnv in a real process
+	Notify notify.Notifier             // the service manager, when one listens
+}
+
+// Getenv returns the value of an environment variable, empty when it is unset.
+func (w World) Getenv(name string) string {
+	value, _ := w.Env(name)
+	return value
+}
+
+// Main runs a helper as this process and exits with its code: 0 done, 1 failed,
+// 2 wrong usage, or the code that an Exit error carries. The context ends at
+// SIGTERM or SIGINT.
+func Main(name string, run func(context.Context, World) error) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	w := World{
+		Args:   os.Args[1:],
+		Stdin:  os.Stdin,
+		Stdout: os.Stdout,
+		Stderr: os.Stderr,
+		Env:    os.LookupEnv,
+		Notify: notify.FromEnvironment(),
+	}
+	code := Report(name, w, run(ctx, w))
+	stop()
+	os.Exit(code)
+}
+
+// Report prints err as one line, sends it as the unit's status, and returns the
+// exit code it stands for.
+func Report(name string, w World, err error) int {
+	if err == nil {
+		return 0
+	}
+	var exit *ExitError
+	if errors.As(err, &exit) && exit.Err == nil {
+		return exit.Code
+	}
+	message := strings.ReplaceAll(err.Error(), "\n", " ")
+	fmt.Fprintf(w.Stderr, "%s%s: %s\n", errorPrefix(w), name, message)
+	var usage *UsageError
+	if errors.As(err, &usage) {
+		fmt.Fprintf(w.Stderr, "Try '%s -h'.\n", name)
+	}
+	var quiet *QuietError
+	if !errors.As(err, &quiet) {
+		w.Notify.Status("%s", message)
+	}
+	switch {
+	case usage != nil:
+		return 2
+	case exit != nil:
+		return exit.Code
+	}
+	return 1
+}
+
+// errorPrefix gives the line the priority "error" when it goes to the journal.
+func errorPrefix(w World) string {
+	if w.Getenv("JOURNAL_STREAM") != "" {
+		return "<3>"
+	}
+	return ""
+}
+
+// UsageError is a command line that cannot be understood: exit code 2.
+type UsageError struct{ Err error }
+
+func (e *UsageError) Error() string { return e.Err.Error() }
+func (e *UsageError) Unwrap() error { return e.Err }
+
+// Usagef returns a UsageError.
+func Usagef(format string, args ...any) error {
+	return &UsageError{fmt.Errorf(format, args...)}
+}
+
+// ExitError ends the process with a given code. With a nil Err nothing is printed.
+type ExitError struct {
+	Code int
+	Err  error
+}
+
+func (e *ExitError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("exit status %d", e.Code)
+	}
+	return e.Err.Error()
+}
+func (e *ExitError) Unwrap() error { return e.Err }
+
+// QuietError is printed but does not become the unit's status, because another
+// process of the unit has already said what matters.
+type QuietError struct{ Err error }
+
+func (e *QuietError) Error() string { return e.Err.Error() }
+func (e *QuietError) Unwrap() error { return e.Err }

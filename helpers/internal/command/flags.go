@@ -1,0 +1,94 @@
+package command
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// ErrHelp is returned by Parse after it has printed the help that was asked for.
+var ErrHelp = &ExitError{Code: 0}
+
+// Flags is a flag set whose help is a text written by hand followed by the
+// flags' own descriptions.
+type Flags struct {
+	*flag.FlagSet
+	help string
+}
+
+// NewFlags returns an empty flag set. help is printed by -h: a usage line, what
+// the command does and an example; the flags are listed behind it.
+func NewFlags(name, help string) *Flags {
+	f := &Flags{flag.NewFlagSet(name, flag.ContinueOnError), strings.TrimSpace(help)}
+	f.SetOutput(io.Discard)
+	f.Usage = func() {}
+	return f
+}
+
+// Parse parses args. It returns ErrHelp after printing the help to standard
+// output, and a UsageError for anything it does not understand.
+func (f *Flags) Parse(w World, args []string) error {
+	err := f.FlagSet.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		f.printHelp(w.Stdout)
+		return ErrHelp
+	}
+	if err != nil {
+		return &UsageError{err}
+	}
+	return nil
+}
+
+func (f *Flags) printHelp(out io.Writer) {
+	fmt.Fprintln(out, f.help)
+	first := true
+	f.VisitAll(func(fl *flag.Flag) {
+		if first {
+			fmt.Fprintln(out, "\nFlags:")
+			first = false
+		}
+		operand, usage := flag.UnquoteUsage(fl)
+		if operand != "" {
+			operand = " " + strings.ToUpper(operand)
+		}
+		fmt.Fprintf(out, "  --%s%s\n      %s", fl.Name, operand, usage)
+		if fl.DefValue != "" && fl.DefValue != "false" && fl.DefValue != "0" && fl.DefValue != "[]" {
+			fmt.Fprintf(out, " (default %s)", fl.DefValue)
+		}
+		fmt.Fprintln(out)
+	})
+}
+
+// Verbs runs the function named by the first argument. It prints help for -h,
+// and names what there is when the verb is missing or unknown.
+func Verbs(w World, help string, verbs map[string]func(World) error) error {
+	if len(w.Args) == 0 {
+		return Usagef("a command is missing: one of %s", names(verbs))
+	}
+	switch verb := w.Args[0]; verb {
+	case "-h", "-help", "--help", "help":
+		fmt.Fprintln(w.Stdout, strings.TrimSpace(help))
+		return ErrHelp
+	default:
+		run, ok := verbs[verb]
+		if !ok {
+			return Usagef("unknown command %q: one of %s", verb, names(verbs))
+		}
+		w.Args = w.Args[1:]
+		return run(w)
+	}
+}
+
+func names(verbs map[string]func(World) error) string {
+	return strings.Join(slices.Sorted(maps.Keys(verbs)), ", ")
+}
+
+// Strings is a flag that may be given several times.
+type Strings []string
+
+func (s *Strings) String() string     { return fmt.Sprint([]string(*s)) }
+func (s *Strings) Set(v string) error { *s = append(*s, v); return nil }

@@ -1,0 +1,105 @@
+// Package mainprocess watches the main process of the unit that a helper runs
+// in. systemd goes on with the commands of ExecStartPost= after the main process
+// has died, so each of them has to look for itself: a dead container must not
+// get traffic.
+package mainprocess
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/process"
+	"service-manager/helpers/internal/systemd"
+)
+
+// ErrGone says that the unit's main process has ended.
+var ErrGone = errors.New("the main process of the unit has ended")
+
+// Gone returns the error of a helper that gives up because the main process has
+// ended. What the main process said stays the unit's status.
+func Gone(doing string) error {
+	return &command.QuietError{Err: fmt.Errorf("%s: %w", doing, ErrGone)}
+}
+
+// Watch returns a context that ends, with the cause ErrGone, as soon as the
+// unit's main process does. Outside of systemd, or in a step that has no main
+// process yet, it is just ctx. The returned function releases the watch.
+func Watch(ctx context.Context, w command.World) (context.Context, context.CancelFunc, error) {
+	watched, cancel := context.WithCancelCause(ctx)
+	release := func() { cancel(nil) }
+	pid, err := pid(ctx, w)
+	if errors.Is(err, ErrGone) {
+		cancel(ErrGone)
+		return watched, release, nil
+	}
+	if err != nil {
+		release()
+		return nil, nil, err
+	}
+	if pid == 0 {
+		return watched, release, nil
+	}
+	main, err := process.Open(pid)
+	if errors.Is(err, unix.ESRCH) {
+		cancel(ErrGone)
+		return watched, release, nil
+	}
+	if err != nil {
+		release()
+		return nil, nil, fmt.Errorf("watch the main process of the unit: %w", err)
+	}
+	go func() {
+		defer main.Close()
+		if main.Wait(watched) == nil {
+			cancel(ErrGone)
+		}
+	}()
+	return watched, release, nil
+}
+
+// Check returns ErrGone when the unit has lost its main process.
+func Check(ctx context.Context, w command.World) error {
+	pid, err := pid(ctx, w)
+	if err != nil || pid == 0 {
+		return err
+	}
+	main, err := process.Open(pid)
+	if errors.Is(err, unix.ESRCH) {
+		return ErrGone
+	}
+	if err != nil {
+		return fmt.Errorf("look at the main process of the unit: %w", err)
+	}
+	return main.Close()
+}
+
+// pid returns the main process of the unit, 0 when there is none to watch, and
+// ErrGone when there should be one.
+func pid(ctx context.Context, w command.World) (int, error) {
+	if value := w.Getenv("MAINPID"); value != "" {
+		pid, err := strconv.Atoi(value)
+		if err != nil || pid <= 0 {
+			return 0, fmt.Errorf("MAINPID: not a process id (got %q)", value)
+		}
+		return pid, nil
+	}
+	// $MAINPID is just as unset before the main process exists, and in a main
+	// process itself; only systemd knows which of its lists it is running.
+	if w.Getenv("SYSTEMD_EXEC_PID") != strconv.Itoa(os.Getpid()) {
+		return 0, nil
+	}
+	started, err := systemd.InStartPost(ctx, os.Getpid())
+	if err != nil {
+		return 0, err
+	}
+	if started {
+		return 0, ErrGone
+	}
+	return 0, nil
+}

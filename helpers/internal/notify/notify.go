@@ -1,0 +1,59 @@
+// Package notify tells systemd about the state of the unit that a helper runs
+// in: ready, a status line for systemctl, more time before a time-out strikes.
+// Without a listening service manager every message is dropped, so that helpers
+// behave the same in a terminal.
+package notify
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+)
+
+// Notifier sends notifications. The zero value sends nothing.
+type Notifier struct{ send func(state string) }
+
+// FromEnvironment returns a Notifier to the service manager that started this
+// process, as named by $NOTIFY_SOCKET.
+func FromEnvironment() Notifier {
+	return Notifier{func(state string) {
+		// A lost notification must not fail the work it tells about.
+		_, _ = daemon.SdNotify(false, state)
+	}}
+}
+
+// To returns a Notifier that hands every message to send, for tests.
+func To(send func(state string)) Notifier {
+	var mu sync.Mutex
+	return Notifier{func(state string) {
+		mu.Lock()
+		defer mu.Unlock()
+		send(state)
+	}}
+}
+
+func (n Notifier) message(state string) {
+	if n.send != nil {
+		n.send(state)
+	}
+}
+
+// Ready says that the service has started.
+func (n Notifier) Ready() { n.message(daemon.SdNotifyReady) }
+
+// Stopping says that the service has begun to stop.
+func (n Notifier) Stopping() { n.message(daemon.SdNotifyStopping) }
+
+// Status sets the line that systemctl status shows.
+func (n Notifier) Status(format string, args ...any) {
+	n.message("STATUS=" + strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " "))
+}
+
+// ExtendTimeout asks that the running step may take at least another d, counted
+// from now, whatever the unit's time-outs say.
+func (n Notifier) ExtendTimeout(d time.Duration) {
+	n.message(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", d.Microseconds()))
+}

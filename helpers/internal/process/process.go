@@ -1,0 +1,51 @@
+// Package process waits for the end of processes that are not children of this
+// one: a unit's main process, a container's first process.
+package process
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process is a handle on a process that stays with it even when its id is used
+// again.
+type Process struct{ pidfd *os.File }
+
+// Open returns a handle on the process with that id. The error is unix.ESRCH
+// when there is none.
+func Open(pid int) (*Process, error) {
+	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("open process %d: %w", pid, err)
+	}
+	return &Process{os.NewFile(uintptr(fd), "pidfd")}, nil
+}
+
+// Wait returns nil once the process has ended, or the cause of ctx when that
+// ends first.
+func (p *Process) Wait(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { p.pidfd.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	conn, err := p.pidfd.SyscallConn()
+	if err != nil {
+		return err
+	}
+	// The descriptor becomes readable when the process ends; the runtime's poller
+	// waits for that without a thread of its own.
+	err = conn.Read(func(fd uintptr) bool {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, _ := unix.Poll(fds, 0)
+		return n > 0
+	})
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// Close releases the handle; the process is not affected.
+func (p *Process) Close() error { return p.pidfd.Close() }

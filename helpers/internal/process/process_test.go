@@ -1,0 +1,51 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"os/exec"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestWait(t *testing.T) {
+	cmd := exec.Command("cat")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Open(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+
+	cause := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(cause)
+	if err := p.Wait(ctx); err != cause {
+		t.Errorf("Wait of a living process with an ended context = %v; want %v", err, cause)
+	}
+	p2, err := Open(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p2.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- p2.Wait(context.Background()) }()
+	stdin.Close()
+	if err := <-ended; err != nil {
+		t.Errorf("Wait of a process that ends = %v; want nil", err)
+	}
+	pid := cmd.Process.Pid
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(pid); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("Open of a process that was reaped = %v; want ESRCH", err)
+	}
+}

@@ -1,0 +1,152 @@
+// Package systemd asks the system's service manager, over D-Bus, for what the
+// helpers need: the runners of a service, jobs that stop them, reloads.
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+	godbus "github.com/godbus/dbus/v5"
+)
+
+// Conn is a connection to the system's service manager.
+type Conn struct{ *dbus.Conn }
+
+// Connect opens a connection. It prefers systemd's private socket, which root
+// can reach without the message bus, early at boot and late at shutdown.
+func Connect(ctx context.Context) (*Conn, error) {
+	conn, err := dbus.NewSystemdConnectionContext(ctx)
+	if err == nil {
+		return &Conn{conn}, nil
+	}
+	conn, busErr := dbus.NewSystemConnectionContext(ctx)
+	if busErr != nil {
+		return nil, fmt.Errorf("connect to systemd: %w; run this as root on a host that systemd has booted", errors.Join(err, busErr))
+	}
+	return &Conn{conn}, nil
+}
+
+// InStartPost reports whether the process with that id is a command of an
+// ExecStartPost= list that systemd is running now.
+func InStartPost(ctx context.Context, pid int) (bool, error) {
+	conn, err := Connect(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close()
+	unit, err := conn.GetUnitNameByPID(ctx, uint32(pid))
+	if err != nil {
+		return false, fmt.Errorf("ask systemd for the unit of process %d: %w", pid, err)
+	}
+	state, err := conn.GetUnitPropertyContext(ctx, unit, "SubState")
+	if err != nil {
+		return false, fmt.Errorf("ask systemd for the state of %s: %w", unit, err)
+	}
+	return state.Value.Value() == "start-post", nil
+}
+
+// ManagerUnit returns the name of the manager of a service.
+func ManagerUnit(service string) string { return service + "@manager.service" }
+
+// RunnerUnit returns the name of the runner of a revision of a service.
+func RunnerUnit(service, revision string) string { return service + "@" + revision + ".service" }
+
+// Runners returns the units of a service's runners that systemd has loaded, with
+// their states.
+func (c *Conn) Runners(ctx context.Context, service string) ([]dbus.UnitStatus, error) {
+	units, err := c.ListUnitsByPatternsContext(ctx, nil, []string{service + "@*.service"})
+	if err != nil {
+		return nil, fmt.Errorf("list the runners of %s: %w", service, err)
+	}
+	runners := units[:0]
+	for _, unit := range units {
+		if unit.Name != ManagerUnit(service) {
+			runners = append(runners, unit)
+		}
+	}
+	return runners, nil
+}
+
+// Live reports whether a unit runs, starts, stops or waits for its next start.
+func Live(unit dbus.UnitStatus) bool {
+	return unit.ActiveState != "inactive" && unit.ActiveState != "failed"
+}
+
+// StopRunners stops every runner of a service except the named one (none when it
+// is empty) and, with wait, returns when all have stopped. The stop jobs do not
+// pull in or wait for the stop of other units, so this may be called from a
+// command of the manager, which is ordered behind its runners. progress is told
+// which units are still stopping.
+func (c *Conn) StopRunners(ctx context.Context, service, except string, wait bool, progress func(stopping []string)) error {
+	runners, err := c.Runners(ctx, service)
+	if err != nil {
+		return err
+	}
+	mode := "replace"
+	if wait {
+		mode = "ignore-dependencies"
+	}
+	type outcome struct{ unit, result string }
+	outcomes := make(chan outcome)
+	var stopping []string
+	var problems []error
+	for _, runner := range runners {
+		if runner.Name == except || !Live(runner) && runner.JobId == 0 {
+			continue
+		}
+		var result chan string
+		if wait {
+			result = make(chan string, 1)
+		}
+		if _, err := c.StopUnitContext(ctx, runner.Name, mode, result); err != nil {
+			if !noSuchUnit(err) {
+				problems = append(problems, fmt.Errorf("stop %s: %w", runner.Name, err))
+			}
+			continue
+		}
+		stopping = append(stopping, runner.Name)
+		if wait {
+			go func() {
+				select {
+				case r := <-result:
+					outcomes <- outcome{runner.Name, r}
+				case <-ctx.Done():
+				}
+			}()
+		}
+	}
+	for wait && len(stopping) > 0 {
+		progress(stopping)
+		select {
+		case <-ctx.Done():
+			problems = append(problems, fmt.Errorf("stop %s: %w", strings.Join(stopping, ", "), context.Cause(ctx)))
+			return errors.Join(problems...)
+		case o := <-outcomes:
+			if o.result != "done" {
+				problems = append(problems, fmt.Errorf("stop %s: the job ended as %q", o.unit, o.result))
+			}
+			stopping = without(stopping, o.unit)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func without(names []string, name string) []string {
+	kept := names[:0]
+	for _, n := range names {
+		if n != name {
+			kept = append(kept, n)
+		}
+	}
+	return kept
+}
+
+// noSuchUnit reports whether systemd no longer knows the unit: it is gone, so
+// there is nothing to do about it.
+func noSuchUnit(err error) bool {
+	var e godbus.Error
+	return errors.As(err, &e) && e.Name == "org.freedesktop.systemd1.NoSuchUnit"
+}
