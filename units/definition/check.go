@@ -1,0 +1,123 @@
+package definition
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode"
+)
+
+// CheckService returns an error unless name may name a service.
+func CheckService(name string) error {
+	switch {
+	case name == "manager":
+		return errors.New(`must not be "manager", which is the word for the unit of a service as a whole`)
+	case len(name) > 63:
+		return fmt.Errorf("must have at most 63 characters%s", got(name))
+	case !onlyHas(name, lowerAndDigits+"-") || name == "" || name[0] == '-':
+		return fmt.Errorf(`must be made of a-z, 0-9 and "-", and not begin with "-"%s`, got(name))
+	}
+	return nil
+}
+
+// CheckRevision returns an error unless name has the form of a CouchDB
+// revision: a generation, a dash and 32 hexadecimal digits.
+func CheckRevision(name string) error {
+	generation, digest, _ := strings.Cut(name, "-")
+	if generation == "" || generation[0] == '0' || len(generation) > 10 || !onlyHas(generation, "0123456789") ||
+		len(digest) != 32 || !onlyHas(digest, "0123456789abcdef") {
+		return fmt.Errorf("must be a generation, a dash and 32 hexadecimal digits%s", got(name))
+	}
+	return nil
+}
+
+const lowerAndDigits = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+func onlyHas(s, chars string) bool { return strings.Trim(s, chars) == "" }
+
+func checkString(s string) error {
+	switch {
+	case len(s) > maxString:
+		return fmt.Errorf("must have at most %d bytes", maxString)
+	case strings.ContainsRune(s, 0):
+		return errors.New("must not contain a NUL character")
+	}
+	return nil
+}
+
+func checkDescription(s string) error {
+	switch {
+	case strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return errors.New("must be one line of printable characters")
+	case len(s) > 500:
+		return errors.New("must have at most 500 bytes")
+	}
+	return nil
+}
+
+// The grammar is that of the distribution project's image references, without
+// their length limits.
+var image = regexp.MustCompile(`^(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?` +
+	`[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*` +
+	`(?::[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?(?:@[a-zA-Z][a-zA-Z0-9]*(?:[-_+.][a-zA-Z][a-zA-Z0-9]*)*:[0-9a-fA-F]{32,})?$`)
+
+func checkImage(s string) error {
+	if len(s) > 512 || !image.MatchString(s) {
+		return errors.New("must be an image reference like nginx:1.27 or registry.example:5000/team/app@sha256:…")
+	}
+	return nil
+}
+
+func checkHealthCheckType(s string) error {
+	if s != HTTP && s != TCP {
+		return errors.New(`must be "http" or "tcp"`)
+	}
+	return nil
+}
+
+func checkPath(s string) error {
+	switch {
+	case !strings.HasPrefix(s, "/"):
+		return errors.New(`must begin with "/"`)
+	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '#' }):
+		return errors.New("must be made of printable ASCII characters without spaces and \"#\"; escape others as %XX")
+	}
+	return nil
+}
+
+func checkVariableName(s string) error {
+	if s == "" || !onlyHas(strings.ToLower(s), lowerAndDigits+"_.-") || strings.ContainsRune("0123456789.-", rune(s[0])) {
+		return errors.New(`a variable's name must be made of letters, digits, "_", "." and "-", and begin with a letter or "_"`)
+	}
+	return nil
+}
+
+func checkVolume(s string) error {
+	parts := strings.Split(s, ":")
+	source, target, options := "", parts[0], ""
+	switch len(parts) {
+	case 1:
+	case 3:
+		options = parts[2]
+		fallthrough
+	case 2:
+		source, target = parts[0], parts[1]
+		if !strings.HasPrefix(source, "/") && !volumeName.MatchString(source) {
+			return errors.New("must have an absolute path or a volume's name before the first colon")
+		}
+	default:
+		return errors.New("must be SOURCE:TARGET or SOURCE:TARGET:OPTIONS")
+	}
+	switch {
+	case !strings.HasPrefix(target, "/"):
+		return errors.New("must have an absolute path as its target")
+	case len(parts) == 3 && (options == "" || !onlyHas(strings.ToLower(options), lowerAndDigits+",")):
+		return errors.New("must have options like ro or ro,z behind the second colon")
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return errors.New("must not contain control characters")
+	}
+	return nil
+}
+
+var volumeName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)

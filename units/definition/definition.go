@@ -1,0 +1,67 @@
+// Package definition says what a service definition may contain. A definition
+// is one JSON object, a CouchDB document or a file, that says how the containers
+// of a service run and where clients reach them. Parse checks everything, so
+// that whoever holds a Definition need not: no value in it can break out of a
+// unit file, a command line or a folder.
+package definition
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Definition is one valid revision of a service, with every default filled in.
+type Definition struct {
+	Service     string // the document's _id
+	Revision    string // the document's _rev
+	Description string // empty when not given
+	Image       string
+	Address     netip.AddrPort // where clients reach the service
+	Port        uint16         // where the container listens
+	HealthCheck HealthCheck
+	Environment []Variable // sorted by name
+	Volumes     []string   // SOURCE:TARGET[:OPTIONS], as for docker run --volume
+	Entrypoint  []string   // empty: the image's
+	Command     []string   // empty: the image's, unless there is an Entrypoint
+	// DrainTimeout is how long connections may take to end once no new ones come.
+	DrainTimeout time.Duration
+	// StopTimeout is how long the container may take to end after SIGTERM.
+	StopTimeout time.Duration
+	// StartTimeout bounds each step of a start that reports no progress.
+	StartTimeout time.Duration
+}
+
+// HealthCheck says how a new container proves that it can serve.
+type HealthCheck struct {
+	Type     string // HTTP or TCP
+	Path     string // of HTTP requests
+	Timeout  time.Duration
+	Interval time.Duration
+}
+
+// The types of health checks.
+const (
+	HTTP = "http"
+	TCP  = "tcp"
+)
+
+// Variable is an environment variable of the container.
+type Variable struct{ Name, Value string }
+
+// What a definition that does not say otherwise gets.
+const (
+	DefaultDrainTimeout        = 30 * time.Second
+	DefaultStopTimeout         = 10 * time.Second
+	DefaultStartTimeout        = 5 * time.Minute
+	DefaultHealthCheckPath     = "/"
+	DefaultHealthCheckTimeout  = time.Minute
+	DefaultHealthCheckInterval = 250 * time.Millisecond
+)
+
+// The bounds of what is accepted. Linux passes no argument of 128 KiB or more
+// to a program, and systemd reads no line longer than 1 MiB.
+const (
+	MaxSize     = 512 << 10 // bytes of a whole definition
+	maxString   = 100_000   // bytes of one value
+	maxDuration = 24 * time.Hour
+)

@@ -1,0 +1,171 @@
+package definition
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Parse returns the definition that a document holds. service and revision are
+// what the store calls it; members _id and _rev may be absent but must not
+// differ. The error is an *Invalid with everything that is wrong; it wraps
+// nothing else, except that Is(err, ErrIncomplete) tells a document that ends
+// too early.
+func Parse(service, revision string, document []byte) (*Definition, error) {
+	p := parser{d: Definition{
+		Service:      service,
+		Revision:     revision,
+		HealthCheck:  HealthCheck{Type: HTTP, Timeout: DefaultHealthCheckTimeout, Interval: DefaultHealthCheckInterval},
+		DrainTimeout: DefaultDrainTimeout,
+		StopTimeout:  DefaultStopTimeout,
+		StartTimeout: DefaultStartTimeout,
+	}}
+	p.document(document)
+	if len(p.problems) > 0 {
+		return nil, &Invalid{Service: service, Revision: revision, Problems: p.problems, incomplete: p.incomplete}
+	}
+	return &p.d, nil
+}
+
+// parser fills a definition and gathers what is wrong on the way.
+type parser struct {
+	d          Definition
+	problems   []Problem
+	incomplete bool
+}
+
+func (p *parser) problem(path, format string, args ...any) {
+	p.problems = append(p.problems, Problem{path, fmt.Sprintf(format, args...)})
+}
+
+func (p *parser) document(document []byte) {
+	if len(document) > MaxSize {
+		p.problem("", "the definition is larger than %d KiB", MaxSize>>10)
+		return
+	}
+	fields, err := members(document)
+	if err != nil {
+		p.incomplete = errors.Is(err, ErrIncomplete)
+		p.problem("", "the definition %v", err)
+		return
+	}
+	if err := CheckService(p.d.Service); err != nil {
+		p.problem("_id", "%v", err)
+	}
+	if err := CheckRevision(p.d.Revision); err != nil {
+		p.problem("_rev", "%v", err)
+	}
+	given := make(map[string]bool)
+	for _, f := range fields {
+		given[f.name] = true
+		p.field(f.name, f.value)
+	}
+	for _, name := range []string{"image", "address", "port"} {
+		if !given[name] {
+			p.problem(name, "is missing")
+		}
+	}
+}
+
+func (p *parser) field(name string, value json.RawMessage) {
+	switch name {
+	case "_id":
+		p.same(name, value, p.d.Service)
+	case "_rev":
+		p.same(name, value, p.d.Revision)
+	case "description":
+		p.d.Description = p.text(name, value, checkDescription)
+	case "image":
+		p.d.Image = p.text(name, value, checkImage)
+	case "address":
+		p.d.Address = p.address(name, value)
+	case "port":
+		p.d.Port = p.port(name, value)
+	case "health_check":
+		p.healthCheck(name, value)
+	case "environment":
+		p.environment(name, value)
+	case "volumes":
+		p.d.Volumes = p.list(name, value, checkVolume)
+	case "entrypoint":
+		p.d.Entrypoint = p.words(name, value)
+		if len(p.d.Entrypoint) > 0 && p.d.Entrypoint[0] == "" {
+			p.problem(name+"[0]", "must not be empty")
+		}
+	case "command":
+		p.d.Command = p.words(name, value)
+	case "drain_timeout":
+		p.d.DrainTimeout = p.duration(name, value, 0)
+	case "stop_timeout":
+		p.d.StopTimeout = p.duration(name, value, 0)
+	case "start_timeout":
+		p.d.StartTimeout = p.duration(name, value, time.Second)
+	default:
+		p.unknown(name, "", documentFields)
+	}
+}
+
+var (
+	documentFields = []string{"_id", "_rev", "address", "command", "description", "drain_timeout", "entrypoint",
+		"environment", "health_check", "image", "port", "start_timeout", "stop_timeout", "volumes"}
+	healthCheckFields = []string{"interval", "path", "timeout", "type"}
+)
+
+// unknown reports a field that does not exist, with the one that was probably meant.
+func (p *parser) unknown(name, parent string, known []string) {
+	plain := func(s string) string { return strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(s)) }
+	for _, k := range known {
+		if a, b := plain(name), plain(k); a == b || a+"s" == b || a == b+"s" {
+			p.problem(parent+name, "is not a field of a definition; it is spelled %s", k)
+			return
+		}
+	}
+	p.problem(parent+printable(name), "is not a field of a definition")
+}
+
+// same checks a member that the store decides.
+func (p *parser) same(path string, value json.RawMessage, want string) {
+	if have := p.text(path, value, nil); have != "" && have != want {
+		p.problem(path, "must be %q, as the store calls it (got %q)", want, have)
+	}
+}
+
+func (p *parser) healthCheck(path string, value json.RawMessage) {
+	h := &p.d.HealthCheck
+	if len(value) > 0 && value[0] == '"' {
+		h.Type = p.text(path, value, checkHealthCheckType)
+	} else {
+		fields, err := members(value)
+		if err != nil {
+			p.problem(path, `must be "http", "tcp" or an object%s`, got(value))
+			return
+		}
+		for _, f := range fields {
+			p.healthCheckField(path+".", f.name, f.value)
+		}
+	}
+	switch {
+	case h.Type == TCP && h.Path != "":
+		p.problem(path+".path", `is for the type "http" only`)
+	case h.Type == HTTP && h.Path == "":
+		h.Path = DefaultHealthCheckPath
+	}
+}
+
+func (p *parser) healthCheckField(parent, name string, value json.RawMessage) {
+	h := &p.d.HealthCheck
+	switch name {
+	case "type":
+		h.Type = p.text(parent+name, value, checkHealthCheckType)
+	case "path":
+		h.Path = p.text(parent+name, value, checkPath)
+	case "timeout":
+		h.Timeout = p.duration(parent+name, value, time.Second)
+	case "interval":
+		h.Interval = p.duration(parent+name, value, 10*time.Millisecond)
+	default:
+		p.unknown(name, parent, healthCheckFields)
+	}
+}

@@ -1,0 +1,140 @@
+package definition
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// text returns a string value that passes check. Otherwise it reports the
+// problem and returns the empty string.
+func (p *parser) text(path string, value json.RawMessage, check func(string) error) string {
+	var s string
+	if len(value) == 0 || value[0] != '"' || json.Unmarshal(value, &s) != nil {
+		p.problem(path, "must be a string%s", got(value))
+		return ""
+	}
+	err := checkString(s)
+	if err == nil && check != nil {
+		err = check(s)
+	}
+	if err != nil {
+		p.problem(path, "%v%s", err, got(value))
+		return ""
+	}
+	return s
+}
+
+// list returns the strings of an array, each of which passes check.
+func (p *parser) list(path string, value json.RawMessage, check func(string) error) []string {
+	var elements []json.RawMessage
+	if len(value) == 0 || value[0] != '[' || json.Unmarshal(value, &elements) != nil {
+		p.problem(path, "must be a list of strings%s", got(value))
+		return nil
+	}
+	var list []string
+	for i, element := range elements {
+		list = append(list, p.text(fmt.Sprintf("%s[%d]", path, i), element, check))
+	}
+	return list
+}
+
+// words returns the words of a command. A single word may stand without a list;
+// nothing is ever split, so no quoting has to be guessed.
+func (p *parser) words(path string, value json.RawMessage) []string {
+	if len(value) == 0 || value[0] != '"' {
+		return p.list(path, value, nil)
+	}
+	word := p.text(path, value, nil)
+	if fields := strings.Fields(word); len(fields) > 1 {
+		example, _ := json.Marshal(fields)
+		p.problem(path, "must be a list of strings, like %s%s", example, got(value))
+	}
+	if word == "" {
+		return nil
+	}
+	return []string{word}
+}
+
+func (p *parser) duration(path string, value json.RawMessage, least time.Duration) time.Duration {
+	var s string
+	if json.Unmarshal(value, &s) != nil {
+		p.problem(path, `must be a duration like "30s" or "5m"%s`, got(value))
+		return 0
+	}
+	d, err := time.ParseDuration(s)
+	switch {
+	case err != nil:
+		p.problem(path, `must be a duration like "30s" or "5m"%s`, got(value))
+	case d < least:
+		p.problem(path, "must be at least %v%s", least, got(value))
+	case d > maxDuration:
+		p.problem(path, "must be at most %v%s", maxDuration, got(value))
+	default:
+		return d
+	}
+	return 0
+}
+
+func (p *parser) port(path string, value json.RawMessage) uint16 {
+	var port uint16
+	if json.Unmarshal(value, &port) != nil || port == 0 {
+		p.problem(path, "must be a number from 1 to 65535%s", got(value))
+		return 0
+	}
+	return port
+}
+
+func (p *parser) address(path string, value json.RawMessage) netip.AddrPort {
+	s := p.text(path, value, nil)
+	if s == "" {
+		if len(p.problems) == 0 || p.problems[len(p.problems)-1].Path != path {
+			p.problem(path, "must be IP:port or [IPv6]:port%s", got(value))
+		}
+		return netip.AddrPort{}
+	}
+	address, err := netip.ParseAddrPort(s)
+	ip := address.Addr()
+	switch {
+	case err != nil:
+		p.problem(path, "must be IP:port or [IPv6]:port%s", got(value))
+	case address.Port() == 0:
+		p.problem(path, "must have a port from 1 to 65535%s", got(value))
+	case ip.IsLoopback():
+		p.problem(path, "must not be a loopback address, which the kernel cannot balance; use another address of the host, like that of docker0%s", got(value))
+	case ip.IsUnspecified() || ip.IsMulticast() || ip.Is4In6() || ip.Zone() != "":
+		p.problem(path, "must be one plain address of the host%s", got(value))
+	default:
+		return address
+	}
+	return netip.AddrPort{}
+}
+
+func (p *parser) environment(path string, value json.RawMessage) {
+	variables, err := members(value)
+	if err != nil {
+		p.problem(path, `must be an object of strings, like {"NAME": "value"}%s`, got(value))
+		return
+	}
+	for _, v := range variables {
+		if err := checkVariableName(v.name); err != nil {
+			p.problem(path+"."+printable(v.name), "%v", err)
+			continue
+		}
+		text := p.text(path+"."+v.name, v.value, nil)
+		p.d.Environment = append(p.d.Environment, Variable{v.name, text})
+	}
+	slices.SortFunc(p.d.Environment, func(a, b Variable) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// printable shows a name from the document in a field's path.
+func printable(name string) string {
+	if checkDescription(name) == nil && name != "" && len(name) <= 60 && !strings.ContainsAny(name, " :") {
+		return name
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(got(name), " (got "), ")")
+}

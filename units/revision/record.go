@@ -1,0 +1,86 @@
+package revision
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"service-manager/units/definition"
+	"service-manager/units/revision/atomicfile"
+)
+
+const (
+	recordSuffix = ".env"
+	failedSuffix = ".failed"
+)
+
+// RecordPath returns the run record of a revision: an environment file that is
+// there as long as the container may be.
+func (s Store) RecordPath(service, revision string) string {
+	return filepath.Join(s.Run, service, revision+recordSuffix)
+}
+
+func (s Store) failedPath(service, revision string) string {
+	return filepath.Join(s.Run, service, revision+failedSuffix)
+}
+
+// Recorded returns the revisions of a service that have a run record, oldest
+// first.
+func (s Store) Recorded(service string) ([]string, error) {
+	recorded, _, err := s.records(service)
+	return recorded, err
+}
+
+// records returns the revisions that have a run record and those that have a
+// failed record, each oldest first. Other files are nobody's business here.
+func (s Store) records(service string) (recorded, failed []string, err error) {
+	entries, err := os.ReadDir(filepath.Join(s.Run, service))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: list the records: %w", service, err)
+	}
+	for _, entry := range entries {
+		if name, ok := strings.CutSuffix(entry.Name(), recordSuffix); ok && definition.CheckRevision(name) == nil {
+			recorded = append(recorded, name)
+		}
+		if name, ok := strings.CutSuffix(entry.Name(), failedSuffix); ok && definition.CheckRevision(name) == nil {
+			failed = append(failed, name)
+		}
+	}
+	slices.SortFunc(recorded, compare)
+	slices.SortFunc(failed, compare)
+	return recorded, failed, nil
+}
+
+// SetFailed records why a revision failed.
+func (s Store) SetFailed(service, revision, reason string) error {
+	if err := check(service, revision); err != nil {
+		return err
+	}
+	path := s.failedPath(service, revision)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("%s %s: record the failure: %w", service, revision, err)
+	}
+	if err := atomicfile.Write(path, []byte(reason+"\n"), 0o644); err != nil {
+		return fmt.Errorf("%s %s: record the failure: %w", service, revision, err)
+	}
+	return nil
+}
+
+// ClearFailed forgets that a revision failed.
+func (s Store) ClearFailed(service, revision string) error {
+	if err := check(service, revision); err != nil {
+		return err
+	}
+	err := os.Remove(s.failedPath(service, revision))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s %s: forget the failure: %w", service, revision, err)
+	}
+	return nil
+}

@@ -1,0 +1,258 @@
+// Package revision keeps the revisions of services on disk, and what became of
+// them.
+//
+// A folder for each service holds its revisions, immutable files that are named
+// after them, and two symbolic links: current, the newest revision that the
+// store of definitions offered, and good, the newest that once served. A second
+// folder, which a reboot empties, holds a run record for every live container
+// and a failed record for every revision that was tried in vain.
+package revision
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"service-manager/units/definition"
+	"service-manager/units/revision/atomicfile"
+)
+
+// Where revisions and records are on every host.
+const (
+	Root = "/etc/service-manager/revisions"
+	Run  = "/run/service-manager"
+)
+
+// Kept is how many of a service's newest revisions Prune leaves in any case.
+const Kept = 10
+
+const (
+	current = "current"
+	good    = "good"
+	deleted = "deleted"
+	suffix  = ".json"
+)
+
+// Store is a pair of folders with revisions and records. Root need not exist.
+type Store struct{ Root, Run string }
+
+// Path returns the file of a revision.
+func (s Store) Path(service, revision string) string {
+	return filepath.Join(s.Root, service, revision+suffix)
+}
+
+// Services returns the names of the services that have a folder, sorted. The
+// error, if any, names what else was found; the names are good all the same.
+func (s Store) Services() ([]string, error) {
+	entries, err := os.ReadDir(s.Root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the services: %w", err)
+	}
+	var names []string
+	var problems []error
+	for _, entry := range entries {
+		switch name := entry.Name(); {
+		case strings.HasPrefix(name, "."):
+		case !entry.IsDir():
+			problems = append(problems, fmt.Errorf("%s: is not the folder of a service; move it away", filepath.Join(s.Root, name)))
+		case definition.CheckService(name) != nil:
+			problems = append(problems, fmt.Errorf("%s: the name of a service %w", filepath.Join(s.Root, name), definition.CheckService(name)))
+		default:
+			names = append(names, name)
+		}
+	}
+	return names, errors.Join(problems...)
+}
+
+// Lock holds off everyone else who changes the links of a service. The returned
+// function ends that. The folder is made when it is missing.
+func (s Store) Lock(service string) (unlock func(), err error) {
+	path := filepath.Join(s.Root, service)
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return nil, fmt.Errorf("lock %s: %w", service, err)
+	}
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", service, err)
+	}
+	for {
+		err = syscall.Flock(int(dir.Fd()), syscall.LOCK_EX)
+		if !errors.Is(err, syscall.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		dir.Close()
+		return nil, fmt.Errorf("lock %s: %w", service, err)
+	}
+	return func() { dir.Close() }, nil
+}
+
+// Save stores the document of a revision, as it is. A revision that is there
+// already, and valid, stays as it is.
+func (s Store) Save(service, revision string, document []byte) error {
+	if err := check(service, revision); err != nil {
+		return err
+	}
+	path := s.Path(service, revision)
+	if have, err := os.ReadFile(path); err == nil {
+		if _, err := definition.Parse(service, revision, have); err == nil || bytes.Equal(have, document) {
+			return nil
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("%s %s: save the revision: %w", service, revision, err)
+	}
+	// A definition may hold secrets in its environment.
+	if err := atomicfile.Write(path, document, 0o600); err != nil {
+		return fmt.Errorf("%s %s: save the revision: %w", service, revision, err)
+	}
+	return atomicfile.SyncDir(s.Root)
+}
+
+// Read returns the definition of a revision on disk.
+func (s Store) Read(service, revision string) (*definition.Definition, error) {
+	document, err := os.ReadFile(s.Path(service, revision))
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: read the revision: %w", service, revision, err)
+	}
+	return definition.Parse(service, revision, document)
+}
+
+// Revisions returns the names of all revisions of a service on disk, oldest
+// first. The error, if any, names what else was found; the names are good all
+// the same.
+func (s Store) Revisions(service string) ([]string, error) {
+	dir := filepath.Join(s.Root, service)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: list the revisions: %w", service, err)
+	}
+	var names []string
+	var problems []error
+	for _, entry := range entries {
+		file := entry.Name()
+		name, isJSON := strings.CutSuffix(file, suffix)
+		switch {
+		case file == current, file == good, file == deleted, strings.HasPrefix(file, "."):
+		case isJSON && definition.CheckRevision(name) == nil && entry.Type().IsRegular():
+			names = append(names, name)
+		default:
+			problems = append(problems, fmt.Errorf("%s: is not a revision; move it away", filepath.Join(dir, file)))
+		}
+	}
+	slices.SortFunc(names, compare)
+	return names, errors.Join(problems...)
+}
+
+// compare orders revisions by generation, those of one generation by digest.
+func compare(a, b string) int {
+	return cmp.Or(cmp.Compare(Generation(a), Generation(b)), cmp.Compare(a, b))
+}
+
+// Generation returns the number that the name of a revision begins with, 0 for
+// the empty name.
+func Generation(revision string) int {
+	number, _, _ := strings.Cut(revision, "-")
+	n, _ := strconv.Atoi(number)
+	return n
+}
+
+// Prune removes old revisions of a service with their failed records. The
+// current one, the good one, whatever has a run record and the newest Kept stay.
+func (s Store) Prune(service string) error {
+	names, _ := s.Revisions(service) // who reads the folder reports what else is in it
+	if len(names) <= Kept {
+		return nil
+	}
+	keep := make(map[string]bool)
+	for _, link := range []string{current, good} {
+		name, err := s.link(service, link)
+		if err != nil {
+			return fmt.Errorf("prune: %w", err) // what it meant must not be lost
+		}
+		keep[name] = true
+	}
+	recorded, err := s.Recorded(service)
+	if err != nil {
+		return fmt.Errorf("prune: %w", err)
+	}
+	for _, name := range recorded {
+		keep[name] = true
+	}
+	for _, name := range names[:len(names)-Kept] {
+		if keep[name] {
+			continue
+		}
+		if err := os.Remove(s.Path(service, name)); err != nil {
+			return fmt.Errorf("%s %s: prune: %w", service, name, err)
+		}
+		if err := s.ClearFailed(service, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Remove forgets a service: its revisions, links and records. It leaves nothing
+// half removed, whenever it is cut short.
+func (s Store) Remove(service string) error {
+	if err := check(service, ""); err != nil {
+		return err
+	}
+	doomed := filepath.Join(s.Root, atomicfile.TempPrefix+"removed-"+service)
+	if err := os.RemoveAll(doomed); err != nil {
+		return fmt.Errorf("%s: remove the revisions: %w", service, err)
+	}
+	err := os.Rename(filepath.Join(s.Root, service), doomed)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: remove the revisions: %w", service, err)
+	}
+	if err := errors.Join(os.RemoveAll(doomed), os.RemoveAll(filepath.Join(s.Run, service))); err != nil {
+		return fmt.Errorf("%s: remove the revisions: %w", service, err)
+	}
+	return nil
+}
+
+// Clean removes what writes and removals that were cut short left behind.
+// Nobody else may be writing.
+func (s Store) Clean() error {
+	var problems []error
+	for _, pattern := range []string{"", "*"} {
+		left, err := filepath.Glob(filepath.Join(s.Root, pattern, atomicfile.TempPrefix+"*"))
+		problems = append(problems, err)
+		for _, path := range left {
+			problems = append(problems, os.RemoveAll(path))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// check keeps names that would lead out of the folders from the disk. An empty
+// revision is not looked at.
+func check(service, revision string) error {
+	if err := definition.CheckService(service); err != nil {
+		return fmt.Errorf("the name of a service %w", err)
+	}
+	if revision == "" {
+		return nil
+	}
+	if err := definition.CheckRevision(revision); err != nil {
+		return fmt.Errorf("%s: the name of a revision %w", service, err)
+	}
+	return nil
+}
