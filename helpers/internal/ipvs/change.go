@@ -1,0 +1,147 @@
+package ipvs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/moby/ipvs"
+	"golang.org/x/sys/unix"
+)
+
+// DefaultScheduler is what a new virtual service gets when none is asked for:
+// each destination in turn.
+const DefaultScheduler = "rr"
+
+// MaxWeight is the largest weight of a destination.
+const MaxWeight = 65535
+
+// Add makes a destination, reached by masquerading, part of the virtual service
+// at an address, which it creates when it is missing. A destination that is
+// there already gets the weight. scheduler is what the service gets; an empty
+// one leaves an existing service as it is.
+func (h *Handle) Add(ctx context.Context, at Address, to netip.AddrPort, scheduler string, weight int) error {
+	unlock, err := lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := h.ensureService(at, scheduler); err != nil {
+		return err
+	}
+	if err := h.putDestination(at, to, weight); err != nil {
+		// A virtual service without a destination refuses what another program
+		// on this host might serve.
+		return errors.Join(err, h.removeEmpty(at))
+	}
+	d, found, err := h.Destination(at, to)
+	if err != nil {
+		return err
+	}
+	if !found || d.Weight != weight || !d.Masquerading {
+		return fmt.Errorf("add %s to %s: the kernel took it and does not have it; see 'ipvsadm -Ln'", to, at)
+	}
+	return nil
+}
+
+func (h *Handle) ensureService(at Address, scheduler string) error {
+	service, err := h.moby.GetService(at.key())
+	switch {
+	case errors.Is(err, unix.ESRCH):
+		service = at.key()
+		service.SchedName = scheduler
+		if scheduler == "" {
+			service.SchedName = DefaultScheduler
+		}
+		err = h.moby.NewService(service)
+		if errors.Is(err, unix.EEXIST) {
+			err = nil // made by a program that does not know the lock
+		}
+	case err == nil && scheduler != "" && service.SchedName != scheduler:
+		service.SchedName = scheduler
+		err = h.moby.UpdateService(service)
+	}
+	if errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("create virtual service %s: the kernel has no scheduler %q; see ipvsadm(8) for their names", at, service.SchedName)
+	}
+	if err != nil {
+		return fmt.Errorf("create virtual service %s: %w", at, err)
+	}
+	return nil
+}
+
+func (h *Handle) putDestination(at Address, to netip.AddrPort, weight int) error {
+	d := destination(to)
+	d.Weight = weight
+	err := h.moby.NewDestination(at.key(), d)
+	if errors.Is(err, unix.EEXIST) {
+		err = h.moby.UpdateDestination(at.key(), d)
+	}
+	if err != nil {
+		return fmt.Errorf("add %s to %s: %w", to, at, err)
+	}
+	return nil
+}
+
+// Quiesce sets the weight of a destination to 0: it keeps its connections and
+// gets no new ones. A destination that is not there is left alone.
+func (h *Handle) Quiesce(ctx context.Context, at Address, to netip.AddrPort) error {
+	unlock, err := lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	err = h.moby.UpdateDestination(at.key(), destination(to))
+	if err != nil && !absent(err) {
+		return fmt.Errorf("set the weight of %s at %s to 0: %w", to, at, err)
+	}
+	return nil
+}
+
+// Remove takes a destination out of the virtual service at an address, and the
+// service away when it has no destination left. What is not there is no error.
+func (h *Handle) Remove(ctx context.Context, at Address, to netip.AddrPort) error {
+	unlock, err := lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	err = h.moby.DelDestination(at.key(), destination(to))
+	if err != nil && !absent(err) {
+		return fmt.Errorf("remove %s from %s: %w", to, at, err)
+	}
+	_, found, err := h.Destination(at, to)
+	if err != nil {
+		return err
+	}
+	if found {
+		return fmt.Errorf("remove %s from %s: the kernel still has it; see 'ipvsadm -Ln'", to, at)
+	}
+	return h.removeEmpty(at)
+}
+
+// removeEmpty deletes the virtual service at an address unless it has destinations.
+func (h *Handle) removeEmpty(at Address) error {
+	service, found, err := h.Service(at)
+	if err != nil || !found || len(service.Destinations) > 0 {
+		return err
+	}
+	if err := h.moby.DelService(at.key()); err != nil && !absent(err) {
+		return fmt.Errorf("remove virtual service %s: %w", at, err)
+	}
+	return nil
+}
+
+// absent reports whether the kernel knows no such service, or no such destination.
+func absent(err error) bool {
+	return errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT)
+}
+
+func destination(to netip.AddrPort) *ipvs.Destination {
+	return &ipvs.Destination{
+		Address:         to.Addr().AsSlice(),
+		Port:            to.Port(),
+		ConnectionFlags: ipvs.ConnectionFlagMasq,
+	}
+}

@@ -1,0 +1,164 @@
+// Package ipvs changes and lists the kernel's virtual services: addresses of
+// this host at which the kernel itself hands each new connection to one of
+// several destinations.
+//
+// It stands before github.com/moby/ipvs, which takes a kernel without IPVS for
+// one in which everything succeeds: here every handle is known to speak with
+// IPVS, and what was written is read back.
+package ipvs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+
+	"github.com/moby/ipvs"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// Service is a virtual service as the kernel has it.
+type Service struct {
+	Address      Address // zero when the service belongs to a firewall mark
+	FWMark       uint32  // 0 when the service has an address
+	Scheduler    string
+	Destinations []Destination
+}
+
+// Name is how messages call the service: its address, or its firewall mark.
+func (s Service) Name() string {
+	if s.FWMark != 0 {
+		return fmt.Sprintf("fwmark:%d", s.FWMark)
+	}
+	return s.Address.String()
+}
+
+// Destination is one backend of a virtual service (a real server, in the words
+// of IPVS) as the kernel has it.
+type Destination struct {
+	Address netip.AddrPort
+	Weight  int // 0: no new connections
+	// Connections that are open or opening, and ones that are closing or closed
+	// and remembered for a while.
+	ActiveConnections, InactiveConnections int
+	Masquerading                           bool // the way in which packets get there
+}
+
+// Handle is a connection to IPVS in the network namespace in which it was opened.
+type Handle struct{ moby *ipvs.Handle }
+
+// Open returns a handle. The error is ErrUnavailable when IPVS is not loaded
+// (see Load), and ErrNotPermitted without CAP_NET_ADMIN.
+func Open() (*Handle, error) {
+	if err := available(); err != nil {
+		return nil, err
+	}
+	// The library tries modprobe even though IPVS is there, and complains to its
+	// log where that is not permitted.
+	logrus.SetOutput(io.Discard)
+	moby, err := ipvs.New("")
+	if err != nil {
+		return nil, fmt.Errorf("open IPVS: %w", err)
+	}
+	h := &Handle{moby}
+	// Only IPVS says "no such service"; the library's silence about one that
+	// nobody has means that it speaks with nobody.
+	nobody := Address{netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), 0), TCP}
+	if _, err := moby.GetService(nobody.key()); err != nil && !errors.Is(err, unix.ESRCH) {
+		h.Close()
+		if errors.Is(err, unix.EPERM) {
+			return nil, ErrNotPermitted
+		}
+		return nil, fmt.Errorf("open IPVS: unexpected answer: %w", err)
+	}
+	return h, nil
+}
+
+// Close releases the handle.
+func (h *Handle) Close() { h.moby.Close() }
+
+// key returns what names a virtual service in requests.
+func (a Address) key() *ipvs.Service {
+	service := &ipvs.Service{
+		Address:       a.Addr().AsSlice(),
+		Port:          a.Port(),
+		Protocol:      uint16(a.Protocol),
+		AddressFamily: unix.AF_INET,
+		Netmask:       0xffffffff,
+	}
+	if a.Addr().Is6() {
+		service.AddressFamily = unix.AF_INET6
+		service.Netmask = 128 // a prefix length here, a mask in IPv4
+	}
+	return service
+}
+
+// Services returns every virtual service in this network namespace.
+func (h *Handle) Services() ([]Service, error) {
+	found, err := h.moby.GetServices()
+	if err != nil {
+		return nil, fmt.Errorf("list virtual services: %w", err)
+	}
+	services := make([]Service, 0, len(found))
+	for _, f := range found {
+		service, err := h.complete(f)
+		if err != nil {
+			return nil, err
+		}
+		services = append(services, service)
+	}
+	return services, nil
+}
+
+// Service returns the virtual service at an address, and false when there is none.
+func (h *Handle) Service(at Address) (Service, bool, error) {
+	found, err := h.moby.GetService(at.key())
+	if errors.Is(err, unix.ESRCH) {
+		return Service{}, false, nil
+	}
+	if err != nil {
+		return Service{}, false, fmt.Errorf("look up virtual service %s: %w", at, err)
+	}
+	service, err := h.complete(found)
+	return service, err == nil, err
+}
+
+// complete adds a virtual service's destinations.
+func (h *Handle) complete(found *ipvs.Service) (Service, error) {
+	service := Service{FWMark: found.FWMark, Scheduler: found.SchedName}
+	if found.FWMark == 0 {
+		addr, _ := netip.AddrFromSlice(found.Address)
+		service.Address = Address{netip.AddrPortFrom(addr, found.Port), Protocol(found.Protocol)}
+	}
+	destinations, err := h.moby.GetDestinations(found)
+	if err != nil {
+		return Service{}, fmt.Errorf("list destinations of %s: %w", service.Name(), err)
+	}
+	for _, d := range destinations {
+		addr, _ := netip.AddrFromSlice(d.Address)
+		service.Destinations = append(service.Destinations, Destination{
+			Address:             netip.AddrPortFrom(addr, d.Port),
+			Weight:              d.Weight,
+			ActiveConnections:   d.ActiveConnections,
+			InactiveConnections: d.InactiveConnections,
+			Masquerading:        d.ConnectionFlags&ipvs.ConnectionFlagFwdMask == ipvs.ConnectionFlagMasq,
+		})
+	}
+	return service, nil
+}
+
+// Destination returns one destination of a virtual service, and false when the
+// service does not exist or has no such destination.
+func (h *Handle) Destination(at Address, to netip.AddrPort) (Destination, bool, error) {
+	service, found, err := h.Service(at)
+	if err != nil || !found {
+		return Destination{}, false, err
+	}
+	for _, d := range service.Destinations {
+		if d.Address == to {
+			return d, true, nil
+		}
+	}
+	return Destination{}, false, nil
+}

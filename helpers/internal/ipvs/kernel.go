@@ -1,0 +1,78 @@
+package ipvs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// ErrUnavailable says that the running kernel has no IPVS, or has not loaded it.
+var ErrUnavailable = errors.New("the kernel has no IPVS")
+
+// ErrNotPermitted says that this process may not use IPVS.
+var ErrNotPermitted = errors.New("not permitted to use IPVS; run this as root (it needs CAP_NET_ADMIN)")
+
+// available returns ErrUnavailable unless the kernel answers for IPVS.
+func available() error {
+	_, err := netlink.GenlFamilyGet("IPVS")
+	if errors.Is(err, unix.ENOENT) {
+		return ErrUnavailable
+	}
+	if err != nil {
+		return fmt.Errorf("ask the kernel for IPVS: %w", err)
+	}
+	return nil
+}
+
+// Load makes the kernel load IPVS when it has not yet. The error is
+// ErrUnavailable, with the reason and the way out, when it cannot.
+func Load(ctx context.Context) error {
+	err := available()
+	if !errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	output, failure := exec.CommandContext(ctx, "modprobe", "ip_vs").CombinedOutput()
+	if err = available(); !errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	reason := strings.ReplaceAll(strings.TrimSpace(string(output)), "\n", ", ")
+	switch {
+	case reason != "":
+	case failure != nil:
+		reason = "modprobe ip_vs: " + failure.Error()
+	default:
+		reason = "modprobe ip_vs changed nothing"
+	}
+	return fmt.Errorf("%w (%s); run 'modprobe ip_vs' as root, on a kernel that has that module", err, reason)
+}
+
+// settings are what the kernel needs to be told so that a destination that goes
+// away takes its connections along: otherwise a client that meets the entry of
+// a connection to it loses its packets in silence, for minutes.
+var settings = []string{"expire_nodest_conn", "expire_quiescent_template"}
+
+// Configure switches the kernel's settings for this network namespace, below
+// net.ipv4.vs, to what removing destinations without loss needs.
+func Configure() error {
+	for _, name := range settings {
+		path := "/proc/sys/net/ipv4/vs/" + name
+		// Where it is set already, a read-only /proc/sys does no harm.
+		value, err := os.ReadFile(path)
+		if err == nil && strings.TrimSpace(string(value)) == "1" {
+			continue
+		}
+		if err == nil {
+			err = os.WriteFile(path, []byte("1\n"), 0)
+		}
+		if err != nil {
+			return fmt.Errorf("set net.ipv4.vs.%s=1: %w", name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/ipvs"
+)
+
+const checkHelp = `
+Usage: sm-ipvs check ADDRESS
+
+Succeeds when the virtual service at ADDRESS has a destination that gets new
+connections. It does not connect to anything.
+
+In a unit:
+  ExecStart=sm-ipvs check 172.17.0.1:7001
+`
+
+func check(_ context.Context, w command.World) error {
+	flags := command.NewFlags("sm-ipvs check", checkHelp)
+	if err := flags.Parse(w, w.Args); err != nil {
+		return err
+	}
+	if flags.NArg() != 1 {
+		return command.Usagef("want one address, got %d operands", flags.NArg())
+	}
+	at, err := address(flags.Arg(0))
+	if err != nil {
+		return err
+	}
+	reason, err := whyIdle(at)
+	if err != nil {
+		return fmt.Errorf("check %s: %w", at, err)
+	}
+	if reason != "" {
+		return fmt.Errorf("%s: nothing serves here: %s; see systemctl status 'NAME@*' of the service NAME that has this address", at, reason)
+	}
+	return nil
+}
+
+// whyIdle says why nothing gets new connections to an address; it is empty when
+// something does.
+func whyIdle(at ipvs.Address) (string, error) {
+	handle, err := ipvs.Open()
+	if errors.Is(err, ipvs.ErrUnavailable) {
+		return "the kernel has not loaded IPVS", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer handle.Close()
+	service, found, err := handle.Service(at)
+	if err != nil {
+		return "", err
+	}
+	if !found {
+		return "there is no virtual service", nil
+	}
+	for _, d := range service.Destinations {
+		if d.Weight > 0 {
+			return "", nil
+		}
+	}
+	switch n := len(service.Destinations); n {
+	case 0:
+		return "the virtual service has no destination", nil
+	case 1:
+		return "its only destination is draining", nil
+	default:
+		return fmt.Sprintf("all of its %d destinations are draining", n), nil
+	}
+}

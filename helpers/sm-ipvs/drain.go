@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/ipvs"
+)
+
+const drainHelp = `
+Usage: sm-ipvs drain [--flag VALUE]... ADDRESS DESTINATION
+
+Gives DESTINATION no new connections, and returns when its open ones have ended,
+or when the time is up: that is success too, with a line that says how many were
+left. Open connections that nobody uses count as well, so give it a time-out.
+A UDP destination is removed at once instead, because clients that it has would
+stay with it for ever.
+
+Succeeds without doing anything when there is no such destination, and when the
+host of DESTINATION is empty (":80"), as it is when a container never started.
+
+In a unit:
+  ExecStop=sm-ipvs drain --timeout 30s 172.17.0.1:7001 ${SM_CONTAINER_IP}:80
+`
+
+const (
+	// pollInterval is how long an open connection is looked away from.
+	pollInterval = 100 * time.Millisecond
+	// settleInterval passes before "no connections" is believed: a connection
+	// may have been given to the destination just before its weight changed.
+	settleInterval = 20 * time.Millisecond
+	// grace is what setting up and ending may take beside the time-out.
+	grace = 10 * time.Second
+)
+
+func drain(ctx context.Context, w command.World) error {
+	flags := command.NewFlags("sm-ipvs drain", drainHelp)
+	timeout := flags.Duration("timeout", 30*time.Second, "the longest `duration` to wait for open connections")
+	if err := flags.Parse(w, w.Args); err != nil {
+		return err
+	}
+	if *timeout < 0 {
+		return command.Usagef("--timeout: want a duration of 0 or more, got %s", *timeout)
+	}
+	at, to, err := pair(flags.Args())
+	if isNoHost(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	w.Notify.ExtendTimeout(*timeout + grace)
+	handle, err := ipvs.Open()
+	if errors.Is(err, ipvs.ErrUnavailable) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("drain %s: %w", to, err)
+	}
+	defer handle.Close()
+	if at.Protocol == ipvs.UDP {
+		return handle.Remove(ctx, at, to)
+	}
+	if err := handle.Quiesce(ctx, at, to); err != nil {
+		return err
+	}
+	left, err := awaitIdle(ctx, w, handle, at, to, *timeout)
+	if err != nil {
+		return fmt.Errorf("drain %s: %w", to, err)
+	}
+	if left > 0 {
+		fmt.Fprintf(w.Stdout, "drain %s: time is up after %s with %s left\n", to, *timeout, connections(left))
+	}
+	w.Notify.Status("drained %s", to)
+	return nil
+}
+
+// awaitIdle returns when a destination has no active connections, or with their
+// number when the time is up.
+func awaitIdle(ctx context.Context, w command.World, handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort, timeout time.Duration) (left int, err error) {
+	deadline := time.Now().Add(timeout)
+	status := ""
+	settled := false
+	for {
+		d, found, err := handle.Destination(at, to)
+		if err != nil {
+			return 0, err
+		}
+		remaining := time.Until(deadline)
+		active := d.ActiveConnections
+		switch {
+		case !found, settled && active == 0:
+			return 0, nil
+		case remaining <= 0:
+			return active, nil
+		}
+		pause := pollInterval
+		settled = active == 0
+		if settled {
+			pause = settleInterval
+		} else if text := fmt.Sprintf("draining %s: %s, %.0fs left", to, connections(active), remaining.Seconds()); text != status {
+			status = text
+			w.Notify.Status("%s", status)
+		}
+		select {
+		case <-ctx.Done():
+			return 0, fmt.Errorf("told to end with %s left", connections(active))
+		case <-time.After(min(pause, remaining)):
+		}
+	}
+}
+
+func connections(n int) string {
+	if n == 1 {
+		return "1 active connection"
+	}
+	return fmt.Sprintf("%d active connections", n)
+}

@@ -1,0 +1,92 @@
+// Command sm-ipvs puts destinations into the kernel's load balancer and takes
+// them out again without losing a connection: add when a container serves, drain
+// before it stops, remove when it is gone. check and list look at the result.
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/ipvs"
+)
+
+const help = `
+Usage: sm-ipvs COMMAND [--flag VALUE]... [ADDRESS [DESTINATION]]
+
+Lets the kernel's load balancer (IPVS) hand the connections that clients open to
+ADDRESS, an address of this host, to DESTINATIONs, such as containers.
+
+Commands:
+  add ADDRESS DESTINATION     give DESTINATION new connections
+  drain ADDRESS DESTINATION   give it no new ones, and wait for its open ones
+  remove ADDRESS DESTINATION  take it out, with whatever connections it has left
+  check ADDRESS               succeed if a destination gets new connections
+  list [ADDRESS]              show virtual services and their destinations
+
+ADDRESS is IP:port with the protocol behind it when that is not TCP:
+172.17.0.1:7001, [fd00::1]:7001, 172.17.0.1:53/udp. DESTINATION is IP:port.
+Every command may be repeated: what is done already is no error.
+'sm-ipvs COMMAND -h' explains each.
+
+In a unit:
+  ExecStartPost=sm-ipvs add 172.17.0.1:7001 172.17.0.2:80
+  ExecStop=sm-ipvs drain --timeout 30s 172.17.0.1:7001 172.17.0.2:80
+  ExecStopPost=sm-ipvs remove 172.17.0.1:7001 172.17.0.2:80
+`
+
+func main() { command.Main("sm-ipvs", run) }
+
+func run(ctx context.Context, w command.World) error {
+	verb := func(run func(context.Context, command.World) error) func(command.World) error {
+		return func(w command.World) error { return named(w, run(ctx, w)) }
+	}
+	return command.Verbs(w, help, map[string]func(command.World) error{
+		"add":    verb(add),
+		"drain":  verb(drain),
+		"remove": verb(remove),
+		"check":  verb(check),
+		"list":   verb(list),
+	})
+}
+
+// named puts the container's name, from its run record, before an error.
+func named(w command.World, err error) error {
+	name := w.Getenv("SM_CONTAINER_NAME")
+	if err == nil || err == command.ErrHelp || name == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
+// pair reads the operands of the commands that change a destination. The error
+// is ipvs.ErrNoHost when the destination's address is empty.
+func pair(args []string) (at ipvs.Address, to netip.AddrPort, err error) {
+	if len(args) != 2 {
+		return at, to, command.Usagef("want an address and a destination, got %d operands", len(args))
+	}
+	if at, err = address(args[0]); err != nil {
+		return at, to, err
+	}
+	to, err = ipvs.ParseDestination(args[1])
+	switch {
+	case err != nil && isNoHost(err):
+		return at, to, err
+	case err != nil:
+		return at, to, &command.UsageError{Err: err}
+	case at.Addr().Is4() != to.Addr().Is4():
+		return at, to, command.Usagef("address %s and destination %s: both must be IPv4, or both IPv6", at, to)
+	case at.AddrPort == to:
+		return at, to, command.Usagef("address and destination are both %s: a virtual service cannot be its own destination", to)
+	}
+	return at, to, nil
+}
+
+func address(arg string) (ipvs.Address, error) {
+	at, err := ipvs.ParseAddress(arg)
+	if err != nil {
+		return at, &command.UsageError{Err: err}
+	}
+	return at, nil
+}

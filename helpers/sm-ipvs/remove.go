@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/ipvs"
+)
+
+const removeHelp = `
+Usage: sm-ipvs remove ADDRESS DESTINATION
+
+Takes DESTINATION out of the virtual service at ADDRESS, and the service away when
+it has no destination left. Connections to DESTINATION end: drain first.
+
+Succeeds without doing anything when there is no such destination, and when the
+host of DESTINATION is empty (":80"), as it is when a container never started.
+
+In a unit:
+  ExecStopPost=sm-ipvs remove 172.17.0.1:7001 ${SM_CONTAINER_IP}:80
+`
+
+func remove(ctx context.Context, w command.World) error {
+	flags := command.NewFlags("sm-ipvs remove", removeHelp)
+	if err := flags.Parse(w, w.Args); err != nil {
+		return err
+	}
+	at, to, err := pair(flags.Args())
+	if isNoHost(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	handle, err := ipvs.Open()
+	if errors.Is(err, ipvs.ErrUnavailable) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove %s from %s: %w", to, at, err)
+	}
+	defer handle.Close()
+	return handle.Remove(ctx, at, to)
+}
