@@ -59,9 +59,10 @@ const (
 )
 
 // The bounds of what is accepted. Linux passes no argument of 128 KiB or more
-// to a program, and systemd reads no line longer than 1 MiB.
+// to a program, and systemd reads no line longer than 1 MiB, which the largest
+// definition stays below however much of it has to be escaped.
 const (
-	MaxSize     = 512 << 10 // bytes of a whole definition
+	MaxSize     = 256 << 10 // bytes of a whole definition
 	maxString   = 100_000   // bytes of one value
 	maxDuration = 24 * time.Hour
 )

@@ -1,0 +1,119 @@
+package units
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"service-manager/units/definition"
+	"service-manager/units/revision"
+)
+
+const (
+	// hold is how long a container has to stay healthy before it gets traffic:
+	// one that dies a moment after it came up must not have replaced anything.
+	hold = 2 * time.Second
+	// slack is what a step may take beyond the time that its work is given.
+	slack = 30 * time.Second
+)
+
+// runner returns the unit of one revision of a service. Its commands are the
+// rollout: each ends when its step is done, and a failing one ends the start.
+func runner(h Host, s Service, d *definition.Definition) []byte {
+	var (
+		container   = literal(ContainerName(d.Service, d.Revision))
+		record      = literal(revision.Store{Run: revision.Run}.RecordPath(d.Service, d.Revision))
+		address     = literal(d.Address.String())
+		ip, ipName  = containerIP(d)
+		destination = ip + word(":"+strconv.Itoa(int(d.Port)))
+		dockerRun   = helper(h, "sm-docker-run")
+		ipvs        = helper(h, "sm-ipvs")
+		rollout     = helper(h, "sm-rollout")
+	)
+
+	var t text
+	t.line(Header)
+	t.line("[Unit]")
+	t.set("Description", specifierFree(fmt.Sprintf("%s %s (%s)", d.Service, d.Revision, d.Image)))
+	t.set("SourcePath", sourcePath(d))
+	t.set("After", "docker.service")
+	t.set("StopPropagatedFrom", ManagerUnit(d.Service))
+	t.set("StartLimitIntervalSec", "0")
+
+	t.section("Service")
+	t.set("Type", "notify")
+	t.set("NotifyAccess", "exec")
+	if d.Revision == s.Good {
+		t.set("Restart", "always")
+		t.set("RestartSec", "1s")
+	} else {
+		t.set("Restart", "no")
+	}
+	t.set("Environment", ipName+"=")
+	t.set("EnvironmentFile", "-"+specifierFree(string(record)))
+	t.command("ExecStartPre", dockerRun, "pull", "--name", container, "--record", record, literal(d.Image))
+	t.command("ExecStart", append([]word{dockerRun, "run", "--unit", "%n", "--name", container, "--record", record}, containerWords(d)...)...)
+	t.command("ExecStartPost", helper(h, "sm-healthcheck"), "--timeout", duration(d.HealthCheck.Timeout),
+		"--interval", duration(d.HealthCheck.Interval), "--hold", duration(hold), healthURL(d, destination))
+	t.command("ExecStartPost", ipvs, "add", address, destination)
+	t.command("ExecStartPost", rollout, "accept", literal(d.Service), literal(d.Revision))
+	t.command("ExecStop", ipvs, "drain", "--timeout", duration(d.DrainTimeout), address, destination)
+	// Without the dash, a failing command would keep the later ones from running.
+	t.command("ExecStopPost", "-"+ipvs, "remove", address, destination)
+	t.command("ExecStopPost", "-"+dockerRun, "remove", "--name", container, "--record", record)
+	t.command("ExecStopPost", "-"+rollout, "reject", literal(d.Service), literal(d.Revision))
+	t.set("TimeoutStartSec", seconds(max(d.StartTimeout, d.HealthCheck.Timeout+hold+slack)))
+	t.set("TimeoutStopSec", seconds(max(d.DrainTimeout, d.StopTimeout)+slack))
+	return t.bytes()
+}
+
+// containerWords returns the part of the command line that docker run would
+// take, too.
+func containerWords(d *definition.Definition) []word {
+	words := []word{"--stop-timeout", duration(d.StopTimeout)}
+	for _, v := range d.Environment {
+		words = append(words, "--env", literal(v.Name+"="+v.Value))
+	}
+	for _, v := range d.Volumes {
+		words = append(words, "--volume", literal(v))
+	}
+	var arguments []string
+	if len(d.Entrypoint) > 0 {
+		words = append(words, "--entrypoint", literal(d.Entrypoint[0]))
+		arguments = d.Entrypoint[1:]
+	}
+	words = append(words, literal(d.Image))
+	for _, a := range append(arguments[:len(arguments):len(arguments)], d.Command...) {
+		words = append(words, literal(a))
+	}
+	return words
+}
+
+// containerIP returns the word for the address of the container, and the name of
+// the variable in it. A virtual service has destinations of its own family only.
+func containerIP(d *definition.Definition) (ip word, name string) {
+	if d.Address.Addr().Is6() {
+		return "[${SM_CONTAINER_IP6}]", "SM_CONTAINER_IP6"
+	}
+	return "${SM_CONTAINER_IP}", "SM_CONTAINER_IP"
+}
+
+func healthURL(d *definition.Definition, destination word) word {
+	if d.HealthCheck.Type == definition.TCP {
+		return "tcp://" + destination
+	}
+	return "http://" + destination + literal(d.HealthCheck.Path)
+}
+
+func helper(h Host, name string) word { return literal(h.Helpers + "/" + name) }
+
+func duration(d time.Duration) word { return word(d.String()) }
+
+// seconds returns a time span as systemd reads it, rounded up.
+func seconds(d time.Duration) string {
+	return strconv.Itoa(int(math.Ceil(d.Seconds()))) + "s"
+}
+
+func join(names []string) string { return strings.Join(names, " ") }
