@@ -34,7 +34,7 @@ func (w World) Getenv(name string) string {
 }
 
 // Main runs a helper as this process and exits with its code: 0 done, 1 failed,
-// 2 wrong usage, or the code that an Exit error carries. The context ends at
+// 2 wrong usage, or as an ExitError or a SignalError says. The context ends at
 // SIGTERM or SIGINT.
 func Main(name string, run func(context.Context, World) error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -46,8 +46,13 @@ func Main(name string, run func(context.Context, World) error) {
 		Env:    os.LookupEnv,
 		Notify: notify.FromEnvironment(),
 	}
-	code := Report(name, w, run(ctx, w))
+	err := run(ctx, w)
+	code := Report(name, w, err)
 	stop()
+	var killed *SignalError
+	if errors.As(err, &killed) {
+		die(killed.Signal)
+	}
 	os.Exit(code)
 }
 
@@ -60,6 +65,10 @@ func Report(name string, w World, err error) int {
 	var exit *ExitError
 	if errors.As(err, &exit) && exit.Err == nil {
 		return exit.Code
+	}
+	var killed *SignalError
+	if errors.As(err, &killed) {
+		return 128 + int(killed.Signal)
 	}
 	message := strings.ReplaceAll(err.Error(), "\n", " ")
 	fmt.Fprintf(w.Stderr, "%s%s: %s\n", errorPrefix(w), name, message)

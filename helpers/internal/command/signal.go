@@ -1,0 +1,27 @@
+package command
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// SignalError ends the process by a signal, so that whoever waits for it sees
+// that. Nothing is printed.
+type SignalError struct{ Signal syscall.Signal }
+
+func (e *SignalError) Error() string { return "ended by " + unix.SignalName(e.Signal) }
+
+// die ends this process by a signal. It returns only when that is impossible.
+func die(s syscall.Signal) {
+	signal.Reset(s)
+	if err := unix.Kill(os.Getpid(), s); err != nil {
+		fmt.Fprintf(os.Stderr, "send %s to this process: %v\n", unix.SignalName(s), err)
+		return
+	}
+	// The signal may reach another thread a moment later.
+	select {}
+}

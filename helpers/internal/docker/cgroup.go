@@ -1,0 +1,28 @@
+package docker
+
+import "strings"
+
+// Slice returns the systemd slice that a process is in, by the content of its
+// /proc/PID/cgroup, or "" when it is in none.
+func Slice(cgroup string) string {
+	for line := range strings.Lines(cgroup) {
+		hierarchy, path, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		controllers, path, ok := strings.Cut(path, ":")
+		unified := hierarchy == "0" && controllers == ""
+		if !ok || !unified && controllers != "name=systemd" {
+			continue
+		}
+		slice := ""
+		for _, part := range strings.Split(strings.TrimPrefix(path, "/"), "/") {
+			// Slices below a service belong to another service manager, a user's.
+			if !strings.HasSuffix(part, ".slice") {
+				break
+			}
+			slice = part
+		}
+		if slice != "" {
+			return slice
+		}
+	}
+	return ""
+}

@@ -1,0 +1,147 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/pkg/stdcopy"
+)
+
+// ErrGone says that a container was removed while it was being used.
+var ErrGone = errors.New("somebody else removed the container")
+
+// Find returns the container with exactly that name. The daemon also takes the
+// first digits of an id for a name: a container called "cafe" must not be mixed
+// up with one whose id begins so.
+func (d *Daemon) Find(ctx context.Context, name string) (c container.InspectResponse, found bool, err error) {
+	err = d.Retry(ctx, func() error {
+		c, err = d.ContainerInspect(ctx, name)
+		return err
+	})
+	if cerrdefs.IsNotFound(err) {
+		return c, false, nil
+	}
+	if err != nil {
+		return c, false, fmt.Errorf("look for container %s: %w", name, err)
+	}
+	return c, c.Name == "/"+name, nil
+}
+
+// RemoveNamed removes the container with exactly that name and its anonymous
+// volumes, and reports whether there was one. It is killed if it runs.
+func (d *Daemon) RemoveNamed(ctx context.Context, name string) (bool, error) {
+	c, found, err := d.Find(ctx, name)
+	if err != nil || !found {
+		return false, err
+	}
+	return true, d.Remove(ctx, c.ID)
+}
+
+// Remove removes the container with that id and its anonymous volumes. It is
+// killed if it runs. One that is gone already is fine, and one that the daemon
+// is removing already is waited for.
+func (d *Daemon) Remove(ctx context.Context, id string) error {
+	deadline := time.Now().Add(d.patience)
+	for {
+		err := d.Retry(ctx, func() error {
+			return d.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
+		})
+		if err == nil || cerrdefs.IsNotFound(err) {
+			return nil
+		}
+		removing := cerrdefs.IsConflict(err) && strings.Contains(err.Error(), "already in progress")
+		if !removing || time.Now().After(deadline) {
+			return fmt.Errorf("remove container %s: %s", Short(id), Reason(err))
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// Ended waits until the container with that id does not run (any more) and
+// returns its last state. The error is ErrGone when there is no such container.
+func (d *Daemon) Ended(ctx context.Context, id string) (*container.State, error) {
+	var last container.InspectResponse
+	err := d.Retry(ctx, func() error {
+		results, errs := d.ContainerWait(ctx, id, container.WaitConditionNotRunning)
+		select {
+		case err := <-errs:
+			if err != nil {
+				return err
+			}
+		case <-results:
+		}
+		var err error
+		last, err = d.ContainerInspect(ctx, id)
+		return err
+	})
+	if cerrdefs.IsNotFound(err) {
+		return nil, ErrGone
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask how container %s ended: %w", Short(id), err)
+	}
+	return last.State, nil
+}
+
+// LastLines returns the container's last n lines of output, oldest first,
+// without empty ones. It needs a log driver that can be read.
+func (d *Daemon) LastLines(ctx context.Context, c container.InspectResponse, n int) ([]string, error) {
+	logs, err := d.ContainerLogs(ctx, c.ID, container.LogsOptions{
+		ShowStdout: true, ShowStderr: true, Tail: fmt.Sprint(n),
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer logs.Close()
+	var text strings.Builder
+	limited := io.LimitReader(logs, 1<<20)
+	if c.Config.Tty {
+		_, err = io.Copy(&text, limited)
+	} else {
+		_, err = stdcopy.StdCopy(&text, &text, limited)
+	}
+	var lines []string
+	for line := range strings.Lines(text.String()) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines, err
+}
+
+// Addresses returns the container's addresses, empty where it has none: those in
+// the network it was created in, else in the first one by name.
+func Addresses(c container.InspectResponse) (ip4, ip6 string) {
+	if c.NetworkSettings == nil {
+		return "", ""
+	}
+	networks := c.NetworkSettings.Networks
+	own := ""
+	if c.HostConfig != nil {
+		own = c.HostConfig.NetworkMode.NetworkName()
+	}
+	if networks[own] == nil {
+		for name, n := range networks {
+			if n != nil && (networks[own] == nil || name < own) {
+				own = name
+			}
+		}
+	}
+	if n := networks[own]; n != nil {
+		return n.IPAddress, n.GlobalIPv6Address
+	}
+	return "", ""
+}
+
+// Short returns the first digits of an id, as docker ps shows it.
+func Short(id string) string { return id[:min(len(id), 12)] }

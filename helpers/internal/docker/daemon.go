@@ -1,0 +1,126 @@
+// Package docker is what the helpers need of the Docker daemon, on top of
+// Docker's own client: patience while the daemon restarts, pulling with
+// progress and credentials, and waiting for a container's end at next to no
+// cost.
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/docker/docker/client"
+
+	"service-manager/helpers/internal/notify"
+)
+
+// Daemon is a connection to the Docker daemon.
+type Daemon struct {
+	*client.Client
+	patience time.Duration
+	notify   notify.Notifier
+}
+
+// Connect returns a connection to the daemon that $DOCKER_HOST names (the local
+// one when it is unset), speaking an API version that both sides know. A daemon
+// that cannot be reached is waited for, here and in Retry, for at most patience.
+func Connect(ctx context.Context, n notify.Notifier, patience time.Duration) (*Daemon, error) {
+	c, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if err != nil {
+		return nil, fmt.Errorf("use the Docker daemon that DOCKER_HOST names: %w", err)
+	}
+	d := &Daemon{Client: c, patience: patience, notify: n}
+	err = d.Retry(ctx, func() error {
+		// A daemon that is starting, or a systemd socket that has yet to start it,
+		// accepts the connection and says nothing.
+		limited, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		ping, err := c.Ping(limited)
+		if err != nil {
+			if limited.Err() != nil && ctx.Err() == nil {
+				return d.absent(err)
+			}
+			return err
+		}
+		c.NegotiateAPIVersionPing(ping)
+		return nil
+	})
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// Retry calls f until it fails for another reason than a daemon that cannot be
+// reached, or has been unreachable for too long.
+func (d *Daemon) Retry(ctx context.Context, f func() error) error {
+	var since time.Time
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		err := f()
+		if !unreachable(err) {
+			return err
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		if errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("no permission to use the Docker daemon at %s; run this as root or as a member of its group", d.DaemonHost())
+		}
+		if time.Since(since)+pause > d.patience {
+			return d.absent(err)
+		}
+		d.notify.Status("waiting for the Docker daemon at %s", d.DaemonHost())
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// absent is the error for a daemon that has been unreachable for too long.
+func (d *Daemon) absent(err error) error {
+	return &absentError{fmt.Sprintf("the Docker daemon at %s does not answer (waited %s); look at \"systemctl status docker.service\"",
+		d.DaemonHost(), d.patience), err}
+}
+
+type absentError struct {
+	message string
+	err     error
+}
+
+func (e *absentError) Error() string { return e.message }
+func (e *absentError) Unwrap() error { return e.err }
+
+// unreachable reports whether err says that the daemon is not there, or went
+// away in the middle of its answer.
+func unreachable(err error) bool {
+	if err == nil || errors.As(err, new(*absentError)) {
+		return false
+	}
+	return client.IsErrConnectionFailed(err) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
+}
+
+// Reason returns what the daemon says in err as one line, without the phrases
+// that the layers it went through put before and behind it.
+func Reason(err error) string {
+	reason := strings.Join(strings.Fields(err.Error()), " ")
+	for _, noise := range []string{"Error response from daemon: ", "Error: "} {
+		reason = strings.TrimPrefix(reason, noise)
+	}
+	parts := strings.Split(reason, ": ")
+	for len(parts) > 1 && parts[len(parts)-1] == parts[len(parts)-2] {
+		parts = parts[:len(parts)-1]
+	}
+	reason = strings.TrimSuffix(strings.Join(parts, ": "), ".")
+	return dockerHelp.ReplaceAllString(reason, "")
+}
+
+// dockerHelp is a hint about a command line that nobody typed.
+var dockerHelp = regexp.MustCompile(`\.? *(See|Run) 'docker [^']*'( for more information)?\.?$`)

@@ -1,0 +1,51 @@
+package docker
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/docker/docker/api/types/container"
+
+	"service-manager/helpers/internal/process"
+)
+
+// Process returns a handle on the first process of a running container. It fails
+// when that process is not to be seen from here (another host, another PID
+// namespace, a virtual machine) or has ended.
+func (d *Daemon) Process(c container.InspectResponse) (*process.Process, error) {
+	if c.State == nil || c.State.Pid <= 0 {
+		return nil, fmt.Errorf("container %s has no process", Short(c.ID))
+	}
+	if !strings.HasPrefix(d.DaemonHost(), "unix://") {
+		return nil, fmt.Errorf("the Docker daemon at %s is not on this host", d.DaemonHost())
+	}
+	p, err := process.Open(c.State.Pid)
+	if err != nil {
+		return nil, err
+	}
+	// The id may stand for another process here than it does for the daemon, or
+	// may have been used again by now.
+	cgroup, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", c.State.Pid))
+	if err != nil || !bytes.Contains(cgroup, []byte(c.ID)) {
+		p.Close()
+		return nil, fmt.Errorf("process %d is not in the control group of container %s", c.State.Pid, Short(c.ID))
+	}
+	return p, nil
+}
+
+// WaitEnd returns once the container has ended, or with the cause of ctx. It
+// watches the process where it can: that takes no connection, and so outlasts
+// a daemon that restarts and leaves its containers running.
+func (d *Daemon) WaitEnd(ctx context.Context, c container.InspectResponse, p *process.Process) error {
+	if p != nil {
+		return p.Wait(ctx)
+	}
+	_, err := d.Ended(ctx, c.ID)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}

@@ -1,0 +1,151 @@
+package docker
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// message is one message of the stream that the daemon answers a pull with.
+type message struct {
+	ID     string `json:"id"`
+	Status string `json:"status"`
+	Detail struct {
+		Current int64 `json:"current"`
+		Total   int64 `json:"total"`
+	} `json:"progressDetail"`
+	Error       string `json:"error"`
+	ErrorDetail struct {
+		Message string `json:"message"`
+	} `json:"errorDetail"`
+}
+
+// pullError is an error that the daemon reported in the middle of a pull.
+type pullError struct{ message string }
+
+func (e *pullError) Error() string { return e.message }
+
+// readProgress reads the daemon's answer to a pull to its end. It calls moved
+// whenever the pull got further, and returns the error that the daemon tells.
+func readProgress(stream io.Reader, moved func(Progress)) error {
+	decoder := json.NewDecoder(stream)
+	var p Progress
+	for {
+		var m message
+		err := decoder.Decode(&m)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the progress of the pull: %w", err)
+		}
+		if m.ErrorDetail.Message != "" {
+			return &pullError{m.ErrorDetail.Message}
+		}
+		if m.Error != "" {
+			return &pullError{m.Error}
+		}
+		if p.update(m) {
+			moved(p)
+		}
+	}
+}
+
+// Progress is how far a pull has come.
+type Progress struct{ layers map[string]*layer }
+
+type layer struct {
+	stage          stage
+	current, total int64 // bytes downloaded
+	unpackedSoFar  int64 // bytes, or seconds with some storage drivers
+}
+
+type stage int
+
+const (
+	waiting stage = iota
+	downloading
+	downloaded
+	unpacking
+	done
+)
+
+var stages = map[string]stage{
+	"Pulling fs layer":   waiting,
+	"Waiting":            waiting,
+	"Downloading":        downloading,
+	"Verifying Checksum": downloaded,
+	"Download complete":  downloaded,
+	"Extracting":         unpacking,
+	"Pull complete":      done,
+	"Already exists":     done,
+}
+
+// update takes in a message and reports whether it shows that the pull got
+// further. Retries and repetitions are no progress.
+func (p *Progress) update(m message) bool {
+	stage, ok := stages[m.Status]
+	if !ok || m.ID == "" {
+		return false
+	}
+	l := p.layers[m.ID]
+	moved := l == nil
+	if l == nil {
+		if p.layers == nil {
+			p.layers = make(map[string]*layer)
+		}
+		l = &layer{stage: stage}
+		p.layers[m.ID] = l
+	}
+	if stage > l.stage {
+		l.stage, moved = stage, true
+	}
+	switch stage {
+	case downloading:
+		l.total = max(l.total, m.Detail.Total)
+		if m.Detail.Current > l.current {
+			l.current, moved = m.Detail.Current, true
+		}
+	case unpacking:
+		if m.Detail.Current > l.unpackedSoFar {
+			l.unpackedSoFar, moved = m.Detail.Current, true
+		}
+	}
+	if l.stage > downloading {
+		l.current = l.total
+	}
+	return moved
+}
+
+// String tells bytes and layers, like "12.3 of 40.1 MB, 3 of 7 layers". The size
+// of a layer is known when its download has begun.
+func (p Progress) String() string {
+	var current, total int64
+	finished := 0
+	fetched := true
+	for _, l := range p.layers {
+		current += l.current
+		total += l.total
+		if l.stage == done {
+			finished++
+		}
+		fetched = fetched && l.stage > downloading
+	}
+	layers := fmt.Sprintf("%d of %d layers", finished, len(p.layers))
+	if len(p.layers) == 1 {
+		layers = fmt.Sprintf("%d of 1 layer", finished)
+	}
+	switch {
+	case len(p.layers) == 0:
+		return "asking the registry"
+	case fetched && finished < len(p.layers):
+		return fmt.Sprintf("%s MB, unpacking, %s", megabytes(total), layers)
+	case total == 0:
+		return layers
+	}
+	return fmt.Sprintf("%s of %s MB, %s", megabytes(current), megabytes(total), layers)
+}
+
+// megabytes prints a number of bytes in units of 1,000,000.
+func megabytes(n int64) string { return fmt.Sprintf("%.1f", float64(n)/1e6) }

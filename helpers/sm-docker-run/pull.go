@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/docker"
+)
+
+const pullHelp = `
+Usage: sm-docker-run pull [flags] IMAGE
+
+Fetches an image. Credentials are those that "docker login" has kept for this
+user, credential helpers included. Progress shows in systemctl status, and a pull
+that makes progress is not ended by TimeoutStartSec=.
+
+Example:
+  ExecStartPre=/usr/local/bin/sm-docker-run pull --name web nginx:1.27
+`
+
+// stall is how long a pull may go without progress once the unit's own time-out
+// has passed.
+const stall = 60 * time.Second
+
+// policies are docker run's words for when to pull.
+var policies = []string{"missing", "always", "never"}
+
+func pull(ctx context.Context, w command.World) error {
+	f := command.NewFlags("pull", pullHelp)
+	name := f.String("name", "", "`name` of the container that the image is for")
+	record_ := f.String("record", "", "run record: write the container's name to `file` first")
+	policy := pullFlag(f)
+	patience := daemonFlag(f)
+	if err := f.Parse(w, w.Args); err != nil {
+		return err
+	}
+	if f.NArg() != 1 {
+		return command.Usagef("pull takes one image (got %d)", f.NArg())
+	}
+	if *name != "" || *record_ != "" {
+		if err := checkName(*name); err != nil {
+			return err
+		}
+	}
+	if err := record.write(record{name: *name}, *record_); err != nil {
+		return about(*name, err)
+	}
+	d, err := connect(ctx, w, *name, *patience)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return about(*name, ensureImage(ctx, w, d, f.Arg(0), string(*policy)))
+}
+
+// ensureImage makes the image be here, by the policy.
+func ensureImage(ctx context.Context, w command.World, d *docker.Daemon, image, policy string) error {
+	shown, named, err := docker.ParseImage(image)
+	if err != nil {
+		return err
+	}
+	if policy != "always" {
+		here, err := d.HasImage(ctx, image)
+		if err != nil || here {
+			return err
+		}
+		if policy == "never" {
+			return fmt.Errorf("image %s is not here, and --pull=never; pull it first", shown)
+		}
+	}
+	if named == nil {
+		return fmt.Errorf("image %s is not here, and cannot be pulled by its id", shown)
+	}
+	auth, err := docker.Credentials(ctx, w.Env, named)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	w.Notify.Status("pulling %s", shown)
+	w.Notify.ExtendTimeout(stall)
+	var last docker.Progress
+	var told time.Time
+	err = d.Pull(ctx, named, auth, func(p docker.Progress) {
+		last = p
+		if time.Since(told) < time.Second {
+			return
+		}
+		told = time.Now()
+		w.Notify.Status("pulling %s: %s", shown, p)
+		w.Notify.ExtendTimeout(stall)
+	})
+	if err != nil {
+		return err
+	}
+	w.Notify.Status("pulled %s", shown)
+	fmt.Fprintf(w.Stdout, "pulled %s in %s (%s)\n", shown, time.Since(begin).Round(100*time.Millisecond), last)
+	return nil
+}
+
+// pullPolicy is a flag with one of the policies.
+type pullPolicy string
+
+func pullFlag(f *command.Flags) *pullPolicy {
+	p := pullPolicy("missing")
+	f.Var(&p, "pull", "`when` to pull the image: missing, always or never")
+	return &p
+}
+
+func (p *pullPolicy) String() string { return string(*p) }
+func (p *pullPolicy) Set(v string) error {
+	if !slices.Contains(policies, v) {
+		return fmt.Errorf("must be one of %s", strings.Join(policies, ", "))
+	}
+	*p = pullPolicy(v)
+	return nil
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"service-manager/helpers/internal/command"
+)
+
+const removeHelp = `
+Usage: sm-docker-run remove [flags] --name NAME
+
+Removes the container of that name and its anonymous volumes, running or not.
+There being none is success. The run record goes first: the container's address
+may be another container's soon.
+
+Example:
+  ExecStopPost=/usr/local/bin/sm-docker-run remove --name web
+`
+
+func remove(ctx context.Context, w command.World) error {
+	f := command.NewFlags("remove", removeHelp)
+	name := f.String("name", "", "`name` of the container")
+	record := f.String("record", "", "run record: delete `file` first")
+	patience := daemonFlag(f)
+	if err := f.Parse(w, w.Args); err != nil {
+		return err
+	}
+	if f.NArg() != 0 {
+		return command.Usagef("remove takes no arguments (got %q); the container is given by --name", f.Arg(0))
+	}
+	if err := checkName(*name); err != nil {
+		return err
+	}
+	if *record != "" {
+		if err := os.Remove(*record); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return about(*name, fmt.Errorf("delete the run record: %w", err))
+		}
+	}
+	d, err := connect(ctx, w, *name, *patience)
+	if err == nil {
+		defer d.Close()
+		_, err = d.RemoveNamed(ctx, *name)
+		err = about(*name, err)
+	}
+	if err != nil {
+		return fmt.Errorf("%w; the container is left as it is: run \"docker rm -f %s\", or start its unit again", err, *name)
+	}
+	return nil
+}

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"golang.org/x/sys/unix"
+
+	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/docker"
+)
+
+func runContainer(ctx context.Context, w command.World) error {
+	o, err := parseOptions(w)
+	if err != nil {
+		return err
+	}
+	config, host, err := o.container(w.Env)
+	if err != nil {
+		return err
+	}
+	d, err := connect(ctx, w, o.name, *o.patience)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	r := &runner{w, d, o}
+	c, err := r.start(ctx, config, host)
+	if err != nil {
+		if ctx.Err() != nil {
+			// A stop in the middle of the start; nothing is left of it.
+			return &command.SignalError{Signal: unix.SIGTERM}
+		}
+		return about(o.name, err)
+	}
+	return r.follow(ctx, c)
+}
+
+// runner is one run of a container.
+type runner struct {
+	w command.World
+	d *docker.Daemon
+	o *options
+}
+
+// start brings a container into being, in the place of any older one of its name.
+// When it fails, no container is left. Only the parts that create nothing end
+// early with ctx: a request that is cut off may still be carried out.
+func (r *runner) start(ctx context.Context, config *container.Config, host *container.HostConfig) (c container.InspectResponse, err error) {
+	if host.CgroupParent == "" {
+		if host.CgroupParent, err = r.slice(ctx); err != nil {
+			return c, err
+		}
+	}
+	if err := ensureImage(ctx, r.w, r.d, r.o.image, string(*r.o.pull)); err != nil {
+		return c, err
+	}
+	if err := ctx.Err(); err != nil {
+		return c, err
+	}
+	whole := context.WithoutCancel(ctx)
+	r.w.Notify.Status("starting")
+	id, err := r.create(whole, config, host)
+	if err != nil {
+		return c, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.d.Remove(whole, id))
+		}
+	}()
+	if err := ctx.Err(); err != nil {
+		return c, err
+	}
+	err = r.d.Retry(whole, func() error { return r.d.ContainerStart(whole, id, container.StartOptions{}) })
+	if err != nil {
+		return c, fmt.Errorf("start the container: %s", docker.Reason(err))
+	}
+	err = r.d.Retry(whole, func() error {
+		c, err = r.d.ContainerInspect(whole, id)
+		return err
+	})
+	if err != nil {
+		return c, fmt.Errorf("look at the container that was started: %s", docker.Reason(err))
+	}
+	return c, nil
+}
+
+// slice returns the slice that this process is in, for the container to be in it
+// too. Only with the systemd driver can Docker put a container there.
+func (r *runner) slice(ctx context.Context) (string, error) {
+	text, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return "", fmt.Errorf("find the slice of this process: %w", err)
+	}
+	slice := docker.Slice(string(text))
+	if slice == "" {
+		return "", nil
+	}
+	var driver string
+	err = r.d.Retry(ctx, func() error {
+		info, err := r.d.Info(ctx)
+		driver = info.CgroupDriver
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("ask Docker for its cgroup driver: %w", err)
+	}
+	if driver != "systemd" {
+		return "", nil
+	}
+	return slice, nil
+}
+
+// create creates the container, after removing one that has its name.
+func (r *runner) create(ctx context.Context, config *container.Config, host *container.HostConfig) (string, error) {
+	for attempt := 1; ; attempt++ {
+		var created container.CreateResponse
+		err := r.d.Retry(ctx, func() (err error) {
+			created, err = r.d.ContainerCreate(ctx, config, host, nil, nil, r.o.name)
+			return err
+		})
+		if err == nil {
+			for _, warning := range created.Warnings {
+				fmt.Fprintf(r.w.Stderr, "%s: docker warns: %s\n", r.o.name, warning)
+			}
+			return created.ID, nil
+		}
+		if attempt > 3 || !cerrdefs.IsConflict(err) || !strings.Contains(err.Error(), "is already in use by container") {
+			return "", fmt.Errorf("create the container: %s", docker.Reason(err))
+		}
+		removed, err := r.d.RemoveNamed(ctx, r.o.name)
+		if err != nil {
+			return "", err
+		}
+		if removed {
+			fmt.Fprintf(r.w.Stderr, "%s: removed the container that an earlier run has left\n", r.o.name)
+		}
+	}
+}
+
+// follow says that the container runs, waits for its end, and returns the error
+// that makes this process end in the same way.
+func (r *runner) follow(ctx context.Context, c container.InspectResponse) error {
+	// Opened before the record is written: while the daemon says "running" the
+	// process is there.
+	process, err := r.d.Process(c)
+	if err == nil {
+		defer process.Close()
+	} else {
+		process = nil
+	}
+	if c.State.Running {
+		ip4, ip6 := docker.Addresses(c)
+		if err := (record{r.o.name, c.ID, ip4, ip6}).write(r.o.record); err != nil {
+			return about(r.o.name, errors.Join(err, r.d.Remove(context.WithoutCancel(ctx), c.ID)))
+		}
+		r.w.Notify.Status("running%s", list(ip4, ip6))
+		r.w.Notify.Ready()
+		slim(r.d)
+	}
+	err = r.d.WaitEnd(ctx, c, process)
+	whole := context.WithoutCancel(ctx)
+	if ctx.Err() != nil {
+		return r.stop(whole, c)
+	}
+	if err != nil {
+		return about(r.o.name, err)
+	}
+	state, err := r.d.Ended(whole, c.ID)
+	if err != nil {
+		return about(r.o.name, err)
+	}
+	return r.result(whole, c, *state)
+}
+
+// list returns the words that are not empty, each behind a comma.
+func list(words ...string) string {
+	var b strings.Builder
+	for _, word := range words {
+		if word != "" {
+			b.WriteString(", " + word)
+		}
+	}
+	return b.String()
+}
+
+// stop stops the container gracefully.
+func (r *runner) stop(ctx context.Context, c container.InspectResponse) error {
+	limit := time.Duration(r.o.stopTimeout.seconds()) * time.Second
+	r.w.Notify.Status("stopping, for at most %s", limit)
+	r.w.Notify.ExtendTimeout(limit + *r.o.patience)
+	begin := time.Now()
+	seconds := r.o.stopTimeout.seconds()
+	err := r.d.Retry(ctx, func() error {
+		return r.d.ContainerStop(ctx, c.ID, container.StopOptions{Timeout: &seconds})
+	})
+	if err != nil && !cerrdefs.IsNotFound(err) {
+		return about(r.o.name, fmt.Errorf("stop the container: %s", docker.Reason(err)))
+	}
+	state, err := r.d.Ended(ctx, c.ID)
+	if errors.Is(err, docker.ErrGone) {
+		return &command.SignalError{Signal: unix.SIGTERM}
+	}
+	if err != nil {
+		return about(r.o.name, err)
+	}
+	asked := parseSignal(c.Config.StopSignal)
+	switch ended := signalOf(state.ExitCode); {
+	case ended == unix.SIGKILL && !state.OOMKilled && time.Since(begin) >= limit:
+		fmt.Fprintf(r.w.Stderr, "%s: had to be killed: still running %s after %s\n", r.o.name, limit, unix.SignalName(asked))
+		return &command.SignalError{Signal: unix.SIGTERM}
+	case ended != 0 && (ended == asked || ended == unix.SIGTERM):
+		return &command.SignalError{Signal: unix.SIGTERM}
+	}
+	return r.result(ctx, c, *state)
+}
+
+// result returns the error that a container's last state stands for, nil for
+// success. What the container said last is the best reason there is.
+func (r *runner) result(ctx context.Context, c container.InspectResponse, state container.State) error {
+	if state.ExitCode == 0 {
+		return nil
+	}
+	// Without its last words a container's end is still worth telling.
+	lines, _ := r.d.LastLines(ctx, c, 10)
+	last := ""
+	if len(lines) > 0 {
+		last = lines[len(lines)-1]
+	}
+	if !r.o.inJournal() {
+		for _, line := range lines {
+			fmt.Fprintf(r.w.Stderr, "%s: | %s\n", r.o.name, line)
+		}
+	}
+	return about(r.o.name, &command.ExitError{Code: state.ExitCode & 0xff, Err: errors.New(ending(state, last))})
+}
