@@ -10,6 +10,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	godbus "github.com/godbus/dbus/v5"
+
+	"service-manager/units"
 )
 
 // Conn is a connection to the system's service manager.
@@ -48,22 +50,16 @@ func InStartPost(ctx context.Context, pid int) (bool, error) {
 	return state.Value.Value() == "start-post", nil
 }
 
-// ManagerUnit returns the name of the manager of a service.
-func ManagerUnit(service string) string { return service + "@manager.service" }
-
-// RunnerUnit returns the name of the runner of a revision of a service.
-func RunnerUnit(service, revision string) string { return service + "@" + revision + ".service" }
-
 // Runners returns the units of a service's runners that systemd has loaded, with
 // their states.
 func (c *Conn) Runners(ctx context.Context, service string) ([]dbus.UnitStatus, error) {
-	units, err := c.ListUnitsByPatternsContext(ctx, nil, []string{service + "@*.service"})
+	loaded, err := c.ListUnitsByPatternsContext(ctx, nil, []string{service + "@*.service"})
 	if err != nil {
 		return nil, fmt.Errorf("list the runners of %s: %w", service, err)
 	}
-	runners := units[:0]
-	for _, unit := range units {
-		if unit.Name != ManagerUnit(service) {
+	runners := loaded[:0]
+	for _, unit := range loaded {
+		if unit.Name != units.ManagerUnit(service) {
 			runners = append(runners, unit)
 		}
 	}

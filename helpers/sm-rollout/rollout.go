@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/mainprocess"
+	"service-manager/helpers/internal/systemd"
+	"service-manager/units"
+	"service-manager/units/revision"
+)
+
+// systemdConn is what a rollout needs of systemd.
+type systemdConn interface {
+	StopRunners(ctx context.Context, service, except string, wait bool, progress func(stopping []string)) error
+	ForgetFailedRunners(ctx context.Context, service, except string) error
+	RestartsByItself(ctx context.Context, unit string) (bool, error)
+	Restarting(ctx context.Context, unit string) (bool, error)
+	StartWithoutWaiting(ctx context.Context, unit string) error
+	StatusText(ctx context.Context, unit string) (string, error)
+	io.Closer
+}
+
+func connect(ctx context.Context) (systemdConn, error) { return systemd.Connect(ctx) }
+
+// rollout decides about revisions.
+type rollout struct {
+	w       command.World
+	store   revision.Store
+	connect func(context.Context) (systemdConn, error)
+}
+
+// accept makes the current revision the good one and retires all others. The
+// lock keeps a newer revision from becoming current in between: its runner would
+// be retired, too.
+func (r rollout) accept(ctx context.Context, service, name string) error {
+	unlock, err := r.store.Lock(service)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := mainprocess.Check(ctx, r.w); err != nil {
+		return mainprocess.Gone(fmt.Sprintf("%s %s: not accepted", service, name))
+	}
+	current, err := r.store.Current(service)
+	if err != nil {
+		return err
+	}
+	if name != current {
+		return r.acceptReplaced(service, name, current)
+	}
+	conn, err := r.connect(ctx)
+	if err != nil {
+		return fmt.Errorf("%s %s: not accepted: %w", service, name, err)
+	}
+	defer conn.Close()
+	if err := r.store.SetGood(service, name); err != nil {
+		return err
+	}
+	if err := r.store.ClearFailed(service, name); err != nil {
+		return err
+	}
+	r.w.Notify.Status("%s", "serving")
+	unit := units.RunnerUnit(service, name)
+	if err := conn.StopRunners(ctx, service, unit, false, nil); err != nil {
+		return fmt.Errorf("%s %s: retire the other runners: %w", service, name, err)
+	}
+	return conn.ForgetFailedRunners(ctx, service, unit)
+}
+
+// acceptReplaced accepts a revision that is not current only if it is the one
+// that serves until current does.
+func (r rollout) acceptReplaced(service, name, current string) error {
+	good, err := r.store.Good(service)
+	if err != nil {
+		return err
+	}
+	if name != good {
+		return fmt.Errorf("%s %s: not accepted: %s has replaced it in the meantime", service, name, current)
+	}
+	r.w.Notify.Status("%s", "serving")
+	return nil
+}
+
+// reject records a failed start. A good revision is started again instead.
+func (r rollout) reject(ctx context.Context, service, name string) error {
+	result := r.w.Getenv("SERVICE_RESULT")
+	if result == "" {
+		return fmt.Errorf("%s %s: SERVICE_RESULT is not set; reject is for ExecStopPost= lines of a unit", service, name)
+	}
+	if result == "success" {
+		return nil
+	}
+	unlock, err := r.store.Lock(service)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	good, err := r.store.Good(service)
+	if err != nil {
+		return err
+	}
+	conn, err := r.connect(ctx)
+	if err != nil {
+		return fmt.Errorf("%s %s: not rejected: %w", service, name, err)
+	}
+	defer conn.Close()
+	unit := units.RunnerUnit(service, name)
+	if name == good {
+		return r.startAgain(ctx, conn, unit)
+	}
+	reason, err := r.reason(ctx, conn, unit, result)
+	if err != nil {
+		return err
+	}
+	if err := r.store.SetFailed(service, name, reason); err != nil {
+		return err
+	}
+	r.w.Notify.Status("rejected: %s", reason)
+	return nil
+}
+
+// startAgain starts a good revision that systemd will not start by itself,
+// because it has not read yet that the revision is good.
+func (r rollout) startAgain(ctx context.Context, conn systemdConn, unit string) error {
+	restarts, err := conn.RestartsByItself(ctx, unit)
+	if err != nil || restarts {
+		return err
+	}
+	return conn.StartWithoutWaiting(ctx, unit)
+}
+
+// reason returns why a unit failed: what the step that failed said, or else what
+// systemd says.
+func (r rollout) reason(ctx context.Context, conn systemdConn, unit, result string) (string, error) {
+	said, err := conn.StatusText(ctx, unit)
+	if err != nil {
+		return "", err
+	}
+	verdict := strings.TrimSpace(fmt.Sprintf("%s %s %s", result, r.w.Getenv("EXIT_CODE"), r.w.Getenv("EXIT_STATUS")))
+	if said == "" {
+		return verdict, nil
+	}
+	return fmt.Sprintf("%s (%s)", said, verdict), nil
+}
+
+// stop stops every runner of a service, unless the manager is only restarted:
+// that must not interrupt the service.
+func (r rollout) stop(ctx context.Context, service string) error {
+	conn, err := r.connect(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: stop the runners: %w", service, err)
+	}
+	defer conn.Close()
+	restarting, err := conn.Restarting(ctx, units.ManagerUnit(service))
+	if err != nil {
+		return err
+	}
+	if restarting {
+		fmt.Fprintf(r.w.Stdout, "%s is only restarted: its runners go on\n", units.ManagerUnit(service))
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go r.keepExtending(ctx)
+	return conn.StopRunners(ctx, service, "", true, func(stopping []string) {
+		r.w.Notify.Status("stopping %s", strings.Join(stopping, ", "))
+	})
+}
+
+// keepExtending asks for time as long as runners stop; each of them has limits
+// of its own.
+func (r rollout) keepExtending(ctx context.Context) {
+	const ahead = 30 * time.Second
+	tick := time.NewTicker(ahead / 3)
+	defer tick.Stop()
+	for {
+		r.w.Notify.ExtendTimeout(ahead)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,189 @@
+#!/bin/bash
+# Installs service-manager on this host, or shows it on a disposable machine.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")"
+
+usage() {
+  cat <<'TEXT'
+Usage: ./install.sh [--prefix DIR]      install on this host, or update it
+       ./install.sh --uninstall         remove it; definitions and revisions stay
+       ./install.sh --bundle DIR        build everything into DIR, which installs by
+                                        DIR/install.sh without Go or a network
+       ./install.sh --demo [--keep]     show it on a disposable virtual machine,
+                                        without touching this one
+
+The helpers go to DIR/bin and their manual pages to DIR/share/man; DIR is
+/usr/local unless --prefix says otherwise. --keep leaves the virtual machine up
+and says how to enter it.
+TEXT
+}
+
+say()  { printf '%s\n' "$*"; }
+fail() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }
+misused() { printf 'install.sh: %s\n' "$*" >&2; usage >&2; exit 2; }
+
+readonly HELPERS="sm-fetch sm-docker-run sm-healthcheck sm-ipvs sm-rollout"
+readonly STATIC_UNITS="service-manager.target sm-fetch.service sm-start@.service sm-sweep.service"
+readonly UNIT_DIR=/etc/systemd/system
+readonly GENERATOR=/etc/systemd/system-generators/service-manager-generator
+readonly CONFIG_DIR=/etc/service-manager
+readonly MODULES=/etc/modules-load.d/service-manager.conf
+
+find_go() {
+  local go
+  for go in "$(command -v go || true)" /usr/local/go/bin/go; do
+    if [ -n "$go" ] && [ -x "$go" ]; then printf '%s' "$go"; return; fi
+  done
+  fail "Go is not installed; install Go 1.24 or newer, or run this in a bundle that another machine made with --bundle"
+}
+
+# build FOLDER: everything that an installation needs, below FOLDER.
+build() {
+  local out=$1 go helper
+  go=$(find_go)
+  mkdir -p "$out/bin" "$out/units" "$out/man"
+  export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath"
+  "$go" build -ldflags '-s -w' -o "$out/bin/" ./generator $(printf './helpers/%s ' $HELPERS)
+  mv "$out/bin/generator" "$out/bin/service-manager-generator"
+  for helper in $HELPERS; do cp "helpers/$helper/$helper.8" "$out/man/"; done
+  cp generator/service-manager-generator.8 "$out/man/"
+  (cd units && cp $STATIC_UNITS "$out/units/")
+  cp install.sh LICENSE "$out/"
+}
+
+require_root() { [ "$(id -u)" = 0 ] || fail "this needs root; run it with sudo"; }
+
+# check names everything that is missing before anything is changed.
+check() {
+  local missing=() version
+  version=$(systemctl --version 2>/dev/null | awk 'NR==1 {print $2}')
+  if [ -z "$version" ] || [ ! -d /run/systemd/system ]; then
+    missing+=("systemd does not run this host; service-manager needs a host that systemd has booted")
+  elif [ "${version%%[!0-9]*}" -lt 250 ]; then
+    missing+=("systemd is $version; 250 or newer is needed (Debian 12, Ubuntu 22.10, RHEL 9)")
+  fi
+  if ! systemctl cat docker.service >/dev/null 2>&1; then
+    missing+=("Docker is not installed as docker.service; on Debian: apt install docker.io")
+  fi
+  if ! modprobe ip_vs 2>/dev/null && [ ! -e /proc/net/ip_vs ]; then
+    missing+=("the kernel has no IPVS: 'modprobe ip_vs' fails; use your distribution's kernel, or build yours with CONFIG_IP_VS")
+  fi
+  if [ ${#missing[@]} -gt 0 ]; then
+    printf 'install.sh: not installed: %s\n' "${missing[@]}" >&2
+    exit 1
+  fi
+}
+
+# place SOURCE TARGET MODE: replaces a file at once, also a program that runs.
+place() {
+  mkdir -p "$(dirname "$2")"
+  install -m "$3" "$1" "$2.new"
+  mv "$2.new" "$2"
+}
+
+# set_helpers FOLDER: tells the generator where the helpers are.
+set_helpers() {
+  local conf=$CONFIG_DIR/service-manager.conf
+  if [ ! -e "$conf" ]; then
+    cat > "$conf" <<'TEXT'
+# Settings of service-manager, an environment file.
+
+# The CouchDB database with the service definitions. Without it the definitions
+# are the files /etc/service-manager/services/*.json.
+#COUCHDB_URL=http://user:password@127.0.0.1:5984/services
+TEXT
+    chmod 600 "$conf"
+  fi
+  sed -i '/^HELPERS=/d' "$conf"
+  [ "$1" = /usr/local/bin ] || printf 'HELPERS=%s\n' "$1" >> "$conf"
+}
+
+install_from() {
+  local from=$1 prefix=$2 file
+  mkdir -p -m 755 $CONFIG_DIR/services $CONFIG_DIR/revisions
+  for file in $HELPERS; do place "$from/bin/$file" "$prefix/bin/$file" 755; done
+  for file in "$from"/man/*.8; do place "$file" "$prefix/share/man/man8/$(basename "$file")" 644; done
+  for file in $STATIC_UNITS; do
+    sed "s#/usr/local/bin/#$prefix/bin/#g" "$from/units/$file" > "$UNIT_DIR/$file.new"
+    chmod 644 "$UNIT_DIR/$file.new"
+    mv "$UNIT_DIR/$file.new" "$UNIT_DIR/$file"
+  done
+  set_helpers "$prefix/bin"
+  printf 'ip_vs\n' > $MODULES
+  place "$from/bin/service-manager-generator" $GENERATOR 755
+  systemctl daemon-reload
+  systemctl enable --quiet service-manager.target sm-fetch.service sm-sweep.service
+  systemctl start service-manager.target
+  systemctl restart sm-fetch.service
+}
+
+uninstall() {
+  local prefix=$1 file managers
+  systemctl disable --quiet --now sm-fetch.service 2>/dev/null || true
+  managers=$(systemctl list-units --all --plain --no-legend --state=active,activating,failed '*@manager.service' |
+    awk '{print $1}' | while read -r file; do [ ! -e "/run/systemd/generator/$file" ] || printf '%s ' "$file"; done)
+  if [ -n "$managers" ]; then
+    say "stopping $managers"
+    systemctl stop $managers
+  fi
+  systemctl disable --quiet --now service-manager.target sm-sweep.service 2>/dev/null || true
+  for file in $STATIC_UNITS; do rm -f "$UNIT_DIR/$file"; done
+  for file in $HELPERS; do rm -f "$prefix/bin/$file" "$prefix/share/man/man8/$file.8"; done
+  rm -f $GENERATOR "$prefix/share/man/man8/service-manager-generator.8" $MODULES
+  systemctl daemon-reload
+  rm -rf /run/service-manager
+  say "removed; definitions, revisions and settings are still in $CONFIG_DIR"
+}
+
+# installed_prefix: where an earlier installation put the helpers.
+installed_prefix() {
+  local line
+  line=$(sed -n 's/^HELPERS=//p' $CONFIG_DIR/service-manager.conf 2>/dev/null | tail -n 1)
+  line=${line%/bin}
+  printf '%s' "${line:-/usr/local}"
+}
+
+main() {
+  local action=install prefix='' bundle='' keep=''
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --prefix) [ $# -gt 1 ] || misused "--prefix needs a folder"; prefix=$2; shift ;;
+      --prefix=*) prefix=${1#*=} ;;
+      --bundle) [ $# -gt 1 ] || misused "--bundle needs a folder"; action=bundle bundle=$2; shift ;;
+      --bundle=*) action=bundle bundle=${1#*=} ;;
+      --uninstall) action=uninstall ;;
+      --demo) action=demo ;;
+      --keep) keep=--keep ;;
+      -h|--help) usage; exit 0 ;;
+      *) misused "unknown argument $1" ;;
+    esac
+    shift
+  done
+  case $prefix in ''|/*) ;; *) misused "--prefix must be an absolute path (got $prefix)" ;; esac
+  case $prefix in *[!A-Za-z0-9/._-]*) misused "--prefix must be made of letters, digits and /._- (got $prefix)" ;; esac
+  case $action in
+    demo) exec "$(find_go)" run ./tests/demo $keep ;;
+    bundle)
+      mkdir -p "$bundle"
+      build "$(readlink -f "$bundle")"
+      say "built; install it with $bundle/install.sh" ;;
+    uninstall)
+      require_root
+      uninstall "${prefix:-$(installed_prefix)}" ;;
+    install)
+      require_root
+      check
+      prefix=${prefix:-$(installed_prefix)}
+      if [ -e go.mod ]; then
+        readonly BUILT=$(mktemp -d)
+        trap 'rm -rf "$BUILT"' EXIT
+        build "$BUILT"
+        install_from "$BUILT" "$prefix"
+      else
+        install_from "$PWD" "$prefix"
+      fi
+      say "installed in $prefix/bin; put a definition into $CONFIG_DIR/services/NAME.json, or set COUCHDB_URL in $CONFIG_DIR/service-manager.conf" ;;
+  esac
+}
+
+main "$@"
