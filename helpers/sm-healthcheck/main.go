@@ -1,0 +1,124 @@
+// Command sm-healthcheck waits until a service answers a probe, and, when asked,
+// keeps answering for a while. As a step of a unit's start it decides whether what
+// the unit runs may get traffic.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/mainprocess"
+)
+
+const help = `
+Usage: sm-healthcheck [--flag VALUE]... URL
+
+Waits until a probe of URL succeeds, and goes on to succeed for --hold. Fails when
+that has not begun within --timeout, with the last reason.
+
+URL is one of
+  http://HOST:PORT/PATH, https://HOST:PORT/PATH
+                    healthy with an answer of status 200 to 399 that is complete
+                    (or 1 MiB long) in time; redirects are not followed
+  tcp://HOST:PORT   healthy when a connection is accepted
+  unix:///PATH      the same, for a socket in the file system
+
+In a unit it stops waiting as soon as the unit's main process ends, and shows the
+last failure in the unit's status. No probe leaves a connection behind.
+
+In a unit:
+  ExecStartPost=sm-healthcheck --timeout 60s --hold 2s http://${SM_CONTAINER_IP}:80/
+`
+
+// grace is what setting up and ending may take beside the time-outs.
+const grace = 10 * time.Second
+
+func main() { command.Main("sm-healthcheck", run) }
+
+func run(ctx context.Context, w command.World) error {
+	flags := command.NewFlags("sm-healthcheck", help)
+	plan := plan{}
+	flags.DurationVar(&plan.timeout, "timeout", 60*time.Second, "the longest `duration` to wait for a success")
+	flags.DurationVar(&plan.interval, "interval", 250*time.Millisecond, "the `duration` from one probe to the next")
+	flags.DurationVar(&plan.hold, "hold", 0, "the `duration` for which probes must go on to succeed; a failure starts it anew")
+	probeTimeout := flags.Duration("probe-timeout", 5*time.Second, "the longest `duration` of one probe")
+	verify := flags.Bool("verify", false, "verify the certificate of an https URL; without it any certificate will do")
+	var headers command.Strings
+	flags.Var(&headers, "header", "a `header` \"Name: value\" to send with an http or https probe; may be repeated")
+	if err := flags.Parse(w, w.Args); err != nil {
+		return err
+	}
+	switch {
+	case flags.NArg() != 1:
+		return command.Usagef("want one URL, got %d operands", flags.NArg())
+	case plan.timeout <= 0, plan.interval <= 0, *probeTimeout <= 0:
+		return command.Usagef("--timeout, --interval and --probe-timeout: want durations above 0")
+	case plan.hold < 0:
+		return command.Usagef("--hold: want a duration of 0 or more, got %s", plan.hold)
+	}
+	header, err := parseHeaders(headers)
+	if err != nil {
+		return &command.UsageError{Err: err}
+	}
+	target, err := parseTarget(flags.Arg(0))
+	if err != nil && !errors.Is(err, errNoHost) {
+		return &command.UsageError{Err: err}
+	}
+	if len(headers) > 0 && target.http == nil && err == nil {
+		return command.Usagef("--header: a %s probe sends no headers", target.network)
+	}
+
+	watched, release, watchErr := mainprocess.Watch(ctx, w)
+	if watchErr != nil {
+		return named(w, watchErr)
+	}
+	defer release()
+	// Before anything else: when the main process is gone, every other error is
+	// only a consequence of that.
+	if context.Cause(watched) == mainprocess.ErrGone {
+		return named(w, mainprocess.Gone("wait for health"))
+	}
+	if err != nil {
+		return named(w, fmt.Errorf("wait for health: %w; has it started?", err))
+	}
+	// The last probe may begin when the time is nearly up.
+	w.Notify.ExtendTimeout(plan.timeout + plan.hold + *probeTimeout + grace)
+	prober := prober{target: target, header: header, verify: *verify, timeout: *probeTimeout}
+	return named(w, plan.wait(watched, w, target.String(), prober.probe))
+}
+
+// named puts the container's name, from its run record, before an error.
+func named(w command.World, err error) error {
+	name := w.Getenv("SM_CONTAINER_NAME")
+	if err == nil || name == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
+// parseHeaders reads lines of the form "Name: value".
+func parseHeaders(lines []string) (http.Header, error) {
+	header := http.Header{"User-Agent": {"sm-healthcheck"}}
+	for _, line := range lines {
+		name, value, found := strings.Cut(line, ":")
+		if !found || !isToken(name) || strings.ContainsFunc(value, isControl) {
+			return nil, fmt.Errorf("--header %q: want \"Name: value\"", line)
+		}
+		header.Set(name, strings.TrimSpace(value))
+	}
+	return header, nil
+}
+
+// isToken reports whether s may be the name of a header.
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
+	})
+}
+
+func isControl(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
