@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -25,12 +27,22 @@ func runContainer(ctx context.Context, w command.World) error {
 	if err != nil {
 		return err
 	}
-	d, err := connect(ctx, w, o.name, *o.patience)
-	if err != nil {
+	r := &runner{w: w, o: o}
+	if id, p, ok, err := taken(w.Env); ok {
+		if err != nil {
+			return about(o.name, err)
+		}
+		defer p.Close()
+		debug.FreeOSMemory()
+		return r.end(ctx, id, p.Wait(ctx))
+	}
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, stopSignals...)
+	defer signal.Stop(caught)
+	if err := r.connect(ctx); err != nil {
 		return err
 	}
-	defer d.Close()
-	r := &runner{w, d, o}
+	defer r.d.Close()
 	c, err := r.start(ctx, config, host)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -39,14 +51,22 @@ func runContainer(ctx context.Context, w command.World) error {
 		}
 		return about(o.name, err)
 	}
-	return r.follow(ctx, c)
+	return r.follow(ctx, c, caught)
 }
 
 // runner is one run of a container.
 type runner struct {
 	w command.World
-	d *docker.Daemon
 	o *options
+	d *docker.Daemon // nil until connect
+}
+
+// connect connects to the daemon, unless that is done.
+func (r *runner) connect(ctx context.Context) (err error) {
+	if r.d == nil {
+		r.d, err = connect(ctx, r.w, r.o.name, *r.o.patience)
+	}
+	return err
 }
 
 // start brings a container into being, in the place of any older one of its name.
@@ -147,14 +167,12 @@ func (r *runner) create(ctx context.Context, config *container.Config, host *con
 
 // follow says that the container runs, waits for its end, and returns the error
 // that makes this process end in the same way.
-func (r *runner) follow(ctx context.Context, c container.InspectResponse) error {
-	// Opened before the record is written: while the daemon says "running" the
-	// process is there.
-	process, err := r.d.Process(c)
+func (r *runner) follow(ctx context.Context, c container.InspectResponse, caught chan os.Signal) error {
+	// Opened before the record is written: a process that has ended must not get
+	// there.
+	p, err := r.d.Process(c)
 	if err == nil {
-		defer process.Close()
-	} else {
-		process = nil
+		defer p.Close()
 	}
 	if c.State.Running {
 		ip4, ip6 := docker.Addresses(c)
@@ -163,21 +181,35 @@ func (r *runner) follow(ctx context.Context, c container.InspectResponse) error 
 		}
 		r.w.Notify.Status("running%s", list(ip4, ip6))
 		r.w.Notify.Ready()
-		slim(r.d)
 	}
-	err = r.d.WaitEnd(ctx, c, process)
+	if p == nil {
+		// Not to be seen from here, or gone already.
+		_, err := r.d.Ended(ctx, c.ID)
+		return r.end(ctx, c.ID, err)
+	}
+	// Without it the wait just takes more memory.
+	_ = handoff(ctx, c.ID, p, caught)
+	return r.end(ctx, c.ID, p.Wait(ctx))
+}
+
+// end handles the end of the wait for a container: it has ended, or is to be
+// stopped because ctx has.
+func (r *runner) end(ctx context.Context, id string, waited error) error {
 	whole := context.WithoutCancel(ctx)
+	if waited != nil && ctx.Err() == nil {
+		return about(r.o.name, waited)
+	}
+	if err := r.connect(whole); err != nil {
+		return err
+	}
 	if ctx.Err() != nil {
-		return r.stop(whole, c)
+		return about(r.o.name, r.stop(whole, id))
 	}
-	if err != nil {
-		return about(r.o.name, err)
+	c, err := r.d.Ended(whole, id)
+	if err == nil {
+		err = r.result(whole, c)
 	}
-	state, err := r.d.Ended(whole, c.ID)
-	if err != nil {
-		return about(r.o.name, err)
-	}
-	return r.result(whole, c, *state)
+	return about(r.o.name, err)
 }
 
 // list returns the words that are not empty, each behind a comma.
@@ -192,40 +224,40 @@ func list(words ...string) string {
 }
 
 // stop stops the container gracefully.
-func (r *runner) stop(ctx context.Context, c container.InspectResponse) error {
-	limit := time.Duration(r.o.stopTimeout.seconds()) * time.Second
+func (r *runner) stop(ctx context.Context, id string) error {
+	seconds := r.o.stopTimeout.seconds()
+	limit := time.Duration(seconds) * time.Second
 	r.w.Notify.Status("stopping, for at most %s", limit)
 	r.w.Notify.ExtendTimeout(limit + *r.o.patience)
 	begin := time.Now()
-	seconds := r.o.stopTimeout.seconds()
 	err := r.d.Retry(ctx, func() error {
-		return r.d.ContainerStop(ctx, c.ID, container.StopOptions{Timeout: &seconds})
+		return r.d.ContainerStop(ctx, id, container.StopOptions{Timeout: &seconds})
 	})
 	if err != nil && !cerrdefs.IsNotFound(err) {
-		return about(r.o.name, fmt.Errorf("stop the container: %s", docker.Reason(err)))
+		return fmt.Errorf("stop the container: %s", docker.Reason(err))
 	}
-	state, err := r.d.Ended(ctx, c.ID)
+	c, err := r.d.Ended(ctx, id)
 	if errors.Is(err, docker.ErrGone) {
 		return &command.SignalError{Signal: unix.SIGTERM}
 	}
 	if err != nil {
-		return about(r.o.name, err)
+		return err
 	}
 	asked := parseSignal(c.Config.StopSignal)
-	switch ended := signalOf(state.ExitCode); {
-	case ended == unix.SIGKILL && !state.OOMKilled && time.Since(begin) >= limit:
+	switch ended := signalOf(c.State.ExitCode); {
+	case ended == unix.SIGKILL && !c.State.OOMKilled && time.Since(begin) >= limit:
 		fmt.Fprintf(r.w.Stderr, "%s: had to be killed: still running %s after %s\n", r.o.name, limit, unix.SignalName(asked))
 		return &command.SignalError{Signal: unix.SIGTERM}
 	case ended != 0 && (ended == asked || ended == unix.SIGTERM):
 		return &command.SignalError{Signal: unix.SIGTERM}
 	}
-	return r.result(ctx, c, *state)
+	return r.result(ctx, c)
 }
 
 // result returns the error that a container's last state stands for, nil for
 // success. What the container said last is the best reason there is.
-func (r *runner) result(ctx context.Context, c container.InspectResponse, state container.State) error {
-	if state.ExitCode == 0 {
+func (r *runner) result(ctx context.Context, c container.InspectResponse) error {
+	if c.State.ExitCode == 0 {
 		return nil
 	}
 	// Without its last words a container's end is still worth telling.
@@ -239,5 +271,5 @@ func (r *runner) result(ctx context.Context, c container.InspectResponse, state 
 			fmt.Fprintf(r.w.Stderr, "%s: | %s\n", r.o.name, line)
 		}
 	}
-	return about(r.o.name, &command.ExitError{Code: state.ExitCode & 0xff, Err: errors.New(ending(state, last))})
+	return &command.ExitError{Code: c.State.ExitCode & 0xff, Err: errors.New(ending(*c.State, last))}
 }

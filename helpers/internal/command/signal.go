@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +19,14 @@ func (e *SignalError) Error() string { return "ended by " + unix.SignalName(e.Si
 // die ends this process by a signal. It returns only when that is impossible.
 func die(s syscall.Signal) {
 	signal.Reset(s)
+	// It may have been blocked when this process began.
+	runtime.LockOSThread()
+	set := unix.Sigset_t{}
+	set.Val[(s-1)/64] |= 1 << (uint(s-1) % 64)
+	if err := unix.PthreadSigmask(unix.SIG_UNBLOCK, &set, nil); err != nil {
+		fmt.Fprintf(os.Stderr, "unblock %s: %v\n", unix.SignalName(s), err)
+		return
+	}
 	if err := unix.Kill(os.Getpid(), s); err != nil {
 		fmt.Fprintf(os.Stderr, "send %s to this process: %v\n", unix.SignalName(s), err)
 		return

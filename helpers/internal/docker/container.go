@@ -68,10 +68,9 @@ func (d *Daemon) Remove(ctx context.Context, id string) error {
 }
 
 // Ended waits until the container with that id does not run (any more) and
-// returns its last state. The error is ErrGone when there is no such container.
-func (d *Daemon) Ended(ctx context.Context, id string) (*container.State, error) {
-	var last container.InspectResponse
-	err := d.Retry(ctx, func() error {
+// returns it as it was left. The error is ErrGone when there is no such container.
+func (d *Daemon) Ended(ctx context.Context, id string) (last container.InspectResponse, err error) {
+	err = d.Retry(ctx, func() error {
 		results, errs := d.ContainerWait(ctx, id, container.WaitConditionNotRunning)
 		select {
 		case err := <-errs:
@@ -80,17 +79,16 @@ func (d *Daemon) Ended(ctx context.Context, id string) (*container.State, error)
 			}
 		case <-results:
 		}
-		var err error
 		last, err = d.ContainerInspect(ctx, id)
 		return err
 	})
 	if cerrdefs.IsNotFound(err) {
-		return nil, ErrGone
+		return last, ErrGone
 	}
 	if err != nil {
-		return nil, fmt.Errorf("ask how container %s ended: %w", Short(id), err)
+		return last, fmt.Errorf("ask how container %s ended: %w", Short(id), err)
 	}
-	return last.State, nil
+	return last, nil
 }
 
 // LastLines returns the container's last n lines of output, oldest first,

@@ -2,7 +2,6 @@ package docker
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -12,7 +11,9 @@ import (
 	"service-manager/helpers/internal/process"
 )
 
-// Process returns a handle on the first process of a running container. It fails
+// Process returns a handle on the first process of a running container. Waiting on
+// it takes no connection, and so outlasts a daemon that restarts and leaves its
+// containers running. It fails
 // when that process is not to be seen from here (another host, another PID
 // namespace, a virtual machine) or has ended.
 func (d *Daemon) Process(c container.InspectResponse) (*process.Process, error) {
@@ -34,18 +35,4 @@ func (d *Daemon) Process(c container.InspectResponse) (*process.Process, error) 
 		return nil, fmt.Errorf("process %d is not in the control group of container %s", c.State.Pid, Short(c.ID))
 	}
 	return p, nil
-}
-
-// WaitEnd returns once the container has ended, or with the cause of ctx. It
-// watches the process where it can: that takes no connection, and so outlasts
-// a daemon that restarts and leaves its containers running.
-func (d *Daemon) WaitEnd(ctx context.Context, c container.InspectResponse, p *process.Process) error {
-	if p != nil {
-		return p.Wait(ctx)
-	}
-	_, err := d.Ended(ctx, c.ID)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
 }
