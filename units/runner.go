@@ -109,7 +109,14 @@ func healthURL(d *definition.Definition, destination word) word {
 
 func helper(h Host, name string) word { return literal(h.Helpers + "/" + name) }
 
-func duration(d time.Duration) word { return word(d.String()) }
+// duration returns a time span as the helpers read it, in seconds where it has
+// whole ones.
+func duration(d time.Duration) word {
+	if d%time.Second == 0 {
+		return word(strconv.Itoa(int(d/time.Second)) + "s")
+	}
+	return word(d.String())
+}
 
 // seconds returns a time span as systemd reads it, rounded up.
 func seconds(d time.Duration) string {

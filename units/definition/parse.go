@@ -62,6 +62,9 @@ func (p *parser) document(document []byte) {
 		given[f.name] = true
 		p.field(f.name, f.value)
 	}
+	if h := &p.d.HealthCheck; h.Type == HTTP && h.Path == "" {
+		h.Path = DefaultHealthCheckPath
+	}
 	for _, name := range []string{"image", "address", "port"} {
 		if !given[name] {
 			p.problem(name, "is missing")
@@ -146,11 +149,8 @@ func (p *parser) healthCheck(path string, value json.RawMessage) {
 			p.healthCheckField(path+".", f.name, f.value)
 		}
 	}
-	switch {
-	case h.Type == TCP && h.Path != "":
+	if h.Type == TCP && h.Path != "" {
 		p.problem(path+".path", `is for the type "http" only`)
-	case h.Type == HTTP && h.Path == "":
-		h.Path = DefaultHealthCheckPath
 	}
 }
 

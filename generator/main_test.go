@@ -1,0 +1,207 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+var update = flag.Bool("update", false, "write what the generator gives to the golden folders")
+
+func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"service-manager-generator": main}) }
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata/script"})
+}
+
+// Each folder in testdata/golden has an input, the root of a host, and what the
+// generator has to make of it: expected, the folder of units, and stderr.
+func TestGolden(t *testing.T) {
+	cases, err := filepath.Glob("testdata/golden/*")
+	if err != nil || len(cases) == 0 {
+		t.Fatalf("no golden folders: %v", err)
+	}
+	for _, dir := range cases {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			out := t.TempDir()
+			var stdout, stderr bytes.Buffer
+			input := filepath.Join(dir, "input")
+			code := run([]string{"--root", input, out}, &stdout, &stderr, noEnvironment, noKernelLog)
+			got := tree(t, out)
+			got["stderr"] = strings.ReplaceAll(stderr.String(), input, "")
+			if wantCode := min(1, stderr.Len()); code != wantCode {
+				t.Errorf("exit code %d; want %d", code, wantCode)
+			}
+			if stdout.Len() > 0 {
+				t.Errorf("standard output %q; want none", stdout.String())
+			}
+			if *update {
+				store(t, dir, got)
+			}
+			want := tree(t, filepath.Join(dir, "expected"))
+			message, err := os.ReadFile(filepath.Join(dir, "stderr"))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+			want["stderr"] = string(message)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("generated (-want +got):\n%s", diff)
+			}
+			again := t.TempDir()
+			run([]string{"--root", input, again}, io.Discard, io.Discard, noEnvironment, noKernelLog)
+			if diff := cmp.Diff(tree(t, out), tree(t, again)); diff != "" {
+				t.Errorf("a second run gives other bytes:\n%s", diff)
+			}
+		})
+	}
+}
+
+// tree returns the files below dir, and the targets of links behind an arrow.
+func tree(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := make(map[string]string)
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && path == dir || entry != nil && entry.IsDir() {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		name, _ := filepath.Rel(dir, path)
+		if entry.Type() == fs.ModeSymlink {
+			target, err := os.Readlink(path)
+			files[name] = "-> " + target
+			return err
+		}
+		content, err := os.ReadFile(path)
+		files[name] = string(content)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func store(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	must(t, os.RemoveAll(filepath.Join(dir, "expected")))
+	must(t, os.RemoveAll(filepath.Join(dir, "stderr")))
+	for name, content := range files {
+		path := filepath.Join(dir, "expected", name)
+		if name == "stderr" {
+			path = filepath.Join(dir, name)
+			if content == "" {
+				continue
+			}
+		}
+		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		if target, ok := strings.CutPrefix(content, "-> "); ok {
+			must(t, os.Symlink(target, path))
+			continue
+		}
+		must(t, os.WriteFile(path, []byte(content), 0o644))
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func noEnvironment(string) string { return "" }
+
+func noKernelLog() (io.WriteCloser, error) { return nil, errors.New("no kernel log in a test") }
+
+// Under systemd, problems go to the kernel log, one write for each.
+func TestKernelLog(t *testing.T) {
+	log := &kernelLogFile{}
+	env := func(name string) string { return map[string]string{"SYSTEMD_SCOPE": "system"}[name] }
+	open := func() (io.WriteCloser, error) { return log, nil }
+	var stderr bytes.Buffer
+	code := run([]string{"--root", "testdata/golden/damaged/input", t.TempDir()}, io.Discard, &stderr, env, open)
+	if code != 1 || stderr.Len() > 0 || len(log.writes) < 3 || !log.closed {
+		t.Errorf("exit code %d, stderr %q, kernel log %+v; want 1, nothing, several closed writes", code, stderr.String(), log)
+	}
+	for _, w := range log.writes {
+		if strings.Count(w, "\n") != 1 || !strings.HasSuffix(w, "\n") {
+			t.Errorf("the write %q is not one line", w)
+		}
+	}
+}
+
+type kernelLogFile struct {
+	writes []string
+	closed bool
+}
+
+func (f *kernelLogFile) Write(p []byte) (int, error) {
+	f.writes = append(f.writes, string(p))
+	return len(p), nil
+}
+func (f *kernelLogFile) Close() error { f.closed = true; return nil }
+
+// In the initial RAM disk there is no host to manage yet.
+func TestInitrd(t *testing.T) {
+	out := t.TempDir()
+	env := func(name string) string { return map[string]string{"SYSTEMD_IN_INITRD": "1"}[name] }
+	if code := run([]string{"--root", "testdata/golden/good/input", out}, io.Discard, io.Discard, env, noKernelLog); code != 0 {
+		t.Errorf("exit code %d; want 0", code)
+	}
+	if files := tree(t, out); len(files) > 0 {
+		t.Errorf("wrote %v; want nothing", files)
+	}
+}
+
+// One file that cannot be written must not keep the others from being written.
+func TestUnwritable(t *testing.T) {
+	out := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(out, "service-manager.target.wants"), nil, 0o644))
+	var stderr bytes.Buffer
+	if code := run([]string{"--root", "testdata/golden/good/input", out}, io.Discard, &stderr, noEnvironment, noKernelLog); code != 1 {
+		t.Errorf("exit code %d; want 1", code)
+	}
+	if !strings.Contains(stderr.String(), "write service-manager.target.wants/web@manager.service") {
+		t.Errorf("stderr = %q; want the file that was not written", stderr.String())
+	}
+	if _, ok := tree(t, out)["web@manager.service"]; !ok {
+		t.Error("web@manager.service was not written")
+	}
+}
+
+// BenchmarkGenerate measures a whole run: reading, rendering and writing.
+func BenchmarkGenerate(b *testing.B) {
+	for _, n := range []int{1, 10, 100, 1000} {
+		b.Run(fmt.Sprintf("services=%d", n), func(b *testing.B) {
+			root := b.TempDir()
+			for i := range n {
+				service := fmt.Sprintf("service-%d", i)
+				const name = "2-9ab31f5c0e8d4b7a6c5d4e3f2a1b0c9d"
+				dir := filepath.Join(root, "etc/service-manager/revisions", service)
+				must(b, os.MkdirAll(dir, 0o755))
+				document := fmt.Sprintf(`{"_id":%q,"_rev":%q,"image":"registry.example/team/%s:1.0","address":"172.17.0.1:%d","port":80,
+					"environment":{"DATABASE_URL":"postgres://db/%s","LOG_LEVEL":"info"},"volumes":["/srv/%s:/data"]}`, service, name, service, 7000+i, service, service)
+				must(b, os.WriteFile(filepath.Join(dir, name+".json"), []byte(document), 0o600))
+				must(b, os.Symlink(name+".json", filepath.Join(dir, "current")))
+				must(b, os.Symlink(name+".json", filepath.Join(dir, "good")))
+			}
+			out := b.TempDir()
+			b.ReportAllocs()
+			for b.Loop() {
+				must(b, generate(out, root))
+			}
+		})
+	}
+}

@@ -1,0 +1,245 @@
+package definition
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+const rev = "3-0123456789abcdef0123456789abcdef"
+
+func TestParse(t *testing.T) {
+	least := Definition{
+		Service: "web", Revision: rev, Image: "nginx:1.27",
+		Address: netip.MustParseAddrPort("172.17.0.1:7001"), Port: 80,
+		HealthCheck:  HealthCheck{Type: "http", Path: "/", Timeout: time.Minute, Interval: 250 * time.Millisecond},
+		DrainTimeout: 30 * time.Second, StopTimeout: 10 * time.Second, StartTimeout: 5 * time.Minute,
+	}
+	with := func(change func(*Definition)) Definition {
+		d := least
+		change(&d)
+		return d
+	}
+	tests := []struct {
+		name, document string
+		want           Definition
+	}{
+		{"least", `{}`, least},
+		{"names as the store has them", `{"_id": "web", "_rev": "` + rev + `"}`, least},
+		{"description", `{"description": "Der Laden, 100 %"}`, with(func(d *Definition) { d.Description = "Der Laden, 100 %" })},
+		{"IPv6", `{"address": "[fd00::1]:80"}`, with(func(d *Definition) { d.Address = netip.MustParseAddrPort("[fd00::1]:80") })},
+		{"health check by word", `{"health_check": "tcp"}`, with(func(d *Definition) { d.HealthCheck.Type, d.HealthCheck.Path = "tcp", "" })},
+		{"health check in full", `{"health_check": {"type": "http", "path": "/up?x=$1", "timeout": "2m", "interval": "1s"}}`,
+			with(func(d *Definition) { d.HealthCheck = HealthCheck{"http", "/up?x=$1", 2 * time.Minute, time.Second} })},
+		{"environment is sorted", `{"environment": {"b": "2\n3", "A": "", "spring.x-y": "1"}}`,
+			with(func(d *Definition) { d.Environment = []Variable{{"A", ""}, {"b", "2\n3"}, {"spring.x-y", "1"}} })},
+		{"volumes", `{"volumes": ["/a:/b:ro,z", "data:/b", "/c"]}`,
+			with(func(d *Definition) { d.Volumes = []string{"/a:/b:ro,z", "data:/b", "/c"} })},
+		{"command and entrypoint", `{"entrypoint": "/bin/sh", "command": ["-c", "echo $HOME; ls", ""]}`,
+			with(func(d *Definition) {
+				d.Entrypoint, d.Command = []string{"/bin/sh"}, []string{"-c", "echo $HOME; ls", ""}
+			})},
+		{"time-outs", `{"drain_timeout": "0s", "stop_timeout": "1m30s", "start_timeout": "24h"}`,
+			with(func(d *Definition) { d.DrainTimeout, d.StopTimeout, d.StartTimeout = 0, 90*time.Second, 24*time.Hour })},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := Parse("web", rev, withRequired(test.document))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(&test.want, got, cmpopts.EquateComparable(netip.AddrPort{}), cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("Parse (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// withRequired adds the required fields that a document does not have.
+func withRequired(document string) []byte {
+	for name, value := range map[string]string{"image": `"nginx:1.27"`, "address": `"172.17.0.1:7001"`, "port": "80"} {
+		if !strings.Contains(document, `"`+name+`":`) {
+			document = strings.Replace(document, "{", `{"`+name+`": `+value+", ", 1)
+		}
+	}
+	return []byte(strings.Replace(document, ", }", "}", 1))
+}
+
+func TestParseInvalid(t *testing.T) {
+	long := strings.Repeat("x", 200_000)
+	tests := []struct {
+		document string
+		want     []string // the problems, in any order, without service and revision
+	}{
+		{`{"image": 1}`, []string{`image: must be a string (got 1)`}},
+		{`{"image": "--privileged"}`, []string{`image: must be an image reference like nginx:1.27 or registry.example:5000/team/app@sha256:… (got "--privileged")`}},
+		{`{"image": "a b"}`, []string{`image: must be an image reference like nginx:1.27 or registry.example:5000/team/app@sha256:… (got "a b")`}},
+		{`{"address": "172.17.0.1"}`, []string{`address: must be IP:port or [IPv6]:port (got "172.17.0.1")`}},
+		{`{"address": ""}`, []string{`address: must be IP:port or [IPv6]:port (got "")`}},
+		{`{"address": "localhost:80"}`, []string{`address: must be IP:port or [IPv6]:port (got "localhost:80")`}},
+		{`{"address": "127.0.0.1:80"}`, []string{`address: must not be a loopback address, which the kernel cannot balance; use another address of the host, like that of docker0 (got "127.0.0.1:80")`}},
+		{`{"address": "[::1]:80"}`, []string{`address: must not be a loopback address, which the kernel cannot balance; use another address of the host, like that of docker0 (got "[::1]:80")`}},
+		{`{"address": "0.0.0.0:80"}`, []string{`address: must be one plain address of the host (got "0.0.0.0:80")`}},
+		{`{"address": "[fe80::1%eth0]:80"}`, []string{`address: must be one plain address of the host (got "[fe80::1%eth0]:80")`}},
+		{`{"address": "10.0.0.1:0"}`, []string{`address: must have a port from 1 to 65535 (got "10.0.0.1:0")`}},
+		{`{"port": 0}`, []string{`port: must be a number from 1 to 65535 (got 0)`}},
+		{`{"port": 65536}`, []string{`port: must be a number from 1 to 65535 (got 65536)`}},
+		{`{"port": "80"}`, []string{`port: must be a number from 1 to 65535 (got "80")`}},
+		{`{"port": null}`, []string{`port: must be a number from 1 to 65535 (got null)`}},
+		{`{"health_check": {"path": "up"}}`, []string{`health_check.path: must begin with "/" (got "up")`}},
+		{`{"health_check": {"path": "/a b"}}`, []string{`health_check.path: must be made of printable ASCII characters without spaces and "#"; escape others as %XX (got "/a b")`}},
+		{`{"health_check": {"type": "tcp", "path": "/"}}`, []string{`health_check.path: is for the type "http" only`}},
+		{`{"health_check": "grpc"}`, []string{`health_check: must be "http" or "tcp" (got "grpc")`}},
+		{`{"health_check": {"type": "grpc", "retries": 3}}`, []string{
+			`health_check.type: must be "http" or "tcp" (got "grpc")`, `health_check.retries: is not a field of a definition`}},
+		{`{"health_check": {"timeout": 30, "interval": "1ms"}}`, []string{
+			`health_check.timeout: must be a duration like "30s" or "5m" (got 30)`, `health_check.interval: must be at least 10ms (got "1ms")`}},
+		{`{"health_check": ["http"]}`, []string{`health_check: must be "http", "tcp" or an object (got ["http"])`}},
+		{`{"environment": {"PORT": 80}}`, []string{`environment.PORT: must be a string (got 80)`}},
+		{`{"environment": {"A=B": "", "1": ""}}`, []string{
+			`environment.A=B: a variable's name must be made of letters, digits, "_", "." and "-", and begin with a letter or "_"`,
+			`environment.1: a variable's name must be made of letters, digits, "_", "." and "-", and begin with a letter or "_"`}},
+		{`{"environment": {"A": "x\u0000"}}`, []string{`environment.A: must not contain a NUL character (got "x\u0000")`}},
+		{`{"environment": ["A=B"]}`, []string{`environment: must be an object of strings, like {"NAME": "value"} (got ["A=B"])`}},
+		{`{"environment": {"A": "1", "A": "2"}}`, []string{`environment: must be an object of strings, like {"NAME": "value"} (got {"A": "1", "A": "2"})`}},
+		{`{"environment": {"A": "` + long[:150_000] + `"}}`, []string{`environment.A: must have at most 100000 bytes (got "` + long[:59] + `…)`}},
+		{`{"volumes": ["a", "/a:b", "../x:/b", "/a:/b:", "/a:/b:ro:z", 7]}`, []string{
+			`volumes[0]: must have an absolute path as its target (got "a")`,
+			`volumes[1]: must have an absolute path as its target (got "/a:b")`,
+			`volumes[2]: must have an absolute path or a volume's name before the first colon (got "../x:/b")`,
+			`volumes[3]: must have options like ro or ro,z behind the second colon (got "/a:/b:")`,
+			`volumes[4]: must be SOURCE:TARGET or SOURCE:TARGET:OPTIONS (got "/a:/b:ro:z")`,
+			`volumes[5]: must be a string (got 7)`}},
+		{`{"command": "sleep 5"}`, []string{`command: must be a list of strings, like ["sleep","5"] (got "sleep 5")`}},
+		{`{"entrypoint": [""]}`, []string{`entrypoint[0]: must not be empty`}},
+		{`{"drain_timeout": "-1s", "stop_timeout": "soon", "start_timeout": "25h"}`, []string{
+			`drain_timeout: must be at least 0s (got "-1s")`, `stop_timeout: must be a duration like "30s" or "5m" (got "soon")`,
+			`start_timeout: must be at most 24h0m0s (got "25h")`}},
+		{`{"description": "a\nExecStart=/bin/evil"}`, []string{`description: must be one line of printable characters (got "a\nExecStart=/bin/evil")`}},
+		{`{"_id": "other", "_rev": 1}`, []string{`_id: must be "web", as the store calls it (got "other")`, `_rev: must be a string (got 1)`}},
+		{`{"healthcheck": "http", "volume": [], "colour": 1, "a\nb": 1}`, []string{
+			`healthcheck: is not a field of a definition; it is spelled health_check`,
+			`volume: is not a field of a definition; it is spelled volumes`,
+			`colour: is not a field of a definition`, `"a\nb": is not a field of a definition`}},
+		{`{"port": 1, "port": 2}`, []string{`the definition has the field "port" twice`}},
+		{`{} {}`, []string{`the definition has something behind its end, at byte 67`}},
+		{`{"port": }`, []string{`the definition is not JSON: invalid character '}' looking for beginning of value, at byte 61`}},
+	}
+	for _, test := range tests {
+		_, err := Parse("web", rev, withRequired(test.document))
+		var invalid *Invalid
+		if !errors.As(err, &invalid) {
+			t.Errorf("Parse(%.80s) = %v; want an *Invalid", test.document, err)
+			continue
+		}
+		var want []string
+		for _, w := range test.want {
+			want = append(want, "web "+rev+": "+w)
+		}
+		if diff := cmp.Diff(want, invalid.Lines(), cmpopts.SortSlices(strings.Compare)); diff != "" {
+			t.Errorf("Parse(%.80s) (-want +got):\n%s", test.document, diff)
+		}
+	}
+}
+
+func TestParseIncomplete(t *testing.T) {
+	whole := string(withRequired(`{"environment": {"A": "b"}}`))
+	for cut := range whole {
+		if _, err := Parse("web", rev, []byte(whole[:cut])); !errors.Is(err, ErrIncomplete) {
+			t.Errorf("Parse(%s) = %v; want ErrIncomplete", whole[:cut], err)
+		}
+	}
+	if _, err := Parse("web", rev, []byte(`{"a": b`)); err == nil || errors.Is(err, ErrIncomplete) {
+		t.Errorf("Parse of a syntax error = %v; want an error that is not ErrIncomplete", err)
+	}
+	if _, err := Parse("web", rev, []byte("[]")); err == nil || !strings.Contains(err.Error(), "must be a JSON object") {
+		t.Errorf("Parse([]) = %v; want that it must be an object", err)
+	}
+	if _, err := Parse("web", rev, make([]byte, MaxSize+1)); err == nil || !strings.Contains(err.Error(), "larger than 256 KiB") {
+		t.Errorf("Parse of too large a document = %v; want that it is too large", err)
+	}
+}
+
+func TestNames(t *testing.T) {
+	for name, good := range map[string]bool{
+		"web": true, "0": true, "a-b-1": true, "web-": true, strings.Repeat("a", 63): true,
+		"": false, "manager": false, "-a": false, "Web": false, "a_b": false, "a.b": false, "a/b": false, "..": false,
+		"a@b": false, "ä": false, "a\n": false, strings.Repeat("a", 64): false,
+	} {
+		if err := CheckService(name); (err == nil) != good {
+			t.Errorf("CheckService(%q) = %v; want good %v", name, err, good)
+		}
+	}
+	for name, good := range map[string]bool{
+		rev: true, "1234567890-" + rev[2:]: true,
+		"": false, "current": false, "0" + rev[1:]: false, rev[2:]: false, rev + "0": false, rev[:33]: false, "3-" + strings.Repeat("A", 32): false,
+		"x" + rev[1:]: false, "12345678901-" + rev[2:]: false, "3-../../../../../../../etc/passwd": false,
+	} {
+		if err := CheckRevision(name); (err == nil) != good {
+			t.Errorf("CheckRevision(%q) = %v; want good %v", name, err, good)
+		}
+	}
+}
+
+func TestDigest(t *testing.T) {
+	want, err := Digest([]byte(`{"port": 80, "image": "a<b>&", "n": 12345678901234567890}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, same := range []string{
+		`{"image":"a<b>&","n":12345678901234567890,"port":80}`,
+		"{\"_id\": \"web\", \"_rev\": \"1-x\",\n\t\"image\": \"a\\u003cb>&\", \"n\": 12345678901234567890, \"port\": 80}\n",
+	} {
+		if got, err := Digest([]byte(same)); err != nil || got != want {
+			t.Errorf("Digest(%s) = %s, %v; want %s", same, got, err, want)
+		}
+	}
+	if got, _ := Digest([]byte(`{"image": "a<b>&", "n": 12345678901234567891, "port": 80}`)); got == want {
+		t.Errorf("Digest does not see the last digit of a large number")
+	}
+	named, err := Named([]byte(`{"port": 80, "n": 12345678901234567890}`), "web", rev)
+	if want := "{\n  \"_id\": \"web\",\n  \"_rev\": \"" + rev + "\",\n  \"n\": 12345678901234567890,\n  \"port\": 80\n}\n"; err != nil || string(named) != want {
+		t.Errorf("Named = %s, %v; want %s", named, err, want)
+	}
+	for _, bad := range []string{"", "null", "[]", "{"} {
+		if _, err := Digest([]byte(bad)); err == nil {
+			t.Errorf("Digest(%q) = nil; want an error", bad)
+		}
+	}
+}
+
+// What Parse accepts must hold what its callers rely on, whatever the bytes.
+func FuzzParse(f *testing.F) {
+	f.Add("web", rev, []byte(`{"image": "nginx", "address": "10.0.0.1:80", "port": 80, "environment": {"A": "$%;\""}, "command": ["a\n"]}`))
+	f.Add("web", rev, []byte(`{"image": "nginx@sha256:`+strings.Repeat("0", 64)+`", "address": "[fd00::1]:80", "port": 80, "health_check": {"path": "/"}, "volumes": ["/a:/b"]}`))
+	f.Fuzz(func(t *testing.T, service, revision string, document []byte) {
+		d, err := Parse(service, revision, document)
+		if err != nil {
+			var invalid *Invalid
+			if !errors.As(err, &invalid) || len(invalid.Problems) == 0 {
+				t.Fatalf("Parse = %v; want an *Invalid with problems", err)
+			}
+			return
+		}
+		if CheckService(d.Service) != nil || CheckRevision(d.Revision) != nil {
+			t.Errorf("accepted the names %q and %q", d.Service, d.Revision)
+		}
+		if strings.HasPrefix(d.Image, "-") || strings.ContainsAny(d.Image, " \n\t\"'\\%$") {
+			t.Errorf("accepted the image %q", d.Image)
+		}
+		if !d.Address.IsValid() || d.Address.Port() == 0 || d.Port == 0 {
+			t.Errorf("accepted the address %v, port %d", d.Address, d.Port)
+		}
+		if strings.ContainsAny(d.Description, "\n\r\x00") {
+			t.Errorf("accepted the description %q", d.Description)
+		}
+		if d.HealthCheck.Type == HTTP && !strings.HasPrefix(d.HealthCheck.Path, "/") {
+			t.Errorf("accepted the path %q", d.HealthCheck.Path)
+		}
+	})
+}
