@@ -53,6 +53,9 @@ func parseTarget(text string) (target, error) {
 		return target{}, fmt.Errorf("URL %q: %w", text, errNoHost)
 	}
 	t := target{network: "tcp", address: net.JoinHostPort(u.Hostname(), port)}
+	if _, _, err := net.SplitHostPort(t.address); err != nil {
+		return target{}, fmt.Errorf("URL %q: %q is not a host", text, u.Hostname())
+	}
 	if u.Scheme != "tcp" {
 		u.Fragment, u.RawFragment = "", ""
 		t.http = u
