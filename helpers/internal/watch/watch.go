@@ -1,0 +1,154 @@
+// Package watch tells when something changes in a set of folders. A folder need
+// not exist yet, may go away, and may be replaced by another one of its name.
+package watch
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// Watcher watches folders. Its user looks at the folders after each Sync: what
+// changed before is then seen, and what changes later is told.
+type Watcher struct {
+	notify *fsnotify.Watcher
+	// watched folders, by path, as they were when they were added
+	watched map[string]fs.FileInfo
+	changed chan struct{}
+}
+
+// New returns a Watcher that watches nothing yet.
+func New() (*Watcher, error) {
+	notify, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, fmt.Errorf("watch for changes of files: %w; see fs.inotify.max_user_instances in inotify(7)", err)
+	}
+	w := &Watcher{notify, make(map[string]fs.FileInfo), make(chan struct{}, 1)}
+	go w.forward()
+	return w, nil
+}
+
+// Changed delivers a value after something has changed in a watched folder.
+// However much has changed since, it is one value.
+func (w *Watcher) Changed() <-chan struct{} { return w.changed }
+
+// Close ends watching.
+func (w *Watcher) Close() error { return w.notify.Close() }
+
+func (w *Watcher) forward() {
+	for {
+		select {
+		case event, ok := <-w.notify.Events:
+			if !ok {
+				return
+			}
+			// Files that begin with a dot are unfinished or nobody's business.
+			if strings.HasPrefix(filepath.Base(event.Name), ".") {
+				continue
+			}
+		case _, ok := <-w.notify.Errors:
+			if !ok {
+				return
+			}
+			// The kernel's queue ran over: something has changed, unknown what.
+		}
+		select {
+		case w.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Sync makes the Watcher watch these folders and no others. Of a folder that
+// does not exist, the nearest parent that does is watched. A folder's own parent
+// is watched too, because only that tells when the folder is replaced.
+func (w *Watcher) Sync(folders []string) error {
+	var wanted map[string]bool
+	for {
+		before := wanted
+		wanted = make(map[string]bool)
+		for _, folder := range folders {
+			folder = filepath.Clean(folder)
+			wanted[nearest(folder)] = true
+			wanted[nearest(filepath.Dir(folder))] = true
+		}
+		// A folder that was made before its parent was watched has told nobody.
+		if before != nil && maps.Equal(before, wanted) {
+			return nil
+		}
+		if err := w.set(wanted); err != nil {
+			return err
+		}
+	}
+}
+
+func (w *Watcher) set(wanted map[string]bool) error {
+	// The kernel forgets a folder that is removed. The next one of that name may
+	// get its inode number too, and look the same.
+	known := make(map[string]bool)
+	for _, path := range w.notify.WatchList() {
+		known[path] = true
+	}
+	for path := range w.watched {
+		if !wanted[path] || !known[path] {
+			w.forget(path)
+		}
+	}
+	var problems []error
+	for path := range wanted {
+		problems = append(problems, w.add(path))
+	}
+	return errors.Join(problems...)
+}
+
+func (w *Watcher) add(path string) error {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		w.forget(path)
+		return nil // the parent is watched next
+	}
+	if err != nil {
+		return fmt.Errorf("watch for changes: %w", err)
+	}
+	if before, ok := w.watched[path]; ok {
+		if os.SameFile(before, info) {
+			return nil
+		}
+		w.forget(path)
+	}
+	err = w.notify.Add(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("watch %s for changes: %w; see fs.inotify.max_user_watches in inotify(7)", path, err)
+	}
+	w.watched[path] = info
+	return nil
+}
+
+func (w *Watcher) forget(path string) {
+	if _, ok := w.watched[path]; ok {
+		// The kernel may have dropped it already.
+		_ = w.notify.Remove(path)
+		delete(w.watched, path)
+	}
+}
+
+// nearest returns the path itself when it is a folder, or else the nearest
+// parent that is.
+func nearest(path string) string {
+	for {
+		info, err := os.Stat(path)
+		if err == nil && info.IsDir() || path == filepath.Dir(path) {
+			return path
+		}
+		path = filepath.Dir(path)
+	}
+}

@@ -1,0 +1,197 @@
+// Package apply makes the revisions on disk what a store says they are. It
+// validates before it writes, writes so that a crash leaves nothing half done,
+// and may be told the same thing any number of times.
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units/definition"
+	"service-manager/units/revision"
+)
+
+// Applier applies changes to the revisions on disk. Fields are set before use.
+type Applier struct {
+	Revisions revision.Store
+	// Stop stops a service, in order, and returns when nothing of it runs.
+	Stop func(ctx context.Context, service string) error
+	// Reload has systemd forget a service that was removed.
+	Reload func(ctx context.Context) error
+	// Retry is how long to wait before a removal that failed is tried again. With
+	// zero it is not; it stays marked on disk.
+	Retry time.Duration
+	Log   Log
+
+	mu       sync.Mutex
+	invalid  map[string]string // service: its newest revision, when that is invalid
+	removals map[string]*removal
+	failures []error // of removals that are not retried
+	settled  func()
+	workers  sync.WaitGroup
+}
+
+// Log takes lines for whoever runs the host.
+type Log interface {
+	Info(format string, args ...any)
+	Warning(format string, args ...any)
+	Error(format string, args ...any)
+}
+
+// Apply applies one change. An invalid definition is reported and no error; the
+// error says that the disk did not take a valid one. A service that is being
+// removed takes its next change afterwards, without holding up the others.
+func (a *Applier) Apply(ctx context.Context, c store.Change) error {
+	a.mu.Lock()
+	if r := a.removals[c.ID]; r != nil {
+		r.postpone(c)
+		a.mu.Unlock()
+		return nil
+	}
+	a.mu.Unlock()
+	if c.Deleted {
+		return a.delete(ctx, c.ID)
+	}
+	return a.accept(c)
+}
+
+// Invalid returns the newest revision of a service, or the empty string when
+// that is valid.
+func (a *Applier) Invalid(service string) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.invalid[service]
+}
+
+// InvalidCount returns how many services have an invalid newest revision.
+func (a *Applier) InvalidCount() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.invalid)
+}
+
+func (a *Applier) accept(c store.Change) error {
+	rev, document, err := a.validate(c)
+	var invalid *definition.Invalid
+	if errors.As(err, &invalid) {
+		a.reject(c.ID, rev, invalid)
+		return nil
+	}
+	if err != nil || rev == "" {
+		return err
+	}
+	a.valid(c.ID)
+	unlock, err := a.Revisions.Lock(c.ID)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := a.Revisions.Save(c.ID, rev, document); err != nil {
+		return err
+	}
+	before, _ := a.Revisions.Current(c.ID) // a damaged link is replaced
+	if err := a.Revisions.SetCurrent(c.ID, rev); err != nil {
+		return err
+	}
+	switch before {
+	case rev:
+		return nil
+	case "":
+		a.Log.Info("%s %s: is the first revision", c.ID, rev)
+	default:
+		a.Log.Info("%s %s: is current, was %s", c.ID, rev, before)
+	}
+	// Too many old revisions do no harm.
+	if err := a.Revisions.Prune(c.ID); err != nil {
+		a.Log.Warning("%v", err)
+	}
+	return nil
+}
+
+// reject reports an invalid revision, once.
+func (a *Applier) reject(service, rev string, invalid *definition.Invalid) {
+	a.mu.Lock()
+	known := a.invalid[service] == rev
+	if a.invalid == nil {
+		a.invalid = make(map[string]string)
+	}
+	a.invalid[service] = rev
+	a.mu.Unlock()
+	if known {
+		return
+	}
+	for _, line := range invalid.Lines() {
+		a.Log.Error("%s", line)
+	}
+	if definition.CheckService(service) != nil {
+		return
+	}
+	if current, err := a.Revisions.Current(service); err == nil && current != "" {
+		a.Log.Warning("%s: stays at %s, the last valid revision", service, current)
+	}
+}
+
+// delete marks a service as deleted and has a worker stop and remove it.
+func (a *Applier) delete(ctx context.Context, service string) error {
+	a.valid(service)
+	marked, err := a.mark(service)
+	if err != nil || !marked {
+		return err
+	}
+	a.Log.Info("%s: was deleted from the store; it is stopped and removed", service)
+	a.startRemoval(ctx, service)
+	return nil
+}
+
+// mark marks a service as deleted. Of a service that is not there nothing has to
+// be removed.
+func (a *Applier) mark(service string) (bool, error) {
+	if definition.CheckService(service) != nil {
+		return false, nil
+	}
+	_, err := os.Stat(filepath.Join(a.Revisions.Root, service))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	unlock, err := a.Revisions.Lock(service)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	return true, a.Revisions.MarkDeleted(service)
+}
+
+// Services returns how many services are on disk and not being removed.
+func (a *Applier) Services() int {
+	names, _ := a.Revisions.Services()
+	n := 0
+	for _, name := range names {
+		if current, _ := a.Revisions.Current(name); current != "" && !a.Revisions.Deleted(name) {
+			n++
+		}
+	}
+	return n
+}
+
+// Resume goes on with removals that the last run had begun.
+func (a *Applier) Resume(ctx context.Context) error {
+	names, err := a.Revisions.Services()
+	for _, name := range names {
+		if a.Revisions.Deleted(name) {
+			a.Log.Info("%s: was deleted from the store; its removal goes on", name)
+			a.startRemoval(ctx, name)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("look for removals to go on with: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return nil
+}

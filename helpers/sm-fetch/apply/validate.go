@@ -1,0 +1,97 @@
+package apply
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units/definition"
+	"service-manager/units/revision"
+)
+
+// validate returns the revision that a change brings, with the document as it is
+// to be stored. No revision means that nothing has changed. When the error is a
+// *definition.Invalid, the revision only identifies the document.
+func (a *Applier) validate(c store.Change) (rev string, document []byte, err error) {
+	if c.Rev != "" {
+		_, err := definition.Parse(c.ID, c.Rev, c.Document)
+		return c.Rev, c.Document, err
+	}
+	digest, err := definition.Digest(c.Document)
+	if err != nil {
+		// Not a JSON object: Parse says why, better.
+		if _, err := definition.Parse(c.ID, "", c.Document); err != nil {
+			return fmt.Sprintf("%x", sha256.Sum256(c.Document)), nil, err
+		}
+		return "", nil, fmt.Errorf("%s: %w", c.ID, err)
+	}
+	rev, err = a.name(c.ID, digest)
+	if err != nil || rev == "" {
+		return "", nil, err
+	}
+	// The document is parsed as it was written first: the second form has lost
+	// what is wrong about it as text, such as a field that is there twice.
+	if _, err := definition.Parse(c.ID, declared(c.Document, rev), c.Document); err != nil {
+		var invalid *definition.Invalid
+		if errors.As(err, &invalid) {
+			invalid.Revision = rev
+		}
+		return rev, nil, err
+	}
+	if document, err = definition.Named(c.Document, c.ID, rev); err != nil {
+		return "", nil, fmt.Errorf("%s: %w", c.ID, err)
+	}
+	_, err = definition.Parse(c.ID, rev, document)
+	return rev, document, err
+}
+
+// declared returns the revision that a document from a file claims to be, which
+// is no mistake in a copy of a stored revision, or else rev.
+func declared(document []byte, rev string) string {
+	var head struct {
+		Rev string `json:"_rev"`
+	}
+	if json.Unmarshal(document, &head) == nil && definition.CheckRevision(head.Rev) == nil {
+		return head.Rev
+	}
+	return rev
+}
+
+// name returns the name of the revision that a document with that digest is, for
+// a store that names none; empty when it is the current one.
+func (a *Applier) name(service, digest string) (string, error) {
+	if definition.CheckService(service) != nil {
+		return "1-" + digest, nil // which is as good as any for the report
+	}
+	current, _ := a.Revisions.Current(service) // a damaged link is replaced
+	if current != "" {
+		have, err := os.ReadFile(a.Revisions.Path(service, current))
+		_, invalid := definition.Parse(service, current, have)
+		switch {
+		case err == nil && invalid == nil:
+			if d, err := definition.Digest(have); err == nil && d == digest {
+				a.valid(service)
+				return "", nil
+			}
+		case strings.HasSuffix(current, "-"+digest):
+			return current, nil // its file is damaged, and is written again
+		}
+	}
+	names, _ := a.Revisions.Revisions(service) // what else is there is no revision
+	newest := revision.Generation(current)
+	if len(names) > 0 {
+		newest = max(newest, revision.Generation(names[len(names)-1]))
+	}
+	return fmt.Sprintf("%d-%s", newest+1, digest), nil
+}
+
+// valid forgets that the newest revision of a service was invalid.
+func (a *Applier) valid(service string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.invalid, service)
+}

@@ -1,0 +1,192 @@
+// Package couchdb follows the changes of a CouchDB database, or of another
+// server that speaks CouchDB's protocol.
+package couchdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/go-kivik/kivik/v4"
+	driver "github.com/go-kivik/kivik/v4/couchdb"
+
+	"service-manager/helpers/sm-fetch/store"
+)
+
+// Heartbeat is how often the server is asked to give a sign of life while
+// nothing changes.
+const Heartbeat = 10 * time.Second
+
+// Store is a database. One process follows it once.
+type Store struct {
+	name      string
+	db        *kivik.DB
+	heartbeat time.Duration
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open returns the database at a URL like http://user:password@host:5984/services
+// without talking to the server yet. A zero heartbeat is Heartbeat; a server that
+// is silent for three of them is given up.
+func Open(address string, heartbeat time.Duration) (*Store, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		// The reason only: the whole error repeats the URL with the password in it.
+		var reason *url.Error
+		if errors.As(err, &reason) {
+			err = reason.Err
+		}
+		return nil, fmt.Errorf("the URL of the database cannot be understood: %w", err)
+	}
+	user := u.User
+	u.User = nil
+	server, name := path.Split(strings.TrimSuffix(u.EscapedPath(), "/"))
+	if name == "" || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("the URL of the database must look like http://user:password@host:5984/services (got %s)", u)
+	}
+	name, err = url.PathUnescape(name)
+	if err != nil {
+		return nil, fmt.Errorf("the URL of the database cannot be understood: %w", err)
+	}
+	if heartbeat == 0 {
+		heartbeat = Heartbeat
+	}
+	options := []kivik.Option{
+		driver.OptionNoRequestCompression(),
+		driver.OptionHTTPClient(&http.Client{Transport: transport(3 * heartbeat)}),
+	}
+	if user != nil {
+		// With credentials in the URL the driver logs in for a cookie instead,
+		// which other servers do not offer.
+		password, _ := user.Password()
+		options = append(options, driver.BasicAuth(user.Username(), password))
+	}
+	client, err := kivik.New("couch", u.Scheme+"://"+u.Host+server, options...)
+	if err != nil {
+		return nil, fmt.Errorf("the URL of the database cannot be used: %w", err)
+	}
+	return &Store{u.Scheme + "://" + u.Host + server + url.PathEscape(name), client.DB(name), heartbeat}, nil
+}
+
+// Name returns the URL without credentials.
+func (s *Store) Name() string { return s.name }
+
+// Pass reads the changes up to now.
+func (s *Store) Pass(ctx context.Context, from store.Position, handle func(store.Change) error) (store.Snapshot, error) {
+	instance, err := s.check(ctx, &from)
+	if err != nil {
+		return store.Snapshot{}, err
+	}
+	snapshot, err := s.pass(ctx, from, handle)
+	if from.Since != "" && kivik.HTTPStatus(err) == http.StatusBadRequest {
+		// The server cannot make anything of the position. It is opaque, so
+		// nothing can be done about it but to begin at the beginning.
+		snapshot, err = s.pass(ctx, store.Position{}, handle)
+	}
+	snapshot.Instance = instance
+	return snapshot, err
+}
+
+func (s *Store) pass(ctx context.Context, from store.Position, handle func(store.Change) error) (store.Snapshot, error) {
+	present := make(map[string]bool)
+	last, err := s.changes(ctx, from.Since, nil, func(c store.Change, _ string) error {
+		present[c.ID] = !c.Deleted
+		return handle(c)
+	})
+	if err != nil {
+		return store.Snapshot{}, err
+	}
+	snapshot := store.Snapshot{Position: store.Position{Since: last}}
+	if from.Since == "" {
+		snapshot.Present = present
+	}
+	return snapshot, nil
+}
+
+// check finds out which database it is and sets the position to the beginning
+// when it cannot belong to it.
+func (s *Store) check(ctx context.Context, from *store.Position) (instance string, err error) {
+	stats, err := s.db.Stats(ctx)
+	if err != nil {
+		return "", explain(err)
+	}
+	instance = instanceOf(stats.RawResponse)
+	recreated := instance != "" && from.Instance != "" && instance != from.Instance
+	if recreated || number(stats.UpdateSeq) < number(from.Since) {
+		*from = store.Position{}
+	}
+	return instance, nil
+}
+
+// Watch follows the feed of changes until it ends.
+func (s *Store) Watch(ctx context.Context, from store.Position, handle func(store.Change, store.Position) error) error {
+	options := map[string]any{"feed": "continuous", "heartbeat": s.heartbeat.Milliseconds()}
+	_, err := s.changes(ctx, from.Since, options, func(c store.Change, since string) error {
+		return handle(c, store.Position{Since: since, Instance: from.Instance})
+	})
+	return err
+}
+
+// changes hands over the rows of one request for changes. It returns the position
+// behind the last row of a feed that ends by itself.
+func (s *Store) changes(ctx context.Context, since string, options map[string]any, handle func(c store.Change, since string) error) (last string, err error) {
+	params := map[string]any{"include_docs": true}
+	for name, value := range options {
+		params[name] = value
+	}
+	if since != "" {
+		params["since"] = since
+	}
+	feed := s.db.Changes(ctx, kivik.Params(params))
+	defer feed.Close()
+	for {
+		more, err := next(feed)
+		if err != nil {
+			return "", explain(err)
+		}
+		if !more {
+			break
+		}
+		if feed.ID() == "" {
+			// The line that ends a continuous feed: its timeout, or the end of the database.
+			return "", errEnded
+		}
+		change, err := s.row(ctx, feed)
+		if err != nil {
+			return "", err
+		}
+		if change == nil {
+			continue
+		}
+		if err := handle(*change, feed.Seq()); err != nil {
+			return "", err
+		}
+	}
+	meta, err := feed.Metadata()
+	if err != nil || meta == nil {
+		return "", errEnded
+	}
+	return meta.LastSeq, nil
+}
+
+var errEnded = errors.New("the server ended the feed")
+
+// next keeps the panic of the driver, which it falls into when a continuous feed
+// ends without a last line, inside.
+func next(feed *kivik.Changes) (more bool, err error) {
+	defer func() {
+		if recover() != nil {
+			more, err = false, errEnded
+		}
+	}()
+	if feed.Next() {
+		return true, nil
+	}
+	return false, feed.Err()
+}

@@ -1,0 +1,85 @@
+package couchdb
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/go-kivik/kivik/v4"
+
+	"service-manager/helpers/sm-fetch/store"
+)
+
+// row returns the change of the feed's current row, nil when it is not about a
+// service or has been overtaken.
+func (s *Store) row(ctx context.Context, feed *kivik.Changes) (*store.Change, error) {
+	if strings.HasPrefix(feed.ID(), "_design/") {
+		return nil, nil
+	}
+	var document json.RawMessage
+	// Without a document in the row this fails, and there is none.
+	_ = feed.ScanDoc(&document)
+	if change := decode(feed.ID(), feed.Deleted(), document); change != nil {
+		return change, nil
+	}
+	// The row's own revision is gone already: a newer one must be there.
+	err := s.db.Get(ctx, feed.ID()).ScanDoc(&document)
+	if kivik.HTTPStatus(err) == http.StatusNotFound {
+		return nil, nil // its end has a row of its own
+	}
+	if err != nil {
+		return nil, explain(err)
+	}
+	change := decode(feed.ID(), false, document)
+	if change == nil {
+		return nil, fmt.Errorf("the server sent a document %q without a revision", feed.ID())
+	}
+	return change, nil
+}
+
+// decode returns the change that a row is about, nil when it lacks the document.
+// The document's own revision counts: it may be newer than the row.
+func decode(id string, deleted bool, document []byte) *store.Change {
+	if deleted {
+		return &store.Change{ID: id, Deleted: true}
+	}
+	var head struct {
+		Rev     string `json:"_rev"`
+		Deleted bool   `json:"_deleted"`
+	}
+	if bytes.Equal(document, []byte("null")) || json.Unmarshal(document, &head) != nil || head.Rev == "" {
+		return nil
+	}
+	if head.Deleted {
+		return &store.Change{ID: id, Deleted: true}
+	}
+	return &store.Change{ID: id, Rev: head.Rev, Document: bytes.Clone(document)}
+}
+
+// number returns the leading number of a position, which grows with every change
+// as long as the database lives. Other servers have nothing but the number.
+func number(since string) uint64 {
+	digits, _, _ := strings.Cut(since, "-")
+	n, _ := strconv.ParseUint(digits, 10, 64)
+	return n
+}
+
+// instanceOf returns when the database was made, as the server's description of
+// it says. Some CouchDBs say "0" of every database; others give their own start.
+func instanceOf(description []byte) string {
+	var info struct {
+		Instance json.RawMessage `json:"instance_start_time"`
+	}
+	if json.Unmarshal(description, &info) != nil {
+		return ""
+	}
+	instance := strings.Trim(string(info.Instance), `"`)
+	if instance == "0" || instance == "null" || len(instance) > 64 {
+		return ""
+	}
+	return instance
+}

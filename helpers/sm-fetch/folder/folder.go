@@ -1,0 +1,130 @@
+// Package folder follows a folder of service definitions, one JSON file for each
+// service, that people and programs edit in any way they like.
+package folder
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"service-manager/helpers/internal/watch"
+	"service-manager/helpers/sm-fetch/store"
+)
+
+// Store is a folder. One goroutine follows it.
+type Store struct {
+	path string
+	// Report is told once about each file that cannot be a definition.
+	report func(problem string)
+	times  Times
+	scan   *scanner
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Times say how patient a Store is.
+type Times struct {
+	// Quiet is how long nothing may have changed before files are read.
+	Quiet time.Duration
+	// Settle is how long a file that ends too early must have stayed the same
+	// before that is taken for what its writer meant.
+	Settle time.Duration
+	// Absent is how long a file must be gone before that is taken for a removal:
+	// some editors move the old file away before they write the new one.
+	Absent time.Duration
+}
+
+// DefaultTimes suit people and their editors.
+var DefaultTimes = Times{Quiet: 50 * time.Millisecond, Settle: 2 * time.Second, Absent: time.Second}
+
+// Open returns the folder at path, which need not exist.
+func Open(path string, times Times, report func(problem string)) *Store {
+	return &Store{path: path, report: report, times: times, scan: newScanner(path, times, report)}
+}
+
+// Name returns the path of the folder.
+func (s *Store) Name() string { return s.path }
+
+// Pass hands over every definition in the folder. A folder has no positions.
+func (s *Store) Pass(ctx context.Context, _ store.Position, handle func(store.Change) error) (store.Snapshot, error) {
+	s.scan.forget()
+	for {
+		found, err := s.scan.look(time.Now())
+		if errors.Is(err, errNoFolder) {
+			return store.Snapshot{Absent: true}, nil
+		}
+		if err != nil {
+			return store.Snapshot{}, err
+		}
+		for _, change := range found.changes {
+			if err := handle(change); err != nil {
+				return store.Snapshot{}, err
+			}
+		}
+		if !found.unsettled {
+			return store.Snapshot{Present: s.scan.present(), Exact: true}, nil
+		}
+		select {
+		case <-ctx.Done():
+			return store.Snapshot{}, context.Cause(ctx)
+		case <-time.After(s.times.Quiet):
+		}
+	}
+}
+
+// Watch hands over what changes in the folder after the last Pass.
+func (s *Store) Watch(ctx context.Context, _ store.Position, handle func(store.Change, store.Position) error) error {
+	watcher, err := watch.New()
+	if err != nil {
+		return err
+	}
+	defer watcher.Close()
+	existed := s.scan.exists()
+	for {
+		if err := watcher.Sync([]string{s.path}); err != nil {
+			return err
+		}
+		found, err := s.scan.look(time.Now())
+		if errors.Is(err, errNoFolder) {
+			existed = false
+		} else if err != nil {
+			return err
+		} else if !existed {
+			return store.ErrAgain
+		}
+		for _, change := range found.changes {
+			if err := handle(change, store.Position{}); err != nil {
+				return err
+			}
+		}
+		var again <-chan time.Time
+		if found.unsettled {
+			again = time.After(s.times.Quiet)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-again:
+		case <-watcher.Changed():
+			if err := s.quiet(ctx, watcher); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// quiet waits until nothing has changed for a while, but not for ever.
+func (s *Store) quiet(ctx context.Context, watcher *watch.Watcher) error {
+	end := time.After(10 * s.times.Quiet)
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-end:
+			return nil
+		case <-time.After(s.times.Quiet):
+			return nil
+		case <-watcher.Changed():
+		}
+	}
+}

@@ -1,0 +1,235 @@
+package folder
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units/definition"
+)
+
+// errNoFolder says that there is no folder, which tells nothing about services.
+var errNoFolder = errors.New("the folder does not exist")
+
+const suffix = ".json"
+
+// scanner looks at a folder again and again and finds out what has changed.
+type scanner struct {
+	path   string
+	times  Times
+	report func(problem string)
+	// folder is what the files were last seen in, nil before the first look.
+	folder   fs.FileInfo
+	files    map[string]*file // by service
+	reported map[string]bool
+}
+
+// file is what is known of one definition's file.
+type file struct {
+	seen   signature // at the last look
+	since  time.Time // when it was first seen like that
+	handed signature // when it was last handed over
+	gone   bool      // not there since that time
+}
+
+// signature changes whenever a file's content does.
+type signature struct {
+	device, inode uint64
+	size          int64
+	changed       syscall.Timespec
+	modified      syscall.Timespec
+}
+
+func newScanner(path string, times Times, report func(string)) *scanner {
+	s := &scanner{path: path, times: times, report: report, reported: make(map[string]bool)}
+	s.forget()
+	return s
+}
+
+// forget makes the next look find everything anew.
+func (s *scanner) forget() {
+	s.folder = nil
+	s.files = make(map[string]*file)
+}
+
+// exists reports whether the folder was there at the last look.
+func (s *scanner) exists() bool { return s.folder != nil }
+
+// present returns the services that had a file at the last look.
+func (s *scanner) present() map[string]bool {
+	present := make(map[string]bool)
+	for service, f := range s.files {
+		present[service] = !f.gone
+	}
+	return present
+}
+
+// findings is what a look has found.
+type findings struct {
+	changes []store.Change
+	// unsettled says that another look is needed even if nothing changes.
+	unsettled bool
+}
+
+// look finds what has changed since the last look. When the folder is another
+// one than before, everything in it is found anew.
+func (s *scanner) look(now time.Time) (findings, error) {
+	info, err := os.Stat(s.path)
+	var entries []os.DirEntry
+	if err == nil {
+		entries, err = os.ReadDir(s.path)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		s.forget()
+		return findings{}, errNoFolder
+	}
+	if err != nil {
+		return findings{}, err
+	}
+	s.folder = info
+
+	var found findings
+	there := make(map[string]bool)
+	for _, entry := range entries {
+		service, ok := s.service(entry.Name())
+		if !ok {
+			continue
+		}
+		is, err := sign(filepath.Join(s.path, entry.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it has just gone, or it is a link to nothing
+		}
+		there[service] = true
+		f := s.files[service]
+		if f == nil {
+			f = &file{}
+			s.files[service] = f
+		}
+		if is != f.seen || f.gone || f.since.IsZero() {
+			f.seen, f.since, f.gone = is, now, false
+		}
+		change, settled := s.read(service, f, now)
+		if change != nil {
+			found.changes = append(found.changes, *change)
+		}
+		found.unsettled = found.unsettled || !settled
+	}
+	for service, f := range s.files {
+		if there[service] {
+			continue
+		}
+		if !f.gone {
+			f.gone, f.since = true, now
+		}
+		if now.Sub(f.since) < s.times.Absent {
+			found.unsettled = true
+			continue
+		}
+		delete(s.files, service)
+		found.changes = append(found.changes, store.Change{ID: service, Deleted: true})
+	}
+	return found, nil
+}
+
+// service returns the service that a file defines, and whether it defines any.
+// Editors leave all kinds of other files beside it for a while.
+func (s *scanner) service(name string) (string, bool) {
+	service, ok := strings.CutSuffix(name, suffix)
+	if !ok || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "#") {
+		return "", false
+	}
+	if err := definition.CheckService(service); err != nil {
+		s.once(name, fmt.Sprintf("%s is ignored: the name of a service %v", filepath.Join(s.path, name), err))
+		return "", false
+	}
+	return service, true
+}
+
+// once reports a problem with a file, the first time it has it.
+func (s *scanner) once(name, problem string) {
+	if key := name + "\x00" + problem; !s.reported[key] {
+		s.reported[key] = true
+		s.report(problem)
+	}
+}
+
+// read returns the definition in a file that has changed. It is settled unless
+// another look at it is needed.
+func (s *scanner) read(service string, f *file, now time.Time) (change *store.Change, settled bool) {
+	if f.seen == f.handed {
+		return nil, true
+	}
+	// Within a tick of the clock a file may change again and look the same.
+	if age := now.Sub(time.Unix(f.seen.changed.Unix())); age >= 0 && age < tick {
+		return nil, false
+	}
+	document, err := readFile(filepath.Join(s.path, service+suffix))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, false
+	}
+	if err != nil {
+		s.once(service, fmt.Sprintf("%s: %s cannot be read: %v; the service stays as it is",
+			service, filepath.Join(s.path, service+suffix), err))
+		return nil, true
+	}
+	if incomplete(service, document) && now.Sub(f.since) < s.times.Settle {
+		return nil, false
+	}
+	f.handed = f.seen
+	return &store.Change{ID: service, Document: document}, true
+}
+
+// tick is more than the kernel's clock for files takes to advance.
+const tick = 20 * time.Millisecond
+
+// incomplete reports whether a document ends too early, as one does while it is
+// being written.
+func incomplete(service string, document []byte) bool {
+	const anyRevision = "1-00000000000000000000000000000000"
+	_, err := definition.Parse(service, anyRevision, document)
+	return errors.Is(err, definition.ErrIncomplete)
+}
+
+// readFile returns the content of a regular file, up to just over what a
+// definition may have.
+func readFile(path string) ([]byte, error) {
+	// Opening a pipe would wait for its writer.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, reason(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, reason(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("it is not a regular file")
+	}
+	document, err := io.ReadAll(io.LimitReader(f, definition.MaxSize+1))
+	return document, reason(err)
+}
+
+func sign(path string) (signature, error) {
+	var stat syscall.Stat_t
+	if err := syscall.Stat(path, &stat); err != nil {
+		return signature{}, err
+	}
+	return signature{stat.Dev, stat.Ino, stat.Size, stat.Ctim, stat.Mtim}, nil
+}
+
+// reason leaves the path out of an error.
+func reason(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}

@@ -1,0 +1,48 @@
+// The sm-fetch helper keeps the revisions of services on disk equal to the store
+// of their definitions, and has systemd reload its units when that changes them.
+//
+// The store is a CouchDB database or a folder of JSON files. sm-fetch never
+// starts anything: the reload does.
+package main
+
+import (
+	"context"
+
+	"service-manager/helpers/internal/command"
+)
+
+const help = `
+Usage: sm-fetch follow [FLAGS]
+       sm-fetch once [FLAGS] [SERVICE...]
+
+Keeps the revisions of services in /etc/service-manager/revisions equal to the
+store of their definitions, and has systemd reload its units when they change.
+
+  follow  do so until stopped. systemd is told when the store was read for the
+          first time, or is out of reach: what is on disk serves all the same
+  once    do so one time, and wait until deleted services have stopped. The exit
+          code is 1 when one of the named services, or any when none is named, is
+          invalid or missing; the others are up to date then all the same
+
+The store is the CouchDB database that $COUCHDB_URL names, like
+http://user:password@127.0.0.1:5984/services, or without that the folder
+/etc/service-manager/services: one file NAME.json for each service.
+
+A definition is validated before anything is written. An invalid one is reported
+on standard error, one line for each problem, and the last valid one stays. A
+service that is deleted from the store is stopped, connections drained, and then
+removed. A store that is out of reach, or missing, changes nothing.
+
+A unit written by hand:
+
+  [Service]
+  Type=notify
+  EnvironmentFile=-/etc/service-manager/service-manager.conf
+  ExecStart=/usr/local/bin/sm-fetch follow
+`
+
+func main() {
+	command.Main("sm-fetch", func(ctx context.Context, w command.World) error {
+		return run(ctx, w, realSystem{})
+	})
+}

@@ -1,0 +1,193 @@
+// Package reload has systemd reload its units when, and only when, those on disk
+// have become others than those that systemd knows.
+//
+// The generator's last output lies in a folder; what it would write now can be
+// computed, because it is a pure function. Comparing both says whether a reload
+// is needed, however it came about, and whether it has helped.
+package reload
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"service-manager/helpers/internal/watch"
+	"service-manager/helpers/sm-fetch/apply"
+	"service-manager/units"
+)
+
+// Reloader compares and reloads. Fields are set before use.
+type Reloader struct {
+	// Wanted returns the files that the generator would write now. Its error names
+	// what was left out of them.
+	Wanted func() ([]units.File, error)
+	// Generated is the folder with what the generator wrote last.
+	Generated string
+	// Reload has systemd reload its units, which runs the generator.
+	Reload func(context.Context) error
+	// Roots are folders whose own folders, one for each service, decide what is
+	// wanted.
+	Roots []string
+	Log   apply.Log
+	Times Times
+
+	mu       sync.Mutex
+	reported string
+}
+
+// Times say how changes become one reload.
+type Times struct {
+	Quiet time.Duration // nothing may have changed for that long
+	Burst time.Duration // but no change waits longer than that
+	Retry time.Duration // before a reload that failed is tried again
+}
+
+// DefaultTimes suit a real host, where a reload costs everybody a moment.
+var DefaultTimes = Times{Quiet: 100 * time.Millisecond, Burst: time.Second, Retry: 5 * time.Second}
+
+// Now reloads if that is needed. The error says that the reload failed or that it
+// did not help.
+func (r *Reloader) Now(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	file, err := r.differs()
+	if err != nil || file == "" {
+		return err
+	}
+	if err := r.Reload(ctx); err != nil {
+		return &failedError{fmt.Errorf("reload systemd's units: %w", err)}
+	}
+	file, err = r.differs()
+	if err != nil || file == "" {
+		return err
+	}
+	return fmt.Errorf("systemd has reloaded and %s is not what the generator would write; "+
+		"see 'journalctl -k -g service-manager-generator' and run 'service-manager-generator --dry-run'", file)
+}
+
+// failedError is a reload that did not take place, and may the next time.
+type failedError struct{ error }
+
+// differs returns a file that the generator has to write or remove, the empty
+// string when there is none.
+func (r *Reloader) differs() (string, error) {
+	// What is left out of the wanted files the generator leaves out and reports too.
+	wanted, _ := r.Wanted()
+	paths := make(map[string]bool, len(wanted))
+	for _, file := range wanted {
+		paths[file.Path] = true
+		path := filepath.Join(r.Generated, file.Path)
+		if !equal(path, file) {
+			return path, nil
+		}
+	}
+	entries, err := os.ReadDir(r.Generated)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("compare the units: %w", err)
+	}
+	for _, entry := range entries {
+		// The runner of a retired revision may stay until the next reload.
+		name := entry.Name()
+		if !strings.HasSuffix(name, units.ManagerUnit("")) || paths[name] {
+			continue
+		}
+		path := filepath.Join(r.Generated, name)
+		if content, err := os.ReadFile(path); err == nil && bytes.HasPrefix(content, []byte(units.Header+"\n")) {
+			return path, nil
+		}
+	}
+	return "", nil
+}
+
+func equal(path string, file units.File) bool {
+	if file.Target != "" {
+		target, err := os.Readlink(path)
+		return err == nil && target == file.Target
+	}
+	content, err := os.ReadFile(path)
+	return err == nil && bytes.Equal(content, file.Content)
+}
+
+// Run reloads whenever that is needed, until the context ends.
+func (r *Reloader) Run(ctx context.Context) error {
+	watcher, err := watch.New()
+	if err != nil {
+		return err
+	}
+	defer watcher.Close()
+	for {
+		if err := watcher.Sync(r.folders()); err != nil {
+			return err
+		}
+		var retry <-chan time.Time
+		err := r.Now(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		r.report(err)
+		var failed *failedError
+		if errors.As(err, &failed) {
+			retry = time.After(r.Times.Retry)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-retry:
+		case <-watcher.Changed():
+			if !r.quiet(ctx, watcher) {
+				return nil
+			}
+		}
+	}
+}
+
+// report reports a problem unless it was the last one reported.
+func (r *Reloader) report(err error) {
+	problem := ""
+	if err != nil {
+		problem = err.Error()
+	}
+	if problem != "" && problem != r.reported {
+		r.Log.Error("%s", problem)
+	}
+	r.reported = problem
+}
+
+// folders returns everything that has to be watched.
+func (r *Reloader) folders() []string {
+	folders := slices.Clone(r.Roots)
+	for _, root := range r.Roots {
+		entries, _ := os.ReadDir(root) // it may come later
+		for _, entry := range entries {
+			if entry.IsDir() && !strings.HasPrefix(entry.Name(), ".") {
+				folders = append(folders, filepath.Join(root, entry.Name()))
+			}
+		}
+	}
+	return folders
+}
+
+// quiet waits for the end of a burst of changes, and reports whether there is
+// still somebody to wait for.
+func (r *Reloader) quiet(ctx context.Context, watcher *watch.Watcher) bool {
+	end := time.After(r.Times.Burst)
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-end:
+			return true
+		case <-time.After(r.Times.Quiet):
+			return true
+		case <-watcher.Changed():
+		}
+	}
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"service-manager/helpers/internal/command"
+	"service-manager/helpers/sm-fetch/apply"
+	"service-manager/helpers/sm-fetch/couchdb"
+	"service-manager/helpers/sm-fetch/folder"
+	"service-manager/helpers/sm-fetch/follow"
+	"service-manager/helpers/sm-fetch/reload"
+	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units"
+	"service-manager/units/definition"
+	"service-manager/units/host"
+	"service-manager/units/revision"
+)
+
+// Where things are below the root.
+const (
+	services  = "/etc/service-manager/services"
+	generated = "/run/systemd/generator"
+)
+
+// stopRetry is how long to wait before systemd is asked again for what it failed
+// to do.
+const stopRetry = 5 * time.Second
+
+// run is the whole helper. system is what it asks of systemd.
+func run(ctx context.Context, w command.World, system system) error {
+	return command.Verbs(w, help, map[string]func(command.World) error{
+		"follow": func(w command.World) error {
+			s, err := parse(w, "follow")
+			if err != nil {
+				return err
+			}
+			if len(s.arguments) > 0 {
+				return command.Usagef("follow takes no arguments (got %q)", s.arguments[0])
+			}
+			return s.follow(ctx, w, system)
+		},
+		"once": func(w command.World) error {
+			s, err := parse(w, "once")
+			if err != nil {
+				return err
+			}
+			for _, service := range s.arguments {
+				if err := definition.CheckService(service); err != nil {
+					return command.Usagef("the name of a service %v", err)
+				}
+			}
+			return s.once(ctx, w, system)
+		},
+	})
+}
+
+// settings are what the command line and the environment say.
+type settings struct {
+	root, services, generated string
+	couchdb                   string
+	arguments                 []string
+}
+
+func parse(w command.World, verb string) (settings, error) {
+	s := settings{couchdb: w.Getenv("COUCHDB_URL")}
+	flags := command.NewFlags("sm-fetch "+verb, help)
+	flags.StringVar(&s.root, "root", "/", "read and write below `dir` instead of / (for tests and images)")
+	flags.StringVar(&s.services, "services", "", "the `folder` with definitions (default "+services+")")
+	flags.StringVar(&s.generated, "generated", "", "the `folder` that the generator writes to (default "+generated+")")
+	if err := flags.Parse(w, w.Args); err != nil {
+		return settings{}, err
+	}
+	if s.services == "" {
+		s.services = filepath.Join(s.root, services)
+	}
+	if s.generated == "" {
+		s.generated = filepath.Join(s.root, generated)
+	}
+	s.arguments = flags.Args()
+	return s, nil
+}
+
+// parts are the parts of a run, put together.
+type parts struct {
+	log      *journal
+	follower *follow.Follower
+	reloader *reload.Reloader
+}
+
+func (s settings) assemble(w command.World, system system, retry time.Duration) (*parts, error) {
+	log := newJournal(w)
+	revisions := revision.Store{Root: filepath.Join(s.root, revision.Root), Run: filepath.Join(s.root, revision.Run)}
+	reloader := &reload.Reloader{
+		Wanted: func() ([]units.File, error) {
+			h, err := host.Read(s.root)
+			return units.Render(h), err
+		},
+		Generated: s.generated,
+		Reload:    system.reload,
+		Roots:     []string{revisions.Root, revisions.Run},
+		Log:       log,
+		Times:     reload.DefaultTimes,
+	}
+	definitions, err := s.store(log)
+	if err != nil {
+		return nil, err
+	}
+	return &parts{log, &follow.Follower{
+		Store: definitions,
+		Applier: &apply.Applier{
+			Revisions: revisions,
+			Stop: func(ctx context.Context, service string) error {
+				return system.stop(ctx, service, func(units string) { log.Info("%s: waits for %s to stop", service, units) })
+			},
+			Reload: reloader.Now,
+			Retry:  retry,
+			Log:    log,
+		},
+		Revisions: revisions.Root,
+		Log:       log,
+		Notify:    w.Notify,
+		Times:     follow.DefaultTimes,
+	}, reloader}, nil
+}
+
+func (s settings) store(log *journal) (store.Store, error) {
+	if s.couchdb == "" {
+		return folder.Open(s.services, folder.DefaultTimes, func(problem string) { log.Warning("%s", problem) }), nil
+	}
+	database, err := couchdb.Open(s.couchdb, couchdb.Heartbeat)
+	if err != nil {
+		return nil, fmt.Errorf("COUCHDB_URL: %w", err)
+	}
+	return database, nil
+}
+
+// once is sm-fetch once.
+func (s settings) once(ctx context.Context, w command.World, system system) error {
+	p, err := s.assemble(w, system, 0)
+	if err != nil {
+		return err
+	}
+	outcome := p.follower.Once(ctx, s.arguments)
+	if err := p.reloader.Now(ctx); err != nil {
+		if outcome != nil {
+			p.log.Error("%v", outcome)
+		}
+		return err
+	}
+	return outcome
+}
+
+// follow is sm-fetch follow.
+func (s settings) follow(ctx context.Context, w command.World, system system) error {
+	p, err := s.assemble(w, system, stopRetry)
+	if err != nil {
+		return err
+	}
+	revisions := p.follower.Applier.Revisions
+	if err := os.MkdirAll(revisions.Root, 0o755); err != nil {
+		return fmt.Errorf("make the folder of the revisions: %w", err)
+	}
+	if err := revisions.Clean(); err != nil {
+		p.log.Warning("clean up after the last run: %v", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if err := p.follower.Applier.Resume(ctx); err != nil {
+		p.log.Warning("%v", err)
+	}
+	reloaded := make(chan error, 1)
+	go func() {
+		reloaded <- p.reloader.Run(ctx)
+		cancel() // one without the other is no use
+	}()
+	p.follower.Run(ctx)
+	w.Notify.Stopping()
+	cancel()
+	err = <-reloaded
+	// Removals that this cuts short are marked on disk.
+	return errors.Join(err, p.follower.Applier.Wait())
+}
