@@ -1,0 +1,10 @@
+// Package tests holds what needs a machine: tests that install service-manager
+// in a virtual machine and watch it work there, under load and under faults.
+// They have the build tag machine, so that plain "go test ./..." is quick and
+// needs no root; tests/run runs everything.
+//
+//	vm/      makes the virtual machine
+//	load/    the client that counts lost requests
+//	app/     the application that is deployed
+//	runner/  runs all tests and counts them
+package tests

@@ -1,0 +1,260 @@
+//go:build machine
+
+package tests
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"service-manager/tests/load/traffic"
+	"service-manager/tests/vm"
+)
+
+// The Debian releases that are tested; the first is the one for everything.
+const (
+	bookworm = "bookworm"
+	trixie   = "trixie"
+)
+
+// interrupted ends with Ctrl-C, so that tests end their machines.
+var interrupted context.Context
+
+func TestMain(m *testing.M) {
+	var stop context.CancelFunc
+	interrupted, stop = signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	code := m.Run()
+	stop()
+	if bundleDir != "" {
+		os.RemoveAll(bundleDir)
+	}
+	os.Exit(code)
+}
+
+// ctx returns a context that ends with the test, an interrupt, or limit.
+func ctx(t testing.TB, limit time.Duration) context.Context {
+	t.Helper()
+	c, cancel := context.WithTimeout(interrupted, limit)
+	t.Cleanup(cancel)
+	return c
+}
+
+// forReleases runs a test on each release.
+func forReleases(t *testing.T, test func(t *testing.T, release string)) {
+	for _, release := range []string{bookworm, trixie} {
+		t.Run(release, func(t *testing.T) { test(t, release) })
+	}
+}
+
+var bases = struct {
+	sync.Mutex
+	images map[string]*vm.Image
+}{images: map[string]*vm.Image{}}
+
+// base returns the machine with Docker and the test images, but without the
+// product. The first call may take minutes.
+func base(t testing.TB, release string) *vm.Image {
+	t.Helper()
+	bases.Lock()
+	defer bases.Unlock()
+	if i := bases.images[release]; i != nil {
+		return i
+	}
+	i, err := vm.Base(ctx(t, 20*time.Minute), release, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bases.images[release] = i
+	return i
+}
+
+// start starts a machine that ends with the test, and says what is wrong in it
+// when the test failed.
+func start(t testing.TB, image *vm.Image, o vm.Options) *vm.Guest {
+	t.Helper()
+	g, err := image.Start(ctx(t, 5*time.Minute), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			diagnose(t, g)
+		}
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+func diagnose(t testing.TB, g *vm.Guest) {
+	limited, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	r, err := g.Run(limited, `systemctl --no-pager --failed; systemctl list-jobs --no-pager; docker ps -a; ipvsadm -Ln
+journalctl -b --no-pager -o short-precise -n 120`)
+	t.Logf("the machine of the failed test: %v\n%s%s", err, r.Stdout, r.Stderr)
+}
+
+// output runs a script that must succeed.
+func output(t testing.TB, g *vm.Guest, script string) string {
+	t.Helper()
+	out, err := g.Output(ctx(t, 10*time.Minute), script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// waitFor repeats a script until it succeeds, and returns how long that took.
+func waitFor(t testing.TB, g *vm.Guest, limit time.Duration, script string) time.Duration {
+	t.Helper()
+	begin := time.Now()
+	r, err := g.Run(ctx(t, limit+time.Minute), fmt.Sprintf(
+		"end=$(($(date +%%s) + %d)); until ( %s\n) >/tmp/wait-for 2>&1; do [ $(date +%%s) -lt $end ] || { tail -c 2000 /tmp/wait-for; exit 99; }; sleep 0.1; done",
+		int(limit.Seconds()), script))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.ExitCode != 0 {
+		t.Fatalf("not within %s: %s\n%s%s", limit, script, r.Stdout, r.Stderr)
+	}
+	return time.Since(begin)
+}
+
+// A load is a client that runs in the guest.
+type load struct {
+	guest   *vm.Guest
+	command *vm.Command
+	file    string
+}
+
+var loads int
+
+// startLoad starts the load client with its arguments, the last of which is the
+// URL. A prefix such as "ip netns exec client" goes before it.
+func startLoad(t testing.TB, g *vm.Guest, prefix string, args ...string) *load {
+	t.Helper()
+	loads++
+	l := &load{guest: g, file: fmt.Sprintf("/tmp/load-%d.json", loads)}
+	// Not longer than the machine is sure to live; tests stop it.
+	line := strings.TrimSpace(prefix + " load --for 30m --out " + l.file)
+	for _, a := range args {
+		line += " '" + a + "'"
+	}
+	var err error
+	if l.command, err = g.Start(ctx(t, 40*time.Minute), line, nil, os.Stderr); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// stop ends the client, which waits for the requests under way, and returns what
+// it counted.
+func (l *load) stop(t testing.TB) traffic.Report {
+	t.Helper()
+	if err := l.command.Signal(ctx(t, time.Minute), "TERM"); err != nil {
+		t.Fatal(err)
+	}
+	return l.wait(t)
+}
+
+// wait waits for the client's own end.
+func (l *load) wait(t testing.TB) traffic.Report {
+	t.Helper()
+	code, err := l.command.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code != 0 {
+		t.Fatalf("load: exit status %d", code)
+	}
+	var report traffic.Report
+	if err := json.Unmarshal([]byte(output(t, l.guest, "cat "+l.file)), &report); err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+// noneLost fails the test when a request was lost, or when there were none.
+func noneLost(t testing.TB, what string, r traffic.Report) {
+	t.Helper()
+	t.Logf("%s: %s", what, r)
+	if r.Total.Answered == 0 {
+		t.Errorf("%s: no request was answered", what)
+	}
+	if r.Total.Skipped > 0 {
+		t.Errorf("%s: %d requests were skipped", what, r.Total.Skipped)
+	}
+	for i, loss := range r.Losses {
+		if i == 10 {
+			t.Errorf("%s: … %d lost in all: %v", what, r.Total.Lost, r.Total.LostByKind)
+			break
+		}
+		t.Errorf("%s: lost after %.3fs (%s): %s, %s, %s, waited %.3fs, from %s", what, loss.After,
+			loss.Time.Format("15:04:05.000"), loss.Traffic, loss.Kind, loss.Error, loss.Seconds, loss.Local)
+	}
+}
+
+var (
+	bundleDir string
+	bundled   = sync.OnceValues(func() (string, error) {
+		var err error
+		if bundleDir, err = os.MkdirTemp("", "service-manager-bundle-"); err != nil {
+			return "", err
+		}
+		cmd := exec.CommandContext(interrupted, "./install.sh", "--bundle", bundleDir)
+		cmd.Dir = ".." // the repository
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("install.sh --bundle: %w: %s", err, out)
+		}
+		return bundleDir, nil
+	})
+)
+
+// bundle returns a folder with the product, made by install.sh --bundle.
+func bundle(t testing.TB) string {
+	t.Helper()
+	dir, err := bundled()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// installed returns the base machine after the bundle's install.sh ran in it.
+func installed(t testing.TB, release string) *vm.Image {
+	t.Helper()
+	dir := bundle(t)
+	key, err := vm.HashDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, err := base(t, release).Derive(ctx(t, 10*time.Minute), "installed", key, func(ctx context.Context, g *vm.Guest) error {
+		if err := g.Put(ctx, dir, "/root/bundle"); err != nil {
+			return err
+		}
+		_, err := g.Output(ctx, "/root/bundle/install.sh")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+// put copies a file of this package's testdata folder into the guest.
+func put(t testing.TB, g *vm.Guest, name, guestPath string) {
+	t.Helper()
+	if err := g.Put(ctx(t, time.Minute), filepath.Join("testdata", name), guestPath); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,121 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func put(dir string) error { return os.WriteFile(filepath.Join(dir, "file"), []byte("x"), 0o644) }
+
+func mustOpen(t *testing.T, parent, name, key string, build func(string) error) *entry {
+	t.Helper()
+	e, err := openEntry(context.Background(), io.Discard, parent, name, hash(key), build)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestAnEntryIsBuiltOnce(t *testing.T) {
+	parent := t.TempDir()
+	var builds atomic.Int32
+	var group sync.WaitGroup
+	for range 8 {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			e, err := openEntry(context.Background(), io.Discard, parent, "disk", hash("key"), func(dir string) error {
+				builds.Add(1)
+				return put(dir)
+			})
+			if err != nil {
+				t.Error(err)
+			} else if _, err := os.Stat(e.file("file")); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	group.Wait()
+	if builds.Load() != 1 {
+		t.Errorf("built %d times", builds.Load())
+	}
+}
+
+func TestAFailedBuildLeavesNothing(t *testing.T) {
+	parent := t.TempDir()
+	broken := errors.New("broken")
+	_, err := openEntry(context.Background(), io.Discard, parent, "disk", hash("key"), func(dir string) error {
+		return errors.Join(put(dir), broken)
+	})
+	if !errors.Is(err, broken) {
+		t.Fatalf("error %v", err)
+	}
+	// One that was killed leaves its folder, which the next one removes.
+	if err := os.Mkdir(filepath.Join(parent, ".building-disk"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mustOpen(t, parent, "disk", "key", put)
+	left, _ := filepath.Glob(filepath.Join(parent, ".building-*"))
+	if len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+func TestOldEntriesGoUnlessInUse(t *testing.T) {
+	parent := t.TempDir()
+	var first *entry
+	for n, key := range []string{"one", "two", "three", "four"} {
+		e := mustOpen(t, parent, "disk", key, put)
+		past := time.Now().Add(time.Duration(n-10) * time.Hour)
+		if err := os.Chtimes(e.path, past, past); err != nil {
+			t.Fatal(err)
+		}
+		if key == "one" {
+			first = e // stays open
+		} else {
+			e.lock.Close()
+		}
+		other := mustOpen(t, parent, "disk-other", key, put) // a longer name is another one
+		other.lock.Close()
+	}
+	var left []string
+	for _, key := range []string{"one", "two", "three", "four"} {
+		if _, err := os.Stat(filepath.Join(parent, "disk-"+hash(key))); err == nil {
+			left = append(left, key)
+		}
+	}
+	if want := []string{"one", "three", "four"}; !slices.Equal(left, want) {
+		t.Errorf("left %v, want %v: the two newest, and what is in use", left, want)
+	}
+	if _, err := os.Stat(first.file("file")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWaitingForAnotherBuildEnds(t *testing.T) {
+	parent := t.TempDir()
+	held, err := lockFile(context.Background(), io.Discard, filepath.Join(parent, ".disk.lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := openEntry(ctx, io.Discard, parent, "disk", hash("key"), put); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestHashSeparatesItsParts(t *testing.T) {
+	if hash("ab", "c") == hash("a", "bc") {
+		t.Error("the same key for different parts")
+	}
+}
