@@ -1,0 +1,355 @@
+//go:build machine
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"service-manager/helpers/internal/ipvs"
+	"service-manager/helpers/internal/mainprocess"
+)
+
+func destinations(pairs ...any) map[netip.AddrPort]int {
+	m := map[netip.AddrPort]int{}
+	for i := 0; i < len(pairs); i += 2 {
+		m[netip.MustParseAddrPort(pairs[i].(string))] = pairs[i+1].(int)
+	}
+	return m
+}
+
+func (b *bench) expect(address string, want map[netip.AddrPort]int) {
+	b.t.Helper()
+	// netip.AddrPort is comparable, so cmp needs no way into it.
+	if diff := cmp.Diff(want, b.weights(address), cmp.Comparer(func(x, y netip.AddrPort) bool { return x == y })); diff != "" {
+		b.t.Errorf("%s (-want +got):\n%s", address, diff)
+	}
+}
+
+func TestMachineServesAndRemoves(t *testing.T) {
+	for _, n := range []struct{ name, address, first, second string }{
+		{"IPv4", "10.77.0.1:7001", "10.77.0.2:80", "10.77.0.3:80"},
+		{"IPv6", "[fd77::1]:7001", "[fd77::2]:80", "[fd77::3]:80"},
+	} {
+		t.Run(n.name, func(t *testing.T) {
+			b := newBench(t)
+			b.serve(n.first, n.second)
+			if out := b.ok("list") + b.ok("list", "--json"); out != "[]\n" {
+				t.Errorf("list without services: %q", out)
+			}
+			b.ok("add", n.address, n.first)
+			if got := b.who(n.address); got != n.first {
+				t.Errorf("answered by %s; want %s", got, n.first)
+			}
+			b.ok("add", n.address, n.second)
+			b.ok("add", n.address, n.second)
+			b.expect(n.address, destinations(n.first, 1, n.second, 1))
+			seen := map[string]int{}
+			for range 10 {
+				seen[b.who(n.address)]++
+			}
+			if diff := cmp.Diff(map[string]int{n.first: 5, n.second: 5}, seen); diff != "" {
+				t.Errorf("ten connections (-want +got):\n%s", diff)
+			}
+			b.ok("add", "--weight", "7", "--scheduler", "wrr", n.address, n.second)
+			b.expect(n.address, destinations(n.first, 1, n.second, 7))
+			if out := b.ok("list", n.address); !strings.Contains(out, n.address) || strings.Count(out, "wrr") != 2 {
+				t.Errorf("list: %s", out)
+			}
+			b.ok("add", n.address, n.first)
+			if out := b.ok("list", n.address); strings.Count(out, "wrr") != 2 {
+				t.Errorf("add without --scheduler changed it: %s", out)
+			}
+			b.ok("check", n.address)
+			for range 2 {
+				b.ok("remove", n.address, n.first)
+				b.expect(n.address, destinations(n.second, 7))
+			}
+			for range 2 {
+				b.ok("remove", n.address, n.second)
+				b.expect(n.address, nil)
+			}
+			if out := b.ok("list"); out != "" {
+				t.Errorf("left behind: %s", out)
+			}
+		})
+	}
+}
+
+func TestMachineSettings(t *testing.T) {
+	b := newBench(t)
+	for _, name := range []string{"expire_nodest_conn", "expire_quiescent_template"} {
+		must(t, os.WriteFile("/proc/sys/net/ipv4/vs/"+name, []byte("0"), 0))
+	}
+	b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
+	for _, name := range []string{"expire_nodest_conn", "expire_quiescent_template", "conn_reuse_mode"} {
+		value, err := os.ReadFile("/proc/sys/net/ipv4/vs/" + name)
+		if err != nil || string(value) != "1\n" {
+			t.Errorf("net.ipv4.vs.%s = %q, %v; want 1", name, value, err)
+		}
+	}
+}
+
+func TestMachineDrainWaits(t *testing.T) {
+	b := newBench(t)
+	b.serve("10.77.0.2:80", "10.77.0.3:80")
+	b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
+	conn, err := b.dial("10.77.0.1:7001")
+	must(t, err)
+	b.ask(conn)
+	b.ok("add", "10.77.0.1:7001", "10.77.0.3:80")
+
+	var l log
+	drained := b.start(t.Context(), l.world(nil, "drain", "--timeout", "10m", "10.77.0.1:7001", "10.77.0.2:80"))
+	for !strings.Contains(l.statuses(), "STATUS=draining 10.77.0.2:80: 1 active connection, 600s left") {
+		select {
+		case <-l.change:
+		case err := <-drained:
+			t.Fatalf("drain did not wait: %v, %s", err, l.statuses())
+		}
+	}
+	if !strings.HasPrefix(l.statuses(), "EXTEND_TIMEOUT_USEC=610000000\n") {
+		t.Errorf("asked for no time first: %s", l.statuses())
+	}
+	b.expect("10.77.0.1:7001", destinations("10.77.0.2:80", 0, "10.77.0.3:80", 1))
+	for range 4 {
+		if got := b.who("10.77.0.1:7001"); got != "10.77.0.3:80" {
+			t.Errorf("a new connection reached %s", got)
+		}
+	}
+	if got := b.ask(conn); got != "10.77.0.2:80" {
+		t.Errorf("the open connection is with %s now", got)
+	}
+	select {
+	case err := <-drained:
+		t.Errorf("drain ended with a connection open: %v", err)
+	default:
+	}
+	conn.Close()
+	begin := time.Now()
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("drain noticed the end of the last connection after %s", took)
+	}
+	if l.out.Len() > 0 || !strings.HasSuffix(l.statuses(), "STATUS=drained 10.77.0.2:80") {
+		t.Errorf("said %q, %s", l.out.String(), l.statuses())
+	}
+
+	_, err = b.run("check", "10.77.0.1:7001")
+	must(t, err)
+	b.ok("drain", "10.77.0.1:7001", "10.77.0.3:80")
+	_, err = b.run("check", "10.77.0.1:7001")
+	if err == nil || !strings.HasPrefix(err.Error(), "10.77.0.1:7001: nothing serves here: all of its 2 destinations are draining; see systemctl status") {
+		t.Errorf("check of a drained service: %v", err)
+	}
+	// What comes back gets connections again.
+	b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
+	if got := b.who("10.77.0.1:7001"); got != "10.77.0.2:80" {
+		t.Errorf("a new connection reached %s", got)
+	}
+}
+
+func TestMachineDrainEnds(t *testing.T) {
+	b := newBench(t)
+	b.serve("10.77.0.2:80")
+	b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
+	for range 2 {
+		conn, err := b.dial("10.77.0.1:7001")
+		must(t, err)
+		b.ask(conn)
+	}
+
+	out := b.ok("drain", "--timeout", "300ms", "10.77.0.1:7001", "10.77.0.2:80")
+	if want := "drain 10.77.0.2:80: time is up after 300ms with 2 active connections left\n"; out != want {
+		t.Errorf("said %q; want %q", out, want)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	var l log
+	drained := b.start(ctx, l.world(nil, "drain", "--timeout", "10m", "10.77.0.1:7001", "10.77.0.2:80"))
+	for !strings.Contains(l.statuses(), "STATUS=draining") {
+		<-l.change
+	}
+	cancel()
+	if err := <-drained; err == nil || err.Error() != "drain 10.77.0.2:80: told to end with 2 active connections left" {
+		t.Errorf("after a signal: %v", err)
+	}
+
+	// Somebody else removes it: nothing is left to wait for.
+	var again log
+	drained = b.start(t.Context(), again.world(nil, "drain", "--timeout", "10m", "10.77.0.1:7001", "10.77.0.2:80"))
+	for !strings.Contains(again.statuses(), "STATUS=draining") {
+		<-again.change
+	}
+	b.ok("remove", "10.77.0.1:7001", "10.77.0.2:80")
+	if err := <-drained; err != nil {
+		t.Errorf("drain of a destination that was removed: %v", err)
+	}
+	b.ok("drain", "10.77.0.1:7001", "10.77.0.2:80")
+}
+
+func TestMachineDrainsUDPByRemoving(t *testing.T) {
+	b := newBench(t)
+	b.ok("add", "10.77.0.1:53/udp", "10.77.0.2:53")
+	b.ok("add", "10.77.0.1:53/udp", "10.77.0.3:53")
+	b.ok("add", "10.77.0.1:53", "10.77.0.2:53")
+	b.ok("drain", "10.77.0.1:53/udp", "10.77.0.2:53")
+	b.expect("10.77.0.1:53/udp", destinations("10.77.0.3:53", 1))
+	b.expect("10.77.0.1:53", destinations("10.77.0.2:53", 1))
+	b.ok("drain", "10.77.0.1:53/udp", "10.77.0.3:53")
+	b.ok("remove", "10.77.0.1:53/udp", "10.77.0.3:53")
+	b.expect("10.77.0.1:53/udp", nil)
+}
+
+// A main process that ends between the look at it and the new destination must
+// not leave the destination behind.
+func TestMachineAddTakesBack(t *testing.T) {
+	b := newBench(t)
+	b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
+	main := exec.Command("sleep", "1000")
+	must(t, main.Start())
+	looks := 0
+	env := func(name string) (string, bool) {
+		if name != "MAINPID" {
+			return "", false
+		}
+		if looks++; looks == 2 {
+			b.expect("10.77.0.1:7001", destinations("10.77.0.2:80", 1, "10.77.0.3:80", 1))
+			must(t, main.Process.Kill())
+			main.Wait()
+		}
+		return strconv.Itoa(main.Process.Pid), true
+	}
+	var l log
+	err := run(t.Context(), l.world(env, "add", "10.77.0.1:7001", "10.77.0.3:80"))
+	if !errors.Is(err, mainprocess.ErrGone) || looks != 2 {
+		t.Errorf("got %v after %d looks", err, looks)
+	}
+	b.expect("10.77.0.1:7001", destinations("10.77.0.2:80", 1))
+	if l.statuses() != "" {
+		t.Errorf("the main process's status was replaced: %s", l.statuses())
+	}
+}
+
+func TestMachineRefuses(t *testing.T) {
+	b := newBench(t)
+	_, err := b.run("add", "--scheduler", "nope", "10.77.0.1:7001", "10.77.0.2:80")
+	if err == nil || !strings.HasPrefix(err.Error(), `create virtual service 10.77.0.1:7001: the kernel has no scheduler "nope"`) {
+		t.Errorf("unknown scheduler: %v", err)
+	}
+	_, err = b.run("add", "10.77.0.9:7001", "10.77.0.2:80")
+	if err == nil || !strings.Contains(err.Error(), "10.77.0.9 is not an address of this host") {
+		t.Errorf("foreign address: %v", err)
+	}
+	if out := b.ok("list"); out != "" {
+		t.Errorf("left behind: %s", out)
+	}
+	_, err = b.run("check", "10.77.0.1:7001")
+	if err == nil || !strings.Contains(err.Error(), "nothing serves here: there is no virtual service") {
+		t.Errorf("check: %v", err)
+	}
+
+	// Without the capability; the thread gives it up for good.
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var capabilities [2]unix.CapUserData
+	must(t, unix.Capget(&header, &capabilities[0]))
+	capabilities[0].Effective &^= 1 << unix.CAP_NET_ADMIN
+	must(t, unix.Capset(&header, &capabilities[0]))
+	for _, args := range [][]string{
+		{"add", "10.77.0.1:7001", "10.77.0.2:80"}, {"drain", "10.77.0.1:7001", "10.77.0.2:80"},
+		{"remove", "10.77.0.1:7001", "10.77.0.2:80"}, {"check", "10.77.0.1:7001"}, {"list"},
+	} {
+		if _, err := b.run(args...); !errors.Is(err, ipvs.ErrNotPermitted) {
+			t.Errorf("%v without CAP_NET_ADMIN: %v", args, err)
+		}
+	}
+}
+
+func TestMachineListsForeignServices(t *testing.T) {
+	b := newBench(t)
+	for _, args := range []string{"-A -f 7 -s sh", "-a -f 7 -r 10.77.0.2:0 -g", "-A -t 10.77.0.1:9000 -s rr"} {
+		if out, err := exec.Command("ipvsadm", strings.Fields(args)...).CombinedOutput(); err != nil {
+			t.Fatalf("ipvsadm %s: %v: %s", args, err, out)
+		}
+	}
+	want := `VIRTUAL SERVICE  SCHEDULER  DESTINATION  WEIGHT  ACTIVE  INACTIVE
+10.77.0.1:9000   rr         -            -       -       -
+fwmark:7         sh         10.77.0.2:0  1       0       0
+`
+	if diff := cmp.Diff(want, b.ok("list")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := b.run("check", "10.77.0.1:9000"); err == nil || !strings.Contains(err.Error(), "the virtual service has no destination") {
+		t.Errorf("check of an empty service: %v", err)
+	}
+	// One that is left empty, by whatever, goes at the next remove.
+	b.ok("remove", "10.77.0.1:9000", "10.77.0.2:80")
+	b.expect("10.77.0.1:9000", nil)
+}
+
+// Two units come and go at one virtual service: neither may remove it under the
+// other.
+func TestMachineConcurrentAddAndRemove(t *testing.T) {
+	b := newBench(t)
+	var units sync.WaitGroup
+	for i := 2; i <= 4; i++ {
+		units.Add(1)
+		go b.in(b.host, func() {
+			defer units.Done()
+			to := fmt.Sprintf("10.77.0.%d:80", i)
+			for range 50 {
+				if _, err := b.run("add", "10.77.0.1:7001", to); err != nil {
+					t.Errorf("add %s: %v", to, err)
+				}
+				if _, there := b.weights("10.77.0.1:7001")[netip.MustParseAddrPort(to)]; !there {
+					t.Errorf("%s was added and is not there", to)
+				}
+				if _, err := b.run("remove", "10.77.0.1:7001", to); err != nil {
+					t.Errorf("remove %s: %v", to, err)
+				}
+			}
+		})
+	}
+	units.Wait()
+	b.expect("10.77.0.1:7001", nil)
+}
+
+// Connections that are open while everything else around them changes go on.
+func TestMachineOpenConnectionsSurvive(t *testing.T) {
+	b := newBench(t)
+	b.serve("10.77.0.2:80", "10.77.0.3:80")
+	b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
+	var open []net.Conn
+	for range 5 {
+		conn, err := b.dial("10.77.0.1:7001")
+		must(t, err)
+		b.ask(conn)
+		open = append(open, conn)
+	}
+	b.ok("add", "--scheduler", "wrr", "10.77.0.1:7001", "10.77.0.3:80")
+	b.ok("drain", "--timeout", "0s", "10.77.0.1:7001", "10.77.0.2:80")
+	b.ok("remove", "10.77.0.1:7001", "10.77.0.3:80")
+	for _, conn := range open {
+		if got := b.ask(conn); got != "10.77.0.2:80" {
+			t.Errorf("an open connection is with %s now", got)
+		}
+	}
+	if _, err := b.dial("10.77.0.1:7001"); err == nil {
+		t.Error("a new connection was accepted with every destination at weight 0")
+	}
+}
