@@ -69,13 +69,6 @@ func run(args []string, stdout, stderr io.Writer, getenv func(string) string, ke
 	return report(generate(flags.Arg(0), *root), stderr)
 }
 
-// generate writes the units to dir. What cannot be read or written does not keep
-// the rest from being written.
-func generate(dir, root string) error {
-	h, err := host.Read(root)
-	return errors.Join(err, write(dir, units.Render(h)))
-}
-
 // show prints the units that generate would write.
 func show(out io.Writer, root string) error {
 	h, err := host.Read(root)

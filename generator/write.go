@@ -3,47 +3,96 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
 
 	"service-manager/units"
+	"service-manager/units/host"
 )
 
-// write puts the files into dir. Each appears whole or not at all: two reloads
-// at once run two generators on one folder.
-func write(dir string, files []units.File) error {
+// generate writes the units to dir. What cannot be read or written does not keep
+// the rest from being written. Most of the time goes to the kernel, so services
+// are worked on side by side.
+func generate(dir, root string) error {
+	r, err := host.Open(root)
+	services := make([]units.Service, len(r.Services))
+	problems := make([]error, len(r.Services))
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(services)) {
+		workers.Add(1)
+		go func() {
+			defer workers.Done()
+			w := writer{dir: dir}
+			for i := int(next.Add(1)) - 1; i < len(services); i = int(next.Add(1)) - 1 {
+				service, err := r.Service(r.Services[i])
+				problems[i] = errors.Join(err, w.write(units.RenderService(r.Helpers, service)))
+				// The definitions are written; that there are some is all that the target needs.
+				service.Definitions = nil
+				services[i] = service
+			}
+		}()
+	}
+	workers.Wait()
+	w := writer{dir: dir}
+	return errors.Join(err, errors.Join(problems...), w.write(units.RenderTarget(services)))
+}
+
+// writer writes files to a folder.
+type writer struct {
+	dir    string
+	parent string // the folder that was last seen to exist
+}
+
+func (w *writer) write(files []units.File) error {
 	var problems []error
-	made := make(map[string]bool)
 	for _, file := range files {
-		if err := writeOne(dir, file, made); err != nil {
+		if err := w.writeOne(file); err != nil {
 			problems = append(problems, fmt.Errorf("write %s: %w", file.Path, err))
 		}
 	}
 	return errors.Join(problems...)
 }
 
-// writeOne writes one file. made remembers which folders are there.
-func writeOne(dir string, file units.File, made map[string]bool) error {
-	path := filepath.Join(dir, file.Path)
-	if parent := filepath.Dir(path); !made[parent] {
+// writeOne writes one file, which appears whole or not at all: two reloads at
+// once run two generators on one folder.
+func (w *writer) writeOne(file units.File) error {
+	path := filepath.Join(w.dir, file.Path)
+	if parent := filepath.Dir(path); parent != w.parent {
 		if err := os.MkdirAll(parent, 0o755); err != nil {
 			return err
 		}
-		made[parent] = true
+		w.parent = parent
+	}
+	if file.Target != "" {
+		err := os.Symlink(file.Target, path)
+		if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
 	}
 	// The process number keeps two generators apart. There is nothing to sync: the
 	// folder is in memory.
 	temp := fmt.Sprintf("%s/.#%s.%d", filepath.Dir(path), filepath.Base(path), os.Getpid())
-	if file.Target != "" {
-		if err := os.Symlink(file.Target, temp); err != nil {
-			return err
-		}
-	} else if err := os.WriteFile(temp, file.Content, 0o644); err != nil {
-		os.Remove(temp)
+	if err := create(temp, file); err != nil {
 		return err
 	}
 	if err := os.Rename(temp, path); err != nil {
 		os.Remove(temp)
+		return err
+	}
+	return nil
+}
+
+func create(path string, file units.File) error {
+	if file.Target != "" {
+		return os.Symlink(file.Target, path)
+	}
+	if err := os.WriteFile(path, file.Content, 0o644); err != nil {
+		os.Remove(path)
 		return err
 	}
 	return nil

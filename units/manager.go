@@ -9,7 +9,7 @@ import (
 // manager returns the unit that stands for a service as a whole. It is active
 // while the service serves; starting it starts the runners, stopping it stops
 // them.
-func manager(h Host, s Service) []byte {
+func manager(helpers string, s Service) []byte {
 	// What serves decides how the service looks from outside; before anything
 	// does, it is what is meant to.
 	outside := s.Definition(s.Good)
@@ -47,10 +47,10 @@ func manager(h Host, s Service) []byte {
 	t.set("RemainAfterExit", "yes")
 	t.set("Restart", "on-failure")
 	t.set("RestartSec", "5s")
-	t.command("ExecStart", helper(h, "sm-ipvs"), "check", literal(outside.Address.String()))
-	t.command("ExecStop", helper(h, "sm-rollout"), "stop", literal(s.Service))
+	t.command("ExecStart", helper(helpers, "sm-ipvs"), "check", literal(outside.Address.String()))
+	t.command("ExecStop", helper(helpers, "sm-rollout"), "stop", literal(s.Service))
 	t.set("TimeoutStopSec", seconds(stopTime(s)))
-	return t.bytes()
+	return t.Bytes()
 }
 
 func managerDescription(d *definition.Definition) string {

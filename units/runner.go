@@ -21,16 +21,16 @@ const (
 
 // runner returns the unit of one revision of a service. Its commands are the
 // rollout: each ends when its step is done, and a failing one ends the start.
-func runner(h Host, s Service, d *definition.Definition) []byte {
+func runner(helpers string, s Service, d *definition.Definition) []byte {
 	var (
 		container   = literal(ContainerName(d.Service, d.Revision))
 		record      = literal(revision.Store{Run: revision.Run}.RecordPath(d.Service, d.Revision))
 		address     = literal(d.Address.String())
 		ip, ipName  = containerIP(d)
 		destination = ip + word(":"+strconv.Itoa(int(d.Port)))
-		dockerRun   = helper(h, "sm-docker-run")
-		ipvs        = helper(h, "sm-ipvs")
-		rollout     = helper(h, "sm-rollout")
+		dockerRun   = helper(helpers, "sm-docker-run")
+		ipvs        = helper(helpers, "sm-ipvs")
+		rollout     = helper(helpers, "sm-rollout")
 	)
 
 	var t text
@@ -55,7 +55,7 @@ func runner(h Host, s Service, d *definition.Definition) []byte {
 	t.set("EnvironmentFile", "-"+specifierFree(string(record)))
 	t.command("ExecStartPre", dockerRun, "pull", "--name", container, "--record", record, literal(d.Image))
 	t.command("ExecStart", append([]word{dockerRun, "run", "--unit", "%n", "--name", container, "--record", record}, containerWords(d)...)...)
-	t.command("ExecStartPost", helper(h, "sm-healthcheck"), "--timeout", duration(d.HealthCheck.Timeout),
+	t.command("ExecStartPost", helper(helpers, "sm-healthcheck"), "--timeout", duration(d.HealthCheck.Timeout),
 		"--interval", duration(d.HealthCheck.Interval), "--hold", duration(hold), healthURL(d, destination))
 	t.command("ExecStartPost", ipvs, "add", address, destination)
 	t.command("ExecStartPost", rollout, "accept", literal(d.Service), literal(d.Revision))
@@ -66,7 +66,7 @@ func runner(h Host, s Service, d *definition.Definition) []byte {
 	t.command("ExecStopPost", "-"+rollout, "reject", literal(d.Service), literal(d.Revision))
 	t.set("TimeoutStartSec", seconds(max(d.StartTimeout, d.HealthCheck.Timeout+hold+slack)))
 	t.set("TimeoutStopSec", seconds(max(d.DrainTimeout, d.StopTimeout)+slack))
-	return t.bytes()
+	return t.Bytes()
 }
 
 // containerWords returns the part of the command line that docker run would
@@ -107,7 +107,7 @@ func healthURL(d *definition.Definition, destination word) word {
 	return "http://" + destination + literal(d.HealthCheck.Path)
 }
 
-func helper(h Host, name string) word { return literal(h.Helpers + "/" + name) }
+func helper(helpers string, name string) word { return literal(helpers + "/" + name) }
 
 // duration returns a time span as the helpers read it, in seconds where it has
 // whole ones.

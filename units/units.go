@@ -9,8 +9,8 @@
 package units
 
 import (
+	"bytes"
 	"path"
-	"strings"
 
 	"service-manager/units/definition"
 	"service-manager/units/revision"
@@ -29,6 +29,10 @@ type Service struct {
 	// its manager.
 	RunnerDropIns []string
 }
+
+// Managed reports whether the service has a manager: whether any revision of it
+// may run.
+func (s Service) Managed() bool { return s.Current != "" || s.Good != "" }
 
 // File is one file to be, in the folder that systemd gives to a generator.
 type File struct {
@@ -60,37 +64,49 @@ func ContainerName(service, revision string) string { return service + "." + rev
 // valid current or good revision has none, except runners that still run.
 func Render(h Host) []File {
 	var files []File
-	var managed []string
 	for _, s := range h.Services {
-		if s.Current != "" || s.Good != "" {
-			managed = append(managed, s.Service)
-			files = append(files,
-				File{Path: ManagerUnit(s.Service), Content: manager(h, s)},
-				File{Path: path.Join(Target+".wants", ManagerUnit(s.Service)), Target: "../" + ManagerUnit(s.Service)})
-		}
-		for _, d := range s.Definitions {
-			files = append(files, File{Path: RunnerUnit(s.Service, d.Revision), Content: runner(h, s, d)})
-			for _, dropIn := range s.RunnerDropIns {
-				files = append(files, File{Path: path.Join(RunnerUnit(s.Service, d.Revision)+".d", path.Base(dropIn)), Target: dropIn})
-			}
-		}
+		files = append(files, RenderService(h.Helpers, s)...)
 	}
-	if len(managed) > 0 {
-		files = append(files, File{Path: path.Join(Target+".d", "managers.conf"), Content: targetDropIn(managed)})
+	return append(files, RenderTarget(h.Services)...)
+}
+
+// RenderService returns the files for one service of a host whose helpers are in
+// that folder.
+func RenderService(helpers string, s Service) []File {
+	files := make([]File, 0, 4)
+	if s.Managed() {
+		files = append(files,
+			File{Path: ManagerUnit(s.Service), Content: manager(helpers, s)},
+			File{Path: path.Join(Target+".wants", ManagerUnit(s.Service)), Target: "../" + ManagerUnit(s.Service)})
+	}
+	for _, d := range s.Definitions {
+		unit := RunnerUnit(s.Service, d.Revision)
+		files = append(files, File{Path: unit, Content: runner(helpers, s, d)})
+		for _, dropIn := range s.RunnerDropIns {
+			files = append(files, File{Path: path.Join(unit+".d", path.Base(dropIn)), Target: dropIn})
+		}
 	}
 	return files
 }
 
-// targetDropIn has systemd start the manager of a service that is new. What a
-// target merely wants is started with the target and never later.
-func targetDropIn(services []string) []byte {
+// RenderTarget returns the file that has systemd start the manager of a service
+// that is new. What a target merely wants is started with the target and never
+// later.
+func RenderTarget(services []Service) []File {
 	var t text
 	t.line(Header)
 	t.line("[Unit]")
-	for _, service := range services {
-		t.set("Upholds", StartUnit(ManagerUnit(service)))
+	managed := false
+	for _, s := range services {
+		if s.Managed() {
+			managed = true
+			t.set("Upholds", StartUnit(ManagerUnit(s.Service)))
+		}
 	}
-	return t.bytes()
+	if !managed {
+		return nil
+	}
+	return []File{{Path: path.Join(Target+".d", "managers.conf"), Content: t.Bytes()}}
 }
 
 // sourcePath is where systemd looks whether a unit is out of date.
@@ -99,10 +115,12 @@ func sourcePath(d *definition.Definition) string {
 }
 
 // text is a unit file in the making.
-type text struct{ strings.Builder }
+type text struct{ bytes.Buffer }
 
-func (t *text) line(line string)              { t.WriteString(line + "\n") }
+func (t *text) line(line string) {
+	t.WriteString(line)
+	t.WriteByte('\n')
+}
 func (t *text) set(key, value string)         { t.line(key + "=" + value) }
 func (t *text) command(key string, c ...word) { t.set(key, commandLine(c)) }
-func (t *text) bytes() []byte                 { return []byte(t.String()) }
 func (t *text) section(name string)           { t.line("\n[" + name + "]") }

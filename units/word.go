@@ -10,10 +10,10 @@ import (
 // sign. Words are quoted when they are joined to a line.
 type word string
 
+var escapes = strings.NewReplacer("%", "%%", "$", "$$")
+
 // literal returns a word that means s and nothing else.
-func literal(s string) word {
-	return word(strings.NewReplacer("%", "%%", "$", "$$").Replace(s))
-}
+func literal(s string) word { return word(escapes.Replace(s)) }
 
 // commandLine joins words to the value of an Exec… setting.
 func commandLine(words []word) string {

@@ -26,20 +26,41 @@ const (
 	DefaultHelpers = "/usr/local/bin"
 )
 
-// Read returns what is below root, which is "/" on a real host. Whatever is
-// unreadable is left out and named in the error; the rest is good all the same.
-func Read(root string) (units.Host, error) {
-	helpers, err := helpers(filepath.Join(root, Settings))
-	problems := []error{err}
-	dropIns, err := runnerDropIns(root)
-	problems = append(problems, err)
-	store := revision.Store{Root: filepath.Join(root, revision.Root), Run: filepath.Join(root, revision.Run)}
-	states, err := store.States()
-	problems = append(problems, err)
+// Reader reads the services of a host one by one.
+type Reader struct {
+	Helpers  string   // folder of the helpers
+	Services []string // names, sorted
+	store    revision.Store
+	dropIns  map[string][]string
+}
 
-	h := units.Host{Helpers: helpers, Services: make([]units.Service, len(states))}
-	for i, state := range states {
-		h.Services[i] = units.Service{State: state, RunnerDropIns: dropIns[state.Service]}
+// Open looks what services there are below root, which is "/" on a real host.
+// Whatever is unreadable is left out and named in the error; the rest is good all
+// the same.
+func Open(root string) (*Reader, error) {
+	helpers, helpersErr := helpers(filepath.Join(root, Settings))
+	dropIns, dropInsErr := runnerDropIns(root)
+	store := revision.Store{Root: filepath.Join(root, revision.Root), Run: filepath.Join(root, revision.Run)}
+	services, servicesErr := store.Services()
+	return &Reader{helpers, services, store, dropIns}, errors.Join(helpersErr, dropInsErr, servicesErr)
+}
+
+// Service reads one service. Whatever is unreadable is left out and named in the
+// error; the rest is good all the same.
+func (r *Reader) Service(name string) (units.Service, error) {
+	state, err := r.store.State(name)
+	return units.Service{State: state, RunnerDropIns: r.dropIns[name]}, err
+}
+
+// Read reads all services below root. Whatever is unreadable is left out and
+// named in the error; the rest is good all the same.
+func Read(root string) (units.Host, error) {
+	r, err := Open(root)
+	problems := []error{err}
+	h := units.Host{Helpers: r.Helpers, Services: make([]units.Service, len(r.Services))}
+	for i, name := range r.Services {
+		h.Services[i], err = r.Service(name)
+		problems = append(problems, err)
 	}
 	return h, errors.Join(problems...)
 }
