@@ -261,15 +261,12 @@ func (r *runner) result(ctx context.Context, c container.InspectResponse) error 
 		return nil
 	}
 	// Without its last words a container's end is still worth telling.
-	lines, _ := r.d.LastLines(ctx, c, 10)
-	last := ""
-	if len(lines) > 0 {
-		last = lines[len(lines)-1]
-	}
+	output, _ := r.d.LastLines(ctx, c, 10)
 	if !r.o.inJournal() {
-		for _, line := range lines {
-			fmt.Fprintf(r.w.Stderr, "%s: | %s\n", r.o.name, line)
+		for _, line := range output {
+			fmt.Fprintf(r.w.Stderr, "%s: | %s\n", r.o.name, line.Text)
 		}
 	}
-	return &command.ExitError{Code: c.State.ExitCode & 0xff, Err: errors.New(ending(*c.State, last))}
+	text := ending(*c.State, output.LastWords())
+	return &command.ExitError{Code: c.State.ExitCode & 0xff, Err: errors.New(text)}
 }

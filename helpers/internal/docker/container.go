@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/pkg/stdcopy"
 )
 
 // ErrGone says that a container was removed while it was being used.
@@ -89,32 +87,6 @@ func (d *Daemon) Ended(ctx context.Context, id string) (last container.InspectRe
 		return last, fmt.Errorf("ask how container %s ended: %w", Short(id), err)
 	}
 	return last, nil
-}
-
-// LastLines returns the container's last n lines of output, oldest first,
-// without empty ones. It needs a log driver that can be read.
-func (d *Daemon) LastLines(ctx context.Context, c container.InspectResponse, n int) ([]string, error) {
-	logs, err := d.ContainerLogs(ctx, c.ID, container.LogsOptions{
-		ShowStdout: true, ShowStderr: true, Tail: fmt.Sprint(n),
-	})
-	if err != nil {
-		return nil, err
-	}
-	defer logs.Close()
-	var text strings.Builder
-	limited := io.LimitReader(logs, 1<<20)
-	if c.Config.Tty {
-		_, err = io.Copy(&text, limited)
-	} else {
-		_, err = stdcopy.StdCopy(&text, &text, limited)
-	}
-	var lines []string
-	for line := range strings.Lines(text.String()) {
-		if line = strings.TrimSpace(line); line != "" {
-			lines = append(lines, line)
-		}
-	}
-	return lines, err
 }
 
 // Addresses returns the container's addresses, empty where it has none: those in

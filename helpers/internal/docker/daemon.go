@@ -111,9 +111,15 @@ func unreachable(err error) bool {
 // that the layers it went through put before and behind it.
 func Reason(err error) string {
 	reason := strings.Join(strings.Fields(err.Error()), " ")
-	for _, noise := range []string{"Error response from daemon: ", "Error: "} {
+	for _, noise := range []string{
+		"Error response from daemon: ", "Error: ",
+		"failed to create task for container: ", "failed to create shim task: ",
+		"OCI runtime create failed: ", "runc create failed: ", "unable to start container process: ",
+	} {
 		reason = strings.TrimPrefix(reason, noise)
 	}
+	// containerd's word for an error of a class it has no name for.
+	reason = strings.TrimSuffix(reason, ": unknown")
 	parts := strings.Split(reason, ": ")
 	for len(parts) > 1 && parts[len(parts)-1] == parts[len(parts)-2] {
 		parts = parts[:len(parts)-1]
