@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-kivik/kivik/v4"
@@ -27,6 +28,9 @@ type Store struct {
 	name      string
 	db        *kivik.DB
 	heartbeat time.Duration
+
+	mu   sync.Mutex
+	last line // of the changes that were read
 }
 
 var _ store.Store = (*Store)(nil)
@@ -71,7 +75,11 @@ func Open(address string, heartbeat time.Duration) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the URL of the database cannot be used: %w", err)
 	}
-	return &Store{u.Scheme + "://" + u.Host + server + url.PathEscape(name), client.DB(name), heartbeat}, nil
+	return &Store{
+		name:      u.Scheme + "://" + u.Host + server + url.PathEscape(name),
+		db:        client.DB(name),
+		heartbeat: heartbeat,
+	}, nil
 }
 
 // Name returns the URL without credentials.
@@ -79,9 +87,12 @@ func (s *Store) Name() string { return s.name }
 
 // Pass reads the changes up to now.
 func (s *Store) Pass(ctx context.Context, from store.Position, handle func(store.Change) error) (store.Snapshot, error) {
-	instance, err := s.check(ctx, &from)
+	instance, seq, err := s.describe(ctx)
 	if err != nil {
 		return store.Snapshot{}, err
+	}
+	if recreated(from, instance, seq) || plain(from.Since) {
+		from = store.Position{}
 	}
 	snapshot, err := s.pass(ctx, from, handle)
 	if from.Since != "" && kivik.HTTPStatus(err) == http.StatusBadRequest {
@@ -94,6 +105,7 @@ func (s *Store) Pass(ctx context.Context, from store.Position, handle func(store
 }
 
 func (s *Store) pass(ctx context.Context, from store.Position, handle func(store.Change) error) (store.Snapshot, error) {
+	s.read(line{seq: from.Since})
 	present := make(map[string]bool)
 	last, err := s.changes(ctx, from.Since, nil, func(c store.Change, _ string) error {
 		present[c.ID] = !c.Deleted
@@ -109,27 +121,18 @@ func (s *Store) pass(ctx context.Context, from store.Position, handle func(store
 	return snapshot, nil
 }
 
-// check finds out which database it is and sets the position to the beginning
-// when it cannot belong to it.
-func (s *Store) check(ctx context.Context, from *store.Position) (instance string, err error) {
-	stats, err := s.db.Stats(ctx)
-	if err != nil {
-		return "", explain(err)
-	}
-	instance = instanceOf(stats.RawResponse)
-	recreated := instance != "" && from.Instance != "" && instance != from.Instance
-	if recreated || number(stats.UpdateSeq) < number(from.Since) {
-		*from = store.Position{}
-	}
-	return instance, nil
-}
-
 // Watch follows the feed of changes until it ends.
 func (s *Store) Watch(ctx context.Context, from store.Position, handle func(store.Change, store.Position) error) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go s.probe(ctx, from.Instance, stop)
 	options := map[string]any{"feed": "continuous", "heartbeat": s.heartbeat.Milliseconds()}
 	_, err := s.changes(ctx, from.Since, options, func(c store.Change, since string) error {
 		return handle(c, store.Position{Since: since, Instance: from.Instance})
 	})
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
 	return err
 }
 
@@ -157,6 +160,7 @@ func (s *Store) changes(ctx context.Context, since string, options map[string]an
 			// The line that ends a continuous feed: its timeout, or the end of the database.
 			return "", errEnded
 		}
+		s.read(lineOf(feed))
 		change, err := s.row(ctx, feed)
 		if err != nil {
 			return "", err

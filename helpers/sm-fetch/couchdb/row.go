@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/go-kivik/kivik/v4"
@@ -58,28 +57,4 @@ func decode(id string, deleted bool, document []byte) *store.Change {
 		return &store.Change{ID: id, Deleted: true}
 	}
 	return &store.Change{ID: id, Rev: head.Rev, Document: bytes.Clone(document)}
-}
-
-// number returns the leading number of a position, which grows with every change
-// as long as the database lives. Other servers have nothing but the number.
-func number(since string) uint64 {
-	digits, _, _ := strings.Cut(since, "-")
-	n, _ := strconv.ParseUint(digits, 10, 64)
-	return n
-}
-
-// instanceOf returns when the database was made, as the server's description of
-// it says. Some CouchDBs say "0" of every database; others give their own start.
-func instanceOf(description []byte) string {
-	var info struct {
-		Instance json.RawMessage `json:"instance_start_time"`
-	}
-	if json.Unmarshal(description, &info) != nil {
-		return ""
-	}
-	instance := strings.Trim(string(info.Instance), `"`)
-	if instance == "0" || instance == "null" || len(instance) > 64 {
-		return ""
-	}
-	return instance
 }

@@ -1,0 +1,348 @@
+package couchdb
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"service-manager/helpers/sm-fetch/couchdb/wiretest"
+	"service-manager/helpers/sm-fetch/store"
+)
+
+const (
+	allChanges = "/services/_changes?include_docs=true"
+	webRev2    = "2-ca00960e886a4df88ad719fb29018449"
+	webRev3    = "3-fb43d26cb919111af4035f4fab03d8da"
+	apiRev1    = "1-7767783f6c4a8aa32232b935102aa4fe"
+)
+
+func open(t *testing.T, server *wiretest.Server, heartbeat time.Duration) *Store {
+	t.Helper()
+	s, err := Open("http://admin:secret@"+server.Address+"/services", heartbeat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// heads are changes without their documents.
+func heads(changes []store.Change) (heads []string) {
+	for _, c := range changes {
+		switch {
+		case c.Deleted:
+			heads = append(heads, c.ID+" deleted")
+		case !json.Valid(c.Document):
+			heads = append(heads, c.ID+" with a broken document")
+		default:
+			heads = append(heads, c.ID+" "+c.Rev)
+		}
+	}
+	return heads
+}
+
+func pass(t *testing.T, s *Store, from store.Position) (store.Snapshot, []string, error) {
+	t.Helper()
+	var changes []store.Change
+	snapshot, err := s.Pass(t.Context(), from, func(c store.Change) error {
+		changes = append(changes, c)
+		return nil
+	})
+	return snapshot, heads(changes), err
+}
+
+func TestPassThenWatch(t *testing.T) {
+	server := wiretest.Start(t)
+	server.On("/services", wiretest.Answer{Bytes: wiretest.Info(`"2-g1AAA"`, "1763812960")})
+	normal, continuous := wiretest.Load(t, "16"), wiretest.Load(t, "17")
+	server.On(normal.Target, wiretest.Answer{Bytes: normal.Answer})
+	server.On(continuous.Target, wiretest.Answer{Bytes: continuous.Answer, Then: make(chan []byte)})
+	s := open(t, server, time.Second)
+
+	snapshot, got, err := pass(t, s, store.Position{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"web " + webRev2}, got); diff != "" {
+		t.Error(diff)
+	}
+	if !snapshot.Present["web"] || snapshot.Exact || snapshot.Instance != "1763812960" {
+		t.Errorf("got %+v", snapshot)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	var changes []store.Change
+	var positions []string
+	err = s.Watch(ctx, snapshot.Position, func(c store.Change, p store.Position) error {
+		changes = append(changes, c)
+		positions = append(positions, p.Since[:2])
+		if c.Deleted {
+			cancel()
+		}
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the end of the context", err)
+	}
+	want := []string{"web " + webRev3, "api " + apiRev1, "api deleted"}
+	if diff := cmp.Diff(want, heads(changes)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"3-", "4-", "5-"}, positions); diff != "" {
+		t.Error(diff)
+	}
+	const admin = "Basic YWRtaW46c2VjcmV0" // as in the recorded requests
+	if got := server.Header().Get("Authorization"); got != admin {
+		t.Errorf("the last request had the authorization %q, want %q", got, admin)
+	}
+}
+
+func TestPass(t *testing.T) {
+	normal, missing, bad, conflict := wiretest.Load(t, "16"), wiretest.Load(t, "03"), wiretest.Load(t, "20"), wiretest.Load(t, "24")
+	since := func(position string) string { return allChanges + "&since=" + position }
+	info := wiretest.Info(`"7-g1AAAACb"`, "1763812960")
+	head, _ := normal.Split(t)
+	nothing := append(append(bytes.Clone(head), wiretest.Chunk(`{"results":[`+"\n],\n"+`"last_seq":"7-x"}`)...), "0\r\n\r\n"...)
+
+	for _, test := range []struct {
+		name   string
+		info   []byte
+		from   store.Position
+		target string // that is asked for first
+		answer []byte
+		want   []string
+		error  string
+		all    bool // the pass sees everything
+	}{
+		{"from the beginning", info, store.Position{}, allChanges, normal.Answer, []string{"web " + webRev2}, "", true},
+		{"nothing new", info, store.Position{Since: "7-x"}, since("7-x"), nothing, nil, "", false},
+		{"bad position", info, store.Position{Since: "7-nonsense"}, since("7-nonsense"), bad.Answer, []string{"web " + webRev2}, "", true},
+		{"position ahead of the database", info, store.Position{Since: "12-x"}, allChanges, normal.Answer, []string{"web " + webRev2}, "", true},
+		{"another database", info, store.Position{Since: "7-x", Instance: "5"}, allChanges, normal.Answer, []string{"web " + webRev2}, "", true},
+		{"same database", info, store.Position{Since: "7-x", Instance: "1763812960"}, since("7-x"), nothing, nil, "", false},
+		{"server without instances", wiretest.Info(`"7-x"`, "0"), store.Position{Since: "7-x", Instance: "5"}, since("7-x"), nothing, nil, "", false},
+		{"plain numbers", wiretest.Info("7", "0"), store.Position{Since: "7"}, allChanges, normal.Answer, []string{"web " + webRev2}, "", true},
+		{"no database", missing.Answer, store.Position{}, "", nil, nil, "the database does not exist", false},
+		{"wrong password", wiretest.Load(t, "09").Answer, store.Position{}, "", nil, nil, "Unauthorized: Name or password is incorrect.", false},
+		{"winner of a conflict, deletion, design document", info, store.Position{}, allChanges, conflict.Answer,
+			[]string{"api deleted", "web 3-ffffffffffffffffffffffffffffffff"}, "", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server := wiretest.Start(t)
+			server.On(allChanges, wiretest.Answer{Bytes: normal.Answer})
+			server.On("/services", wiretest.Answer{Bytes: test.info})
+			if test.target != "" {
+				server.On(test.target, wiretest.Answer{Bytes: test.answer})
+			}
+			snapshot, got, err := pass(t, open(t, server, time.Second), test.from)
+			if test.error != "" {
+				if err == nil || err.Error() != test.error {
+					t.Fatalf("got error %v, want %q", err, test.error)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Error(diff)
+			}
+			if requests := server.Requests(); requests[1] != test.target {
+				t.Errorf("the changes were asked for by %s, want %s", requests[1], test.target)
+			}
+			if (snapshot.Present != nil) != test.all {
+				t.Errorf("got %v as what is present", snapshot.Present)
+			}
+			if snapshot.Since == "" {
+				t.Error("the pass has come to no position")
+			}
+		})
+	}
+}
+
+func TestWatchEnds(t *testing.T) {
+	deleted, timeout := wiretest.Load(t, "26"), wiretest.Load(t, "21")
+	head, chunks := deleted.Split(t)
+	fast := 50 * time.Millisecond
+	const feed = "/services/_changes?feed=continuous&heartbeat=50&include_docs=true&since=8-x"
+	const newest = "/services/_changes?descending=true&limit=1"
+	silent := make(chan []byte)
+	row := func(seq int, rev string) []byte {
+		return append(bytes.Clone(head), wiretest.Chunk(`{"results":[`+"\n"+`{"seq":`+string(rune('0'+seq))+`,"id":"web","changes":[{"rev":"`+rev+`"}]}`+
+			"\n],\n"+`"last_seq":9}`)...)
+	}
+	end := "0\r\n\r\n"
+	info := wiretest.Info(`"8-x"`, "1")
+
+	// beating keeps a feed alive that has nothing to tell any more.
+	beating := func(t *testing.T) <-chan []byte {
+		beats := make(chan []byte, 1000)
+		go func() {
+			ticker := time.NewTicker(fast)
+			defer ticker.Stop()
+			for {
+				select {
+				case <-ticker.C:
+					beats <- wiretest.Chunk("\n")
+				case <-t.Context().Done():
+					return
+				}
+			}
+		}()
+		return beats
+	}
+
+	for _, test := range []struct {
+		name   string
+		last   line
+		info   []byte
+		newest []byte
+		answer func(t *testing.T) wiretest.Answer
+		error  string
+	}{
+		{"database deleted", line{}, info, nil, func(*testing.T) wiretest.Answer { return wiretest.Answer{Bytes: deleted.Answer} },
+			"the server ended the feed"},
+		{"the feed's time is up", line{}, info, nil, func(*testing.T) wiretest.Answer { return wiretest.Answer{Bytes: timeout.Answer} },
+			"the server ended the feed"},
+		{"clean end without a last line", line{}, info, nil, func(*testing.T) wiretest.Answer {
+			return wiretest.Answer{Bytes: append(append(bytes.Clone(head), chunks[0]...), end...)}
+		}, "the server ended the feed"},
+		{"connection cut", line{}, info, nil, func(*testing.T) wiretest.Answer {
+			return wiretest.Answer{Bytes: append(bytes.Clone(head), chunks[0]...), Cut: true}
+		}, "unexpected EOF"},
+		{"connection cut within a row", line{}, info, nil, func(*testing.T) wiretest.Answer {
+			return wiretest.Answer{Bytes: append(bytes.Clone(head), wiretest.Chunk(`{"seq":"9-x","id":"we`)...), Cut: true}
+		}, "unexpected EOF"},
+		{"no sign of life", line{}, info, nil, func(*testing.T) wiretest.Answer { return wiretest.Answer{Bytes: head, Then: silent} },
+			"the server has said nothing for 150ms"},
+		{"database gone, feed alive", line{}, wiretest.Load(t, "03").Answer, nil, func(t *testing.T) wiretest.Answer {
+			return wiretest.Answer{Bytes: head, Then: beating(t)}
+		}, "the database does not exist"},
+		{"another database, feed alive", line{}, wiretest.Info(`"8-x"`, "2"), nil, func(t *testing.T) wiretest.Answer {
+			return wiretest.Answer{Bytes: head, Then: beating(t)}
+		}, "the store has been replaced"},
+		{"younger database, feed alive", line{}, wiretest.Info("3", "1"), nil, func(t *testing.T) wiretest.Answer {
+			return wiretest.Answer{Bytes: head, Then: beating(t)}
+		}, "the store has been replaced"},
+		{"another change in the same place, feed alive", line{"8", "web", webRev2}, wiretest.Info("8", "1"),
+			append(row(8, webRev3), end...), func(t *testing.T) wiretest.Answer {
+				return wiretest.Answer{Bytes: head, Then: beating(t)}
+			}, "the store has been replaced"},
+		{"a change that does not come, feed alive", line{"8", "web", webRev2}, wiretest.Info("9", "1"),
+			append(row(9, webRev3), end...), func(t *testing.T) wiretest.Answer {
+				return wiretest.Answer{Bytes: head, Then: beating(t)}
+			}, "the store has been replaced"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server := wiretest.Start(t)
+			server.On("/services", wiretest.Answer{Bytes: test.info})
+			server.On(newest, wiretest.Answer{Bytes: test.newest})
+			server.On(feed, test.answer(t))
+			s := open(t, server, fast)
+			s.read(test.last)
+			if test.last == (line{}) {
+				s.read(line{seq: "8-x"})
+			}
+			err := s.Watch(t.Context(), store.Position{Since: "8-x", Instance: "1"}, func(c store.Change, _ store.Position) error {
+				t.Errorf("got %v", c)
+				return nil
+			})
+			if err == nil || err.Error() != test.error {
+				t.Errorf("got error %v, want %q", err, test.error)
+			}
+		})
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	s, err := Open("http://admin:secret@127.0.0.1:1/services", time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = pass(t, s, store.Position{})
+	if err == nil || err.Error() != "connection refused" {
+		t.Errorf("got error %v, want \"connection refused\"", err)
+	}
+}
+
+func TestOpen(t *testing.T) {
+	for _, test := range []struct{ url, name, error string }{
+		{"http://admin:secret@127.0.0.1:5984/services", "http://127.0.0.1:5984/services", ""},
+		{"https://couch.example/prefix/services/", "https://couch.example/prefix/services", ""},
+		{"http://127.0.0.1:5984/a%2Fb", "http://127.0.0.1:5984/a%2Fb", ""},
+		{"http://admin:secret@127.0.0.1:5984", "", "the URL of the database must look like http://user:password@host:5984/services (got http://127.0.0.1:5984)"},
+		{"127.0.0.1:5984/services", "", "the URL of the database cannot be understood: first path segment in URL cannot contain colon"},
+		{"ftp://127.0.0.1/services", "", "the URL of the database must look like http://user:password@host:5984/services (got ftp://127.0.0.1/services)"},
+		{"http://admin:se cret%zz@127.0.0.1/services", "", "the URL of the database cannot be understood: net/url: invalid userinfo"},
+	} {
+		s, err := Open(test.url, 0)
+		switch {
+		case test.error != "":
+			if err == nil || err.Error() != test.error {
+				t.Errorf("%s: got error %v, want %q", test.url, err, test.error)
+			}
+		case err != nil:
+			t.Errorf("%s: %v", test.url, err)
+		case s.Name() != test.name:
+			t.Errorf("%s: got the name %s, want %s", test.url, s.Name(), test.name)
+		}
+		if err != nil && strings.Contains(err.Error(), "cret") {
+			t.Errorf("%s: the error %q gives the password away", test.url, err)
+		}
+	}
+}
+
+// A row without its document is completed by the newest one.
+func TestRowWithoutDocument(t *testing.T) {
+	server := wiretest.Start(t)
+	server.On("/services", wiretest.Answer{Bytes: wiretest.Info(`"8-x"`, "1")})
+	head, _ := wiretest.Load(t, "16").Split(t)
+	rows := wiretest.Chunk(`{"results":[` + "\n" +
+		`{"seq":"7-x","id":"web","changes":[{"rev":"1-b96274b00b02813c5674b2cedc9064fa"}],"doc":null},` + "\n" +
+		`{"seq":"8-x","id":"gone","changes":[{"rev":"1-b96274b00b02813c5674b2cedc9064fa"}],"doc":null}` + "\n" +
+		"],\n" + `"last_seq":"8-x","pending":0}`)
+	server.On(allChanges, wiretest.Answer{Bytes: append(append(bytes.Clone(head), rows...), "0\r\n\r\n"...)})
+	server.On("/services/web", wiretest.Answer{Bytes: wiretest.Load(t, "12").Answer})
+	server.On("/services/gone", wiretest.Answer{Bytes: wiretest.Load(t, "06").Answer})
+	_, got, err := pass(t, open(t, server, time.Second), store.Position{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"web " + webRev2}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add("web", false, []byte(`{"_id":"web","_rev":"1-7767783f6c4a8aa32232b935102aa4fe","image":"a"}`))
+	f.Add("web", true, []byte(`{"_id":"web","_rev":"2-61c2b59ae7c763629f3b2f05626cc3b3","_deleted":true}`))
+	f.Add("web", false, []byte("null"))
+	f.Add("web", false, []byte(`{"_rev":7}`))
+	f.Fuzz(func(t *testing.T, id string, deleted bool, document []byte) {
+		c := decode(id, deleted, document)
+		switch {
+		case c == nil && deleted:
+			t.Error("a deletion was dropped")
+		case c == nil:
+		case c.ID != id || deleted && !c.Deleted:
+			t.Errorf("got %+v", c)
+		case !c.Deleted && (c.Rev == "" || !bytes.Equal(c.Document, document)):
+			t.Errorf("got %+v", c)
+		}
+	})
+}
+
+func FuzzInstance(f *testing.F) {
+	f.Add([]byte(`{"instance_start_time":"1763812960"}`))
+	f.Add([]byte(`{"instance_start_time":0}`))
+	f.Fuzz(func(t *testing.T, description []byte) {
+		if instance := instanceOf(description); instance == "0" || len(instance) > 64 {
+			t.Errorf("got %q", instance)
+		}
+	})
+}
