@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/notify"
+	"service-manager/units/revision"
+)
+
+func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"sm-rollout": main}) }
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata/script"})
+}
+
+// recorder stands for systemd: it records what it is asked for. Real jobs are
+// the machine tests' business; here it is what sm-rollout decides.
+type recorder struct {
+	asked      []string
+	restarts   bool
+	restarting bool
+	status     string
+	fail       error
+}
+
+func (r *recorder) record(format string, args ...any) error {
+	r.asked = append(r.asked, fmt.Sprintf(format, args...))
+	return r.fail
+}
+func (r *recorder) StopRunners(_ context.Context, service, except string, wait bool, _ func([]string)) error {
+	return r.record("stop runners of %s except %q, wait %v", service, except, wait)
+}
+func (r *recorder) ForgetFailedRunners(_ context.Context, service, except string) error {
+	return r.record("forget failed runners of %s except %s", service, except)
+}
+func (r *recorder) RestartsByItself(context.Context, string) (bool, error) { return r.restarts, nil }
+func (r *recorder) Restarting(context.Context, string) (bool, error)       { return r.restarting, nil }
+func (r *recorder) StartWithoutWaiting(_ context.Context, unit string) error {
+	return r.record("start %s", unit)
+}
+func (r *recorder) StatusText(context.Context, string) (string, error) { return r.status, nil }
+func (r *recorder) Close() error                                       { return nil }
+
+const (
+	one   = "1-11111111111111111111111111111111"
+	two   = "2-22222222222222222222222222222222"
+	three = "3-33333333333333333333333333333333"
+)
+
+func TestOutcomes(t *testing.T) {
+	retire := []string{`stop runners of web except "web@` + two + `.service", wait false`, "forget failed runners of web except web@" + two + ".service"}
+	failure := map[string]string{"SERVICE_RESULT": "exit-code", "EXIT_CODE": "exited", "EXIT_STATUS": "3"}
+	tests := []struct {
+		name          string
+		current, good string
+		env           map[string]string
+		systemd       recorder
+		args          string
+		wantError     string // part of it
+		wantGood      string
+		wantAsked     []string
+		wantFailed    string // reason in the record of revision two, empty for none
+		wantStatus    string
+	}{
+		{name: "a pending revision becomes good", current: two, good: one, args: "accept web " + two, wantGood: two, wantAsked: retire, wantStatus: "serving"},
+		{name: "the first revision becomes good", current: two, args: "accept web " + two, wantGood: two, wantAsked: retire, wantStatus: "serving"},
+		{name: "the same again retires what an interruption left", current: two, good: two, args: "accept web " + two, wantGood: two, wantAsked: retire, wantStatus: "serving"},
+		{name: "the good one serves until current does", current: three, good: two, args: "accept web " + two, wantGood: two, wantStatus: "serving"},
+		{name: "replaced while it started", current: three, good: one, args: "accept web " + two, wantGood: one,
+			wantError: "web " + two + ": not accepted: " + three + " has replaced it in the meantime"},
+		{name: "retiring fails", current: two, good: one, args: "accept web " + two, systemd: recorder{fail: errors.New("no")}, wantGood: two,
+			wantAsked: retire[:1], wantError: "retire the other runners: no", wantStatus: "serving"},
+		{name: "the main process is gone", current: two, good: one, env: map[string]string{"MAINPID": "999999999"}, args: "accept web " + two, wantGood: one,
+			wantError: "web " + two + ": not accepted: the main process of the unit has ended"},
+
+		{name: "a failed start is recorded with what the step said", current: two, good: one, env: failure, systemd: recorder{status: "not healthy after 60s"},
+			args: "reject web " + two, wantGood: one, wantFailed: "not healthy after 60s (exit-code exited 3)\n", wantStatus: "rejected: not healthy after 60s (exit-code exited 3)"},
+		{name: "a failed start without a word", current: two, env: map[string]string{"SERVICE_RESULT": "timeout"},
+			args: "reject web " + two, wantFailed: "timeout\n", wantStatus: "rejected: timeout"},
+		{name: "an orderly stop is no failure", current: two, good: one, env: map[string]string{"SERVICE_RESULT": "success"}, args: "reject web " + two, wantGood: one},
+		{name: "a good revision is never rejected", current: two, good: two, env: failure, systemd: recorder{restarts: true}, args: "reject web " + two, wantGood: two},
+		{name: "a good revision that systemd does not restart yet", current: two, good: two, env: failure, args: "reject web " + two, wantGood: two,
+			wantAsked: []string{"start web@" + two + ".service"}},
+		{name: "reject by hand", current: two, args: "reject web " + two, wantError: "SERVICE_RESULT is not set"},
+
+		{name: "stop waits for all", current: two, good: two, args: "stop web", wantGood: two, wantAsked: []string{`stop runners of web except "", wait true`}},
+		{name: "a restart of the manager stops nothing", current: two, good: two, systemd: recorder{restarting: true}, args: "stop web", wantGood: two},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			store := revision.Store{Root: t.TempDir(), Run: t.TempDir()}
+			for _, name := range []string{one, two, three} {
+				must(t, store.Save("web", name, []byte(`{"image":"app","address":"10.0.0.1:80","port":80}`)))
+			}
+			must(t, store.SetCurrent("web", test.current))
+			if test.good != "" {
+				must(t, store.SetGood("web", test.good))
+			}
+			var stdout, stderr bytes.Buffer
+			var status string
+			w := command.World{Args: strings.Fields(test.args), Stdout: &stdout, Stderr: &stderr,
+				Env: func(name string) (string, bool) { v, ok := test.env[name]; return v, ok },
+				Notify: notify.To(func(state string) {
+					if s, ok := strings.CutPrefix(state, "STATUS="); ok {
+						status = s
+					}
+				})}
+			connect := func(context.Context) (systemdConn, error) { return &test.systemd, nil }
+			err := run(context.Background(), w, store, connect)
+			if test.wantError == "" && err != nil || test.wantError != "" && (err == nil || !strings.Contains(err.Error(), test.wantError)) {
+				t.Errorf("error = %v; want %q", err, test.wantError)
+			}
+			if good, _ := store.Good("web"); good != test.wantGood {
+				t.Errorf("good = %q; want %q", good, test.wantGood)
+			}
+			if diff := cmp.Diff(test.wantAsked, test.systemd.asked); diff != "" {
+				t.Errorf("asked systemd (-want +got):\n%s", diff)
+			}
+			reason, _ := os.ReadFile(store.Run + "/web/" + two + ".failed")
+			if string(reason) != test.wantFailed {
+				t.Errorf("failed record %q; want %q", reason, test.wantFailed)
+			}
+			if status != test.wantStatus {
+				t.Errorf("status %q; want %q", status, test.wantStatus)
+			}
+		})
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
