@@ -12,10 +12,14 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 )
 
 // maxAnswer is how much of an answer a probe reads.
 const maxAnswer = 1 << 20
+
+// maxReason is how many characters of a foreign text go into a message.
+const maxReason = 100
 
 // prober makes single probes of one target.
 type prober struct {
@@ -80,7 +84,7 @@ func (p prober) get(conn net.Conn) (string, error) {
 		if response.StatusCode < 200 && response.StatusCode != http.StatusSwitchingProtocols {
 			continue // the real answer follows
 		}
-		status := strings.TrimSpace(response.Status)
+		status := clean(response.Status)
 		if response.StatusCode < 200 || response.StatusCode > 399 {
 			return "", unhealthyStatus(status)
 		}
@@ -124,5 +128,19 @@ func reason(err error, took time.Duration) error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("connection closed before the answer was complete")
 	}
-	return errors.New(strings.ReplaceAll(err.Error(), "\n", " "))
+	return errors.New(clean(err.Error()))
+}
+
+// clean makes what a stranger sent fit for one line of a log.
+func clean(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, " "))
+	if runes := []rune(text); len(runes) > maxReason {
+		text = string(runes[:maxReason]) + "..."
+	}
+	return strings.TrimSpace(text)
 }

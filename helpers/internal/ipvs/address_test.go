@@ -97,7 +97,7 @@ func TestCheckLocal(t *testing.T) {
 		"127.0.0.1":    "is a loopback address",
 		"127.9.9.9":    "is a loopback address",
 		"::1":          "is a loopback address",
-		"192.0.2.1":    "is not an address of this host",
+		"203.0.113.77": "is not an address of this host",
 		"2001:db8::99": "is not an address of this host",
 	} {
 		if err := CheckLocal(netip.MustParseAddr(addr)); err == nil || !strings.Contains(err.Error(), want) {
