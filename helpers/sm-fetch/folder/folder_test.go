@@ -1,0 +1,347 @@
+package folder
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units/definition"
+)
+
+var quick = Times{Quiet: 5 * time.Millisecond, Settle: 200 * time.Millisecond, Absent: 200 * time.Millisecond}
+
+const (
+	first  = `{"image": "nginx:1", "address": "172.17.0.1:7001", "port": 80}` + "\n"
+	second = `{"image": "nginx:2", "address": "172.17.0.1:7001", "port": 80}` + "\n"
+)
+
+// watched is a folder that a Store watches.
+type watched struct {
+	t    *testing.T
+	path string
+	ends chan error
+
+	mu       sync.Mutex
+	changes  []string
+	problems []string
+	more     chan struct{}
+}
+
+// watchFolder makes one pass over a folder and then watches it.
+func watchFolder(t *testing.T, path string) *watched {
+	t.Helper()
+	w := &watched{t: t, path: path, ends: make(chan error, 1), more: make(chan struct{}, 1000)}
+	s := Open(path, quick, func(problem string) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.problems = append(w.problems, strings.ReplaceAll(problem, path, "FOLDER"))
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	if _, err := s.Pass(ctx, store.Position{}, func(store.Change) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.ends <- s.Watch(ctx, store.Position{}, func(c store.Change, _ store.Position) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			what := strings.TrimSpace(string(c.Document))
+			switch {
+			case c.Deleted:
+				what = "deleted"
+			case what == strings.TrimSpace(first):
+				what = "first"
+			case what == strings.TrimSpace(second):
+				what = "second"
+			}
+			w.changes = append(w.changes, c.ID+" "+what)
+			w.more <- struct{}{}
+			return nil
+		})
+	}()
+	t.Cleanup(func() { cancel(); <-ended })
+	return w
+}
+
+// waitFor waits until the last change is the given one.
+func (w *watched) waitFor(change string) {
+	w.t.Helper()
+	timeout := time.After(20 * time.Second)
+	for {
+		w.mu.Lock()
+		found := len(w.changes) > 0 && w.changes[len(w.changes)-1] == change
+		changes := cmp.Diff(nil, w.changes)
+		w.mu.Unlock()
+		if found {
+			return
+		}
+		select {
+		case <-w.more:
+		case <-timeout:
+			w.t.Fatalf("%q does not come; so far:\n%s", change, changes)
+		}
+	}
+}
+
+func (w *watched) write(name, content string) {
+	w.t.Helper()
+	if err := os.WriteFile(filepath.Join(w.path, name), []byte(content), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *watched) rename(from, to string) {
+	w.t.Helper()
+	if err := os.Rename(filepath.Join(w.path, from), filepath.Join(w.path, to)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *watched) remove(name string) {
+	w.t.Helper()
+	if err := os.Remove(filepath.Join(w.path, name)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestEdits(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		edit     func(*watched)
+		want     []string
+		problems []string
+	}{
+		{"written in place", func(w *watched) { w.write("web.json", second) }, []string{"web second"}, nil},
+		{"written in place, in two halves", func(w *watched) {
+			f, err := os.Create(filepath.Join(w.path, "web.json"))
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			defer f.Close()
+			f.WriteString(second[:20])
+			// The other half comes once the first has been seen, and before it settles.
+			w.write("other.json", first)
+			w.waitFor("other first")
+			f.WriteString(second[20:])
+			w.waitFor("web second")
+		}, []string{"other first", "web second"}, nil},
+		{"left half written", func(w *watched) {
+			w.write("web.json", second[:20])
+			w.waitFor("web " + second[:20])
+		}, []string{"web " + second[:20]}, nil},
+		{"left empty", func(w *watched) {
+			w.write("web.json", "")
+			w.waitFor("web ")
+		}, []string{"web "}, nil},
+		{"another renamed over it", func(w *watched) {
+			w.write("web.json.new", second)
+			w.rename("web.json.new", "web.json")
+		}, []string{"web second"}, nil},
+		{"vim: moved away and written anew", func(w *watched) {
+			w.write("4913", "")
+			w.remove("4913")
+			w.write(".web.json.swp", "swap")
+			w.rename("web.json", "web.json~")
+			w.write("other.json", first) // what happens in between is seen
+			w.waitFor("other first")
+			w.write("web.json", second)
+			w.remove("web.json~")
+			w.remove(".web.json.swp")
+		}, []string{"other first", "web second"}, nil},
+		{"removed", func(w *watched) { w.remove("web.json") }, []string{"web deleted"}, nil},
+		{"removed and soon there again", func(w *watched) {
+			w.remove("web.json")
+			w.write("other.json", first)
+			w.waitFor("other first")
+			w.write("web.json", second)
+		}, []string{"other first", "web second"}, nil},
+		{"removed and later there again", func(w *watched) {
+			w.remove("web.json")
+			w.waitFor("web deleted")
+			w.write("web.json", second)
+		}, []string{"web deleted", "web second"}, nil},
+		{"two edits, one after the other", func(w *watched) {
+			w.write("web.json", second)
+			w.waitFor("web second")
+			w.write("web.json", first)
+		}, []string{"web second", "web first"}, nil},
+		{"editors' own files", func(w *watched) {
+			for _, name := range []string{".web.json.swp", "web.json~", "#web.json#", ".#web.json", "web.json.bak", ".goutputstream-AB12", "4913", "web.json.tmp"} {
+				w.write(name, second)
+			}
+		}, nil, nil},
+		{"a name that no service has", func(w *watched) {
+			w.write("My Service.json", first)
+			w.write("manager.json", first)
+			w.write("manager.json", second)
+		}, nil, []string{
+			`FOLDER/My Service.json is ignored: the name of a service must be made of a-z, 0-9 and "-", and not begin with "-" (got "My Service")`,
+			`FOLDER/manager.json is ignored: the name of a service must not be "manager", which is the word for the unit of a service as a whole`,
+		}},
+		{"a link", func(w *watched) {
+			w.write("elsewhere", second)
+			w.remove("web.json")
+			if err := os.Symlink("elsewhere", filepath.Join(w.path, "web.json")); err != nil {
+				w.t.Fatal(err)
+			}
+		}, []string{"web second"}, nil},
+		{"a link to nothing", func(w *watched) {
+			if err := os.Symlink("nowhere", filepath.Join(w.path, "broken.json")); err != nil {
+				w.t.Fatal(err)
+			}
+		}, nil, nil},
+		{"no regular file", func(w *watched) {
+			if err := syscall.Mkfifo(filepath.Join(w.path, "pipe.json"), 0o644); err != nil {
+				w.t.Fatal(err)
+			}
+			if err := os.Mkdir(filepath.Join(w.path, "dir.json"), 0o755); err != nil {
+				w.t.Fatal(err)
+			}
+		}, nil, []string{
+			"dir: FOLDER/dir.json cannot be read: it is not a regular file; the service stays as it is",
+			"pipe: FOLDER/pipe.json cannot be read: it is not a regular file; the service stays as it is",
+		}},
+		{"another folder in its place", func(w *watched) {
+			next := w.path + ".next"
+			if err := os.Mkdir(next, 0o755); err != nil {
+				w.t.Fatal(err)
+			}
+			os.WriteFile(filepath.Join(next, "web.json"), []byte(second), 0o644)
+			os.WriteFile(filepath.Join(next, "end.json"), []byte(first), 0o644)
+			if err := os.Rename(w.path, w.path+".old"); err != nil {
+				w.t.Fatal(err)
+			}
+			if err := os.Rename(next, w.path); err != nil {
+				w.t.Fatal(err)
+			}
+			w.waitFor("web second")
+			w.write("web.json", first)
+		}, []string{"end first", "web second", "web first"}, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "services")
+			if err := os.Mkdir(path, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []string{"web.json", "end.json"} {
+				if err := os.WriteFile(filepath.Join(path, name), []byte(first), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w := watchFolder(t, path)
+			test.edit(w)
+			if len(test.want) > 0 {
+				w.waitFor(test.want[len(test.want)-1])
+			}
+			// A file that goes is found to be gone only after everything before it has
+			// been, too.
+			w.remove("end.json")
+			w.waitFor("end deleted")
+
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if diff := cmp.Diff(append(test.want, "end deleted"), w.changes); diff != "" {
+				t.Error(diff)
+			}
+			if diff := cmp.Diff(test.problems, w.problems); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// A folder that comes, or comes back, is for a new pass.
+func TestFolderComes(t *testing.T) {
+	root := t.TempDir()
+	path := filepath.Join(root, "not", "yet", "services")
+	s := Open(path, quick, func(problem string) { t.Error(problem) })
+	snapshot, err := s.Pass(t.Context(), store.Position{}, func(store.Change) error { return nil })
+	if err != nil || !snapshot.Absent || snapshot.Present != nil {
+		t.Fatalf("got %+v, %v", snapshot, err)
+	}
+	ends := make(chan error, 1)
+	go func() {
+		ends <- s.Watch(t.Context(), store.Position{}, func(c store.Change, _ store.Position) error {
+			return errors.New("got " + c.ID)
+		})
+	}()
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ends; !errors.Is(err, store.ErrAgain) {
+		t.Errorf("got error %v", err)
+	}
+	snapshot, err = s.Pass(t.Context(), store.Position{}, func(store.Change) error { return nil })
+	if err != nil || snapshot.Absent || !snapshot.Exact || len(snapshot.Present) != 0 {
+		t.Errorf("got %+v, %v", snapshot, err)
+	}
+}
+
+// A folder that goes tells nothing about the services in it.
+func TestFolderGoes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "services")
+	if err := os.Mkdir(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w := watchFolder(t, path)
+	w.write("web.json", first)
+	w.waitFor("web first")
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w.write("api.json", first)
+	select {
+	case err := <-w.ends:
+		if !errors.Is(err, store.ErrAgain) {
+			t.Errorf("got error %v", err)
+		}
+	case <-w.more:
+		// The watcher may not have noticed that the folder was gone for an instant.
+		w.waitFor("web deleted")
+	}
+}
+
+func TestPass(t *testing.T) {
+	path := t.TempDir()
+	for name, content := range map[string]string{
+		"web.json":   first,
+		"half.json":  second[:20],
+		"api.json":   second,
+		"large.json": "{" + strings.Repeat(" ", definition.MaxSize),
+		"README":     "no definition",
+	} {
+		if err := os.WriteFile(filepath.Join(path, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := Open(path, quick, func(problem string) { t.Error(problem) })
+	sizes := make(map[string]int)
+	snapshot, err := s.Pass(t.Context(), store.Position{}, func(c store.Change) error {
+		sizes[c.ID] += len(c.Document)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]int{"web": len(first), "half": 20, "api": len(second), "large": definition.MaxSize + 1}
+	if diff := cmp.Diff(want, sizes); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(map[string]bool{"web": true, "half": true, "api": true, "large": true}, snapshot.Present); diff != "" {
+		t.Error(diff)
+	}
+}
