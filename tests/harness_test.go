@@ -177,8 +177,14 @@ func (l *load) wait(t testing.TB) traffic.Report {
 	if code != 0 {
 		t.Fatalf("load: exit status %d", code)
 	}
+	return readReport(t, l.guest, l.file)
+}
+
+// readReport returns what a load client counted.
+func readReport(t testing.TB, g *vm.Guest, file string) traffic.Report {
+	t.Helper()
 	var report traffic.Report
-	if err := json.Unmarshal([]byte(output(t, l.guest, "cat "+l.file)), &report); err != nil {
+	if err := json.Unmarshal([]byte(output(t, g, "cat "+file)), &report); err != nil {
 		t.Fatal(err)
 	}
 	return report

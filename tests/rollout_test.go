@@ -1,0 +1,162 @@
+//go:build machine
+
+package tests
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"service-manager/tests/load/traffic"
+	"service-manager/tests/vm"
+)
+
+// dockerRun measures what Docker alone takes from the command to the first
+// answer of an image, several times, in seconds.
+func dockerRun(t testing.TB, g *vm.Guest, image string) string {
+	t.Helper()
+	return output(t, g, `for i in 1 2 3; do
+begin=$(date +%s%N)
+docker run -d --name plain `+image+` >/dev/null
+ip=$(docker inspect -f '{{.NetworkSettings.IPAddress}}' plain)
+until curl -fsS -m 2 -o /dev/null http://$ip/ 2>/dev/null; do sleep 0.05; done
+echo $begin $(date +%s%N) | awk '{printf "%.1f ", ($2-$1)/1e9}'
+docker rm -f plain >/dev/null
+done`)
+}
+
+func TestRollouts(t *testing.T) {
+	const rollouts = 20
+	for _, kind := range []struct {
+		name     string
+		rollouts int
+		image    string
+		make     func(revision string) definition
+	}{
+		{"application", rollouts, "app:1", func(revision string) definition { return app(revision) }},
+		{"nginx", 3, "nginx:1", nginx},
+	} {
+		t.Run(kind.name, func(t *testing.T) {
+			g := start(t, installed(t, bookworm), vm.Options{})
+			plain := dockerRun(t, g, kind.image)
+			first(t, g, kind.make("r0"), "r0")
+			checkOthers := otherClients(t, g)
+			l := startLoad(t, g, "", "--connections-per-second", "40", "--keep-alive", "8", "http://"+address+"/")
+			edits := make(map[string]time.Time)
+			for i := 1; i <= kind.rollouts; i++ {
+				revision := fmt.Sprintf("r%d", i)
+				edits[revision] = edit(t, g, "web", kind.make(revision))
+				answers(t, g, revision)
+			}
+			settled(t, g, fmt.Sprintf("r%d", kind.rollouts))
+			report := l.stop(t)
+			noneLost(t, "from the host", report)
+			checkOthers()
+			logTimes(t, edits, report, plain)
+		})
+	}
+}
+
+// logTimes prints how long each rollout took.
+func logTimes(t testing.TB, edits map[string]time.Time, report traffic.Report, plain string) {
+	t.Helper()
+	var times []string
+	for i := 1; i <= len(edits); i++ {
+		revision := fmt.Sprintf("r%d", i)
+		answer := report.Revisions[revision]
+		if answer == nil {
+			t.Errorf("revision %s never answered", revision)
+			continue
+		}
+		times = append(times, fmt.Sprintf("%.1f", answer.First.Time.Sub(edits[revision]).Seconds()))
+	}
+	t.Logf("FIGURE seconds from the edit to the first answer of the new revision: %s; docker run alone, to its first answer: %s", strings.Join(times, " "), plain)
+}
+
+// 300 new connections a second from one client use its source ports again within
+// minutes: entries of retired destinations must not be met.
+func TestManyConnections(t *testing.T) {
+	g := start(t, installed(t, bookworm), vm.Options{})
+	first(t, g, app("r0"), "r0")
+	before := startLoad(t, g, "", "--connections-per-second", "300", "--keep-alive", "0", "http://"+address+"/")
+	time.Sleep(20 * time.Second) // the length of the measurement
+	quiet := before.stop(t)
+	noneLost(t, "without a rollout", quiet)
+	l := startLoad(t, g, "", "--connections-per-second", "300", "--keep-alive", "0", "http://"+address+"/")
+	for i := 1; i <= 3; i++ {
+		revision := fmt.Sprintf("r%d", i)
+		edit(t, g, "web", app(revision))
+		answers(t, g, revision)
+		settled(t, g, revision)
+	}
+	report := l.stop(t)
+	noneLost(t, "through three rollouts", report)
+	t.Logf("FIGURE 300 connections a second: slowest connect %.2fs (without a rollout %.2fs), answers over 1s: %d (%d)",
+		report.Total.SlowestConnect, quiet.Total.SlowestConnect, report.Total.AnswersOverASec, quiet.Total.AnswersOverASec)
+	// A lost SYN is sent again after a second, so connects show it whatever the
+	// machine's speed.
+	if report.Total.ConnectsOverASec > quiet.Total.ConnectsOverASec {
+		t.Errorf("%d connects took longer than a second, %d without a rollout", report.Total.ConnectsOverASec, quiet.Total.ConnectsOverASec)
+	}
+}
+
+// The application drops what is under way when it is told to stop: only the
+// drain can save requests that take long.
+func TestSlowRequests(t *testing.T) {
+	g := start(t, installed(t, bookworm), vm.Options{})
+	impolite := func(revision string) definition {
+		return app(revision, "APP_SHUTDOWN=at-once").with("drain_timeout", "60s")
+	}
+	first(t, g, impolite("r0"), "r0")
+	l := startLoad(t, g, "", "--connections-per-second", "2", "--keep-alive", "0", "--slow", "3", "--slow-for", "8s", "http://"+address+"/")
+	for i := 1; i <= 3; i++ {
+		revision := fmt.Sprintf("r%d", i)
+		edit(t, g, "web", impolite(revision))
+		answers(t, g, revision)
+		settled(t, g, revision)
+	}
+	report := l.stop(t)
+	noneLost(t, "requests of 8 seconds", report)
+	t.Logf("FIGURE requests of 8s lost: %d of %d", report.Slow.Lost, report.Slow.Sent)
+}
+
+func TestNewestWins(t *testing.T) {
+	g := start(t, installed(t, bookworm), vm.Options{})
+	first(t, g, app("r0"), "r0")
+	checkOthers := otherClients(t, g)
+	l := startLoad(t, g, "", "--connections-per-second", "20", "--keep-alive", "4", "http://"+address+"/")
+	t.Run("two edits within 100ms", func(t *testing.T) {
+		file := "/etc/service-manager/services/web.json"
+		took := output(t, g, fmt.Sprintf(`begin=$(date +%%s%%N)
+printf '%%s' '%s' > %s.new; mv %s.new %s
+sleep 0.03
+printf '%%s' '%s' > %s.new; mv %s.new %s
+echo $(( ($(date +%%s%%N) - begin) / 1000000 ))`, app("r1").json(t), file, file, file, app("r2").json(t), file, file, file))
+		t.Logf("both edits within %sms", took)
+		settled(t, g, "r2")
+	})
+	t.Run("an edit during a rollout", func(t *testing.T) {
+		edit(t, g, "web", app("r3", "APP_START_DELAY=20s"))
+		waitFor(t, g, time.Minute, `docker ps --format '{{.Names}}' | grep -c ^web | grep -x 2`)
+		superseded := revisionName(t, g, "current")
+		edit(t, g, "web", app("r4"))
+		settled(t, g, "r4")
+		if state := output(t, g, "systemctl show -P ActiveState web@"+superseded); state != "inactive" {
+			t.Errorf("the runner of the superseded revision is %s", state)
+		}
+	})
+	t.Run("an edit before the image is there", func(t *testing.T) {
+		// Between two states of systemd's unit files, a runner must not lose its commands.
+		for i := 5; i <= 9; i++ {
+			edit(t, g, "web", app(fmt.Sprintf("r%d", i)))
+		}
+		settled(t, g, "r9")
+	})
+	report := l.stop(t)
+	noneLost(t, "through all edits", report)
+	checkOthers()
+	if report.Revisions["r3"] != nil {
+		t.Errorf("the superseded revision answered: %+v", report.Revisions["r3"])
+	}
+}

@@ -1,0 +1,137 @@
+//go:build machine
+
+package tests
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"service-manager/tests/vm"
+)
+
+// address is where the service of most tests is reached: docker0's own address.
+const address = "172.17.0.1:7001"
+
+// A definition is what an operator writes into a file or a document.
+type definition map[string]any
+
+// app returns a definition of the test application. The revision is what its
+// answers carry; settings are further variables of its environment, NAME=value.
+func app(revision string, settings ...string) definition {
+	environment := map[string]string{"APP_REVISION": revision}
+	for _, s := range settings {
+		name, value, _ := strings.Cut(s, "=")
+		environment[name] = value
+	}
+	return definition{"image": "app:1", "address": address, "port": 80, "environment": environment,
+		// Kept-alive connections never end by themselves: not all of the default 30s for each rollout.
+		"drain_timeout": "5s"}
+}
+
+// nginx returns a definition of Debian's nginx.
+func nginx(revision string) definition {
+	return app("").with("image", "nginx:1").with("environment", map[string]string{"REVISION": revision})
+}
+
+// with returns the definition with one field changed.
+func (d definition) with(field string, value any) definition {
+	changed := maps.Clone(d)
+	changed[field] = value
+	return changed
+}
+
+func (d definition) json(t testing.TB) string {
+	t.Helper()
+	text, err := json.Marshal(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// edit puts the definition of a service into the folder store and returns when,
+// by the guest's clock.
+func edit(t testing.TB, g *vm.Guest, service string, d definition) time.Time {
+	t.Helper()
+	file := "/etc/service-manager/services/" + service + ".json"
+	return guestTime(t, output(t, g, fmt.Sprintf("cat > %s.new <<'END'\n%s\nEND\nmv %s.new %s && date -u +%%FT%%T.%%NZ", file, d.json(t), file, file)))
+}
+
+func guestTime(t testing.TB, text string) time.Time {
+	t.Helper()
+	when, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return when
+}
+
+// answers waits until the service answers with that revision.
+func answers(t testing.TB, g *vm.Guest, revision string) time.Duration {
+	t.Helper()
+	return waitFor(t, g, 3*time.Minute, answering(revision))
+}
+
+func answering(revision string) string {
+	return "curl -fsS -m 5 -o /dev/null -D - http://" + address + "/ | tr -d '\\r' | grep -ix 'x-revision: " + revision + "'"
+}
+
+// settled waits until nothing of a rollout is under way: the answering revision
+// is alone, it is good, systemd has read so, and no job is left.
+func settled(t testing.TB, g *vm.Guest, revision string) {
+	t.Helper()
+	waitFor(t, g, 3*time.Minute, `set -e
+cd /etc/service-manager/revisions/web
+test "$(readlink current)" = "$(readlink good)"
+rev=$(readlink good); rev=${rev%.json}
+test "$(docker ps -aq --filter label=service-manager.unit | wc -l)" = 1
+test "$(docker ps --filter label=service-manager.unit --format "{{.Names}}")" = "web.$rev"
+test "$(ls /run/service-manager/web/*.env)" = "/run/service-manager/web/$rev.env"
+test "$(ipvsadm -Ln | grep -c Masq)" = 1
+grep -q '^Restart=always' "/run/systemd/generator/web@$rev.service"
+systemctl is-active web@manager.service "web@$rev.service"
+test "$(systemctl list-jobs --no-legend | wc -l)" = 0
+`+answering(revision))
+}
+
+// first deploys the first revision of web and waits until all is quiet.
+func first(t testing.TB, g *vm.Guest, d definition, revision string) {
+	t.Helper()
+	edit(t, g, "web", d)
+	settled(t, g, revision)
+}
+
+// revisionName returns the name of the revision of web that a link names.
+func revisionName(t testing.TB, g *vm.Guest, link string) string {
+	t.Helper()
+	return strings.TrimSuffix(output(t, g, "readlink /etc/service-manager/revisions/web/"+link), ".json")
+}
+
+// otherClients starts small loads from another container and from another
+// network namespace with an address of its own. They end with the test; check
+// returns once it has seen that they lost nothing.
+func otherClients(t *testing.T, g *vm.Guest) (check func()) {
+	t.Helper()
+	output(t, g, `set -e
+ip netns add client
+ip link add to-client type veth peer name eth0 netns client
+ip addr add 10.99.0.1/24 dev to-client
+ip link set to-client up
+ip -n client addr add 10.99.0.2/24 dev eth0
+ip -n client link set eth0 up
+ip -n client link set lo up
+ip -n client route add default via 10.99.0.1
+mkdir -p /tmp/reports
+docker run -d --name client -v /tmp/reports:/reports client:1 --for 30m --connections-per-second 2 --keep-alive 1 --out /reports/container.json http://`+address+`/`)
+	netns := startLoad(t, g, "ip netns exec client", "--connections-per-second", "2", "--keep-alive", "1", "http://"+address+"/")
+	return func() {
+		t.Helper()
+		noneLost(t, "from another network namespace", netns.stop(t))
+		output(t, g, "docker stop -t 60 client; docker rm client")
+		noneLost(t, "from another container", readReport(t, g, "/tmp/reports/container.json"))
+	}
+}
