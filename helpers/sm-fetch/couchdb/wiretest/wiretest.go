@@ -84,8 +84,8 @@ func Info(seq, instance string) []byte {
 	return fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
-// Answer is what a server does about a request: it sends the parts as they come.
-// The connection stays open until the channel is closed or the client goes.
+// Answer is what a server does about a request: it sends Bytes, and Then the parts
+// as they come, until that channel is closed or the client goes.
 type Answer struct {
 	Bytes []byte
 	Then  <-chan []byte
@@ -195,7 +195,8 @@ func (s *Server) serve(conn net.Conn) {
 		if _, err := conn.Write(answer.Bytes); err != nil {
 			return
 		}
-		if answer.Then != nil && !forward(conn, reader, answer.Then) {
+		if answer.Then != nil {
+			forward(conn, reader, answer.Then)
 			return
 		}
 		if answer.Cut || bytes.Contains(answer.Bytes, []byte("Connection: close")) {
@@ -205,7 +206,7 @@ func (s *Server) serve(conn net.Conn) {
 }
 
 // forward sends what comes, until nothing more does or the client has gone.
-func forward(conn net.Conn, reader *bufio.Reader, parts <-chan []byte) bool {
+func forward(conn net.Conn, reader *bufio.Reader, parts <-chan []byte) {
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
@@ -214,13 +215,13 @@ func forward(conn net.Conn, reader *bufio.Reader, parts <-chan []byte) bool {
 	for {
 		select {
 		case <-gone:
-			return false
+			return
 		case part, ok := <-parts:
 			if !ok {
-				return true
+				return
 			}
 			if _, err := conn.Write(part); err != nil {
-				return false
+				return
 			}
 		}
 	}

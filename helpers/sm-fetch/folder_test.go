@@ -1,0 +1,228 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units/revision"
+)
+
+// A life of a host whose store is a folder, phase by phase.
+func TestFollowFolder(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	stop := m.follow()
+	m.waitReady()
+	m.waitStatus("services, which does not exist yet, 0 services")
+
+	m.define("web", image("nginx:1"))
+	m.waitCurrent("web", 1)
+	m.waitStatus("/services, 1 service")
+	m.waitReloads(1)
+
+	// The same in other words is no change, and none that systemd hears of.
+	m.define("web", `{"port":80,"address":"172.17.0.1:7001","image":"nginx:1"}`)
+	m.define("bad", `{"image": "nginx:1", "address": "172.17.0.1:7002", "port": 0, "prot": 1}`)
+	m.eventually("two lines about bad", func() bool { return m.logged("sm-fetch: bad 1-") == 2 })
+	m.waitStatus("1 service, 1 with an invalid newest revision")
+
+	m.define("web", image("nginx:2"))
+	m.waitCurrent("web", 2)
+	m.waitReloads(2)
+
+	// The invalid revision leaves the last valid one current, and is told once.
+	m.define("web", image("ng inx"))
+	m.eventually("a line about web", func() bool { return m.logged("sm-fetch: web 3-") == 1 })
+	m.define("web", image("ng inx")+" ")
+	m.define("web", image("nginx:3"))
+	m.waitCurrent("web", 3)
+	m.waitReloads(3)
+	if n := m.logged("must be an image reference"); n != 1 {
+		t.Errorf("the invalid revision was told %d times", n)
+	}
+
+	// What sm-rollout notes changes the units too.
+	current, _ := m.store.Current("web")
+	if err := m.store.SetGood("web", current); err != nil {
+		t.Fatal(err)
+	}
+	m.waitReloads(4)
+
+	// A removal that takes long does not hold up the others.
+	hold := make(chan struct{})
+	m.system.set(func() { m.system.hold = hold })
+	m.undefine("web")
+	m.eventually("web is being stopped", func() bool { _, stops := m.system.counts(); return stops == 1 })
+	m.define("api", image("api:1"))
+	m.waitCurrent("api", 1)
+	if got, _ := m.store.Current("web"); got != current {
+		t.Errorf("web is at %q while it stops, want %s", got, current)
+	}
+	// What comes for the service meanwhile waits, and makes a new service.
+	m.define("web", image("nginx:4"))
+	m.define("db", image("db:1"))
+	m.waitCurrent("db", 1)
+	if !m.store.Deleted("web") {
+		t.Error("web is not marked deleted while it stops")
+	}
+	close(hold)
+	m.waitCurrent("web", 1)
+	m.system.set(func() { m.system.hold = nil })
+	stop()
+
+	// What happened meanwhile is found at the next start.
+	m.undefine("api")
+	m.define("db", image("db:2"))
+	stop = m.follow()
+	m.waitCurrent("db", 2)
+	m.waitGone("api")
+
+	// A folder that is gone stops nothing.
+	if err := os.Rename(filepath.Join(m.root, services), filepath.Join(m.root, "away")); err != nil {
+		t.Fatal(err)
+	}
+	m.waitStatus("services")
+	stop()
+	stop = m.follow()
+	m.waitStatus("which does not exist yet, 2 services")
+	if err := os.Rename(filepath.Join(m.root, "away"), filepath.Join(m.root, services)); err != nil {
+		t.Fatal(err)
+	}
+	m.waitStatus("/services, 2 services")
+	if _, stops := m.system.counts(); stops != 2 {
+		t.Errorf("services were stopped %d times, want 2", stops)
+	}
+	stop()
+}
+
+// A removal that a crash, or a systemd out of reach, cut short goes on.
+func TestRemovalGoesOn(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.define("web", image("nginx:1"))
+	m.define("api", image("api:1"))
+	if err := m.once(); err != nil {
+		t.Fatal(err)
+	}
+	m.system.set(func() { m.system.fail = errors.New("systemd does not answer") })
+	m.undefine("web")
+	err := m.once()
+	if err == nil || err.Error() != "web: remove it: systemd does not answer" {
+		t.Fatalf("got error %v", err)
+	}
+	if current, _ := m.store.Current("web"); current == "" || !m.store.Deleted("web") {
+		t.Errorf("web is at %q, marked deleted: %v", current, m.store.Deleted("web"))
+	}
+	m.system.set(func() { m.system.fail = nil })
+	defer m.follow()()
+	m.waitGone("web")
+	m.waitCurrent("api", 1)
+}
+
+func TestOnce(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.define("web", image("nginx:1"))
+	m.define("bad", image("ng inx"))
+	for _, test := range []struct {
+		services []string
+		error    string
+	}{
+		{nil, "bad: its newest revision is invalid"},
+		{[]string{"web"}, ""},
+		{[]string{"web", "bad", "api"}, "bad: its newest revision is invalid\napi: FOLDER does not have it"},
+	} {
+		err := m.once(test.services...)
+		got := ""
+		if err != nil {
+			got = strings.ReplaceAll(err.Error(), filepath.Join(m.root, services), "FOLDER")
+		}
+		if got != test.error {
+			t.Errorf("once %v: got error %q, want %q", test.services, got, test.error)
+		}
+	}
+	m.waitCurrent("web", 1)
+	m.waitReloads(1)
+	// No state of its own keeps a removal from being seen.
+	m.undefine("web")
+	if err := m.once("bad"); err == nil {
+		t.Error("bad is not told")
+	}
+	m.waitGone("web")
+	m.waitReloads(2)
+}
+
+// Services that came from another store stay, at every start.
+func TestStoreSwitch(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.define("web", image("nginx:1"))
+	m.define("api", image("api:1"))
+	if err := m.once(); err != nil {
+		t.Fatal(err)
+	}
+	err := store.WriteState(m.store.Root, store.State{Store: "http://127.0.0.1:5984/services", Position: store.Position{Since: "9-x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.undefine("web")
+	for range 2 {
+		if err := m.once(); err != nil {
+			t.Fatal(err)
+		}
+		if current, _ := m.store.Current("web"); current == "" {
+			t.Fatal("web is gone")
+		}
+	}
+	if n := m.logged("web: " + filepath.Join(m.root, services) + " does not have it; it stays"); n != 1 {
+		t.Errorf("the service that stays was told %d times", n)
+	}
+	// Once the store has had it, it belongs to it.
+	m.define("web", image("nginx:1"))
+	if err := m.once(); err != nil {
+		t.Fatal(err)
+	}
+	if current, _ := m.store.Current("web"); revision.Generation(current) != 1 {
+		t.Errorf("the same definition from another store became %s", current)
+	}
+	m.undefine("web")
+	if err := m.once(); err != nil {
+		t.Fatal(err)
+	}
+	m.waitGone("web")
+}
+
+// A copy of a stored revision is a definition like any other.
+func TestCopyOfRevision(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.define("web", image("nginx:1"))
+	if err := m.once(); err != nil {
+		t.Fatal(err)
+	}
+	old, _ := m.store.Current("web")
+	document, err := os.ReadFile(m.store.Path("web", old))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.define("web", image("nginx:2"))
+	if err := m.once(); err != nil {
+		t.Fatal(err)
+	}
+	m.define("web", string(document))
+	if err := m.once(); err != nil {
+		t.Fatal(err)
+	}
+	got, _ := m.store.Current("web")
+	if want := "3" + strings.TrimPrefix(old, "1"); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	m.define("web", `{"image":"nginx:1","image":"nginx:2","address":"172.17.0.1:7001","port":80}`)
+	if err := m.once(); err == nil || m.logged(`has the field "image" twice`) != 1 {
+		t.Errorf("a field that is there twice was taken: %v", err)
+	}
+}

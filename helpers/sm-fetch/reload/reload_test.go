@@ -1,0 +1,256 @@
+package reload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"service-manager/units"
+)
+
+// host is a folder that decides what the generator writes: one unit for each
+// service's folder, with the content of its link "current".
+type host struct {
+	t          *testing.T
+	root       string
+	generated  string
+	mu         sync.Mutex
+	reloads    int
+	fail       error
+	idle       bool // the generator does not run
+	log        []string
+	comparison chan struct{}
+}
+
+func newHost(t *testing.T) *host {
+	dir := t.TempDir()
+	return &host{t: t, root: filepath.Join(dir, "revisions"), generated: filepath.Join(dir, "generator"), comparison: make(chan struct{}, 1000)}
+}
+
+func (h *host) reloader() *Reloader {
+	return &Reloader{
+		Wanted:    h.wanted,
+		Generated: h.generated,
+		Reload:    h.reload,
+		Roots:     []string{h.root},
+		Log:       h,
+		Times:     Times{Quiet: 50 * time.Millisecond, Burst: time.Second, Retry: 20 * time.Millisecond},
+	}
+}
+
+func (h *host) wanted() ([]units.File, error) {
+	select {
+	case h.comparison <- struct{}{}:
+	default:
+	}
+	var files []units.File
+	links, _ := filepath.Glob(filepath.Join(h.root, "*", "current"))
+	for _, link := range links {
+		service := filepath.Base(filepath.Dir(link))
+		target, err := os.Readlink(link)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files,
+			units.File{Path: units.ManagerUnit(service), Content: []byte(units.Header + "\n# " + target + "\n")},
+			units.File{Path: filepath.Join("wants", units.ManagerUnit(service)), Target: "../" + units.ManagerUnit(service)})
+	}
+	return files, nil
+}
+
+func (h *host) reload(context.Context) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fail != nil {
+		return h.fail
+	}
+	h.reloads++
+	if h.idle {
+		return nil
+	}
+	files, err := h.wanted()
+	err = errors.Join(err, os.RemoveAll(h.generated))
+	for _, file := range files {
+		path := filepath.Join(h.generated, file.Path)
+		err = errors.Join(err, os.MkdirAll(filepath.Dir(path), 0o755))
+		if file.Target != "" {
+			err = errors.Join(err, os.Symlink(file.Target, path))
+		} else {
+			err = errors.Join(err, os.WriteFile(path, file.Content, 0o644))
+		}
+	}
+	return err
+}
+
+func (h *host) Info(string, ...any)    {}
+func (h *host) Warning(string, ...any) {}
+func (h *host) Error(format string, args ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.log = append(h.log, fmt.Sprintf(format, args...))
+}
+
+func (h *host) set(change func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	change()
+}
+
+func (h *host) run() {
+	h.t.Helper()
+	ctx, cancel := context.WithCancel(h.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- h.reloader().Run(ctx) }()
+	h.t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			h.t.Error(err)
+		}
+	})
+}
+
+func (h *host) link(service, revision string) {
+	h.t.Helper()
+	dir := filepath.Join(h.root, service)
+	temp := filepath.Join(dir, ".tmp")
+	err := errors.Join(os.MkdirAll(dir, 0o755), os.Symlink(revision, temp), os.Rename(temp, filepath.Join(dir, "current")))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// generatedHas waits until the generator's unit of a service is about a revision.
+func (h *host) generatedHas(service, revision string) {
+	h.t.Helper()
+	h.eventually(service+" "+revision, func() bool {
+		content, _ := os.ReadFile(filepath.Join(h.generated, units.ManagerUnit(service)))
+		return strings.HasSuffix(string(content), "# "+revision+"\n")
+	})
+}
+
+func (h *host) eventually(what string, holds func() bool) {
+	h.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			h.t.Fatalf("%s: does not come true; log: %v", what, h.log)
+		}
+	}
+}
+
+// compares waits for the next comparison, which something that may matter causes.
+func (h *host) compares() {
+	h.t.Helper()
+	select {
+	case <-h.comparison:
+	case <-time.After(20 * time.Second):
+		h.t.Fatal("nothing is compared")
+	}
+}
+
+func (h *host) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.reloads
+}
+
+func (h *host) drain() {
+	for {
+		select {
+		case <-h.comparison:
+		default:
+			return
+		}
+	}
+}
+
+func TestReload(t *testing.T) {
+	h := newHost(t)
+	h.link("web", "1")
+	h.run()
+	// The units were others when it started.
+	h.generatedHas("web", "1")
+
+	// A burst is one reload.
+	for i := range 20 {
+		h.link(fmt.Sprintf("s%d", i), "1")
+		h.link("web", fmt.Sprint(i+2))
+	}
+	h.generatedHas("web", "21")
+	h.generatedHas("s19", "1")
+	if n := h.count(); n > 3 {
+		t.Errorf("41 changes became %d reloads", n-1)
+	}
+
+	// What alters no unit causes none.
+	before := h.count()
+	h.drain()
+	if err := os.WriteFile(filepath.Join(h.root, "web", "1-62d.json"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.compares()
+	h.link("web", "21")
+	h.compares()
+	// Nor does the unit of a runner that is not wanted any more.
+	if err := os.WriteFile(filepath.Join(h.generated, "web@1-62d.service"), []byte(units.Header+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// Nor another generator's.
+	if err := os.WriteFile(filepath.Join(h.generated, "other@manager.service"), []byte("# Generated by another\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h.drain()
+	h.link("web", "21")
+	h.compares()
+	h.link("web", "22")
+	h.generatedHas("web", "22")
+	if n := h.count(); n != before+1 {
+		t.Errorf("one change of a unit became %d reloads", n-before)
+	}
+
+	// A service that goes takes its manager along.
+	if err := os.RemoveAll(filepath.Join(h.root, "s3")); err != nil {
+		t.Fatal(err)
+	}
+	h.eventually("s3 is gone", func() bool {
+		_, err := os.Stat(filepath.Join(h.generated, units.ManagerUnit("s3")))
+		return errors.Is(err, os.ErrNotExist)
+	})
+}
+
+// A reload that does not help is not repeated for ever, and told once.
+func TestReloadDoesNotHelp(t *testing.T) {
+	h := newHost(t)
+	h.idle = true
+	h.link("web", "1")
+	h.run()
+	h.eventually("a report", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return len(h.log) == 1 })
+	if !strings.Contains(h.log[0], "web@manager.service is not what the generator would write") {
+		t.Errorf("got %q", h.log[0])
+	}
+	if n := h.count(); n != 1 {
+		t.Errorf("systemd was reloaded %d times", n)
+	}
+	h.set(func() { h.idle = false })
+	h.link("web", "2")
+	h.generatedHas("web", "2")
+}
+
+// A reload that fails is repeated.
+func TestReloadFails(t *testing.T) {
+	h := newHost(t)
+	h.fail = errors.New("no systemd here")
+	h.link("web", "1")
+	h.run()
+	h.eventually("a report", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return len(h.log) == 1 })
+	h.set(func() { h.fail = nil })
+	h.generatedHas("web", "1")
+	if len(h.log) != 1 {
+		t.Errorf("got %q", h.log)
+	}
+}
