@@ -97,7 +97,7 @@ func ensureImage(ctx context.Context, w command.World, d *docker.Daemon, image, 
 		return err
 	}
 	w.Notify.Status("pulled %s", shown)
-	fmt.Fprintf(w.Stdout, "pulled %s in %s (%s)\n", shown, time.Since(begin).Round(100*time.Millisecond), last)
+	fmt.Fprintf(w.Stdout, "pulled %s in %s (%s)\n", shown, time.Since(begin).Round(100*time.Millisecond), last.Summary())
 	return nil
 }
 

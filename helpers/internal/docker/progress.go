@@ -58,7 +58,7 @@ type Progress struct{ layers map[string]*layer }
 type layer struct {
 	stage          stage
 	current, total int64 // bytes downloaded
-	unpackedSoFar  int64 // bytes, or seconds with some storage drivers
+	unpacked       int64 // bytes, or seconds with some storage drivers
 }
 
 type stage int
@@ -108,8 +108,8 @@ func (p *Progress) update(m message) bool {
 			l.current, moved = m.Detail.Current, true
 		}
 	case unpacking:
-		if m.Detail.Current > l.unpackedSoFar {
-			l.unpackedSoFar, moved = m.Detail.Current, true
+		if m.Detail.Current > l.unpacked {
+			l.unpacked, moved = m.Detail.Current, true
 		}
 	}
 	if l.stage > downloading {
@@ -121,21 +121,8 @@ func (p *Progress) update(m message) bool {
 // String tells bytes and layers, like "12.3 of 40.1 MB, 3 of 7 layers". The size
 // of a layer is known when its download has begun.
 func (p Progress) String() string {
-	var current, total int64
-	finished := 0
-	fetched := true
-	for _, l := range p.layers {
-		current += l.current
-		total += l.total
-		if l.stage == done {
-			finished++
-		}
-		fetched = fetched && l.stage > downloading
-	}
-	layers := fmt.Sprintf("%d of %d layers", finished, len(p.layers))
-	if len(p.layers) == 1 {
-		layers = fmt.Sprintf("%d of 1 layer", finished)
-	}
+	current, total, finished, fetched := p.sum()
+	layers := fmt.Sprintf("%d of %s", finished, count(len(p.layers), "layer"))
 	switch {
 	case len(p.layers) == 0:
 		return "asking the registry"
@@ -145,6 +132,37 @@ func (p Progress) String() string {
 		return layers
 	}
 	return fmt.Sprintf("%s of %s MB, %s", megabytes(current), megabytes(total), layers)
+}
+
+// Summary tells what a pull that is done has fetched, like "40.1 MB, 7 layers".
+func (p Progress) Summary() string {
+	if len(p.layers) == 0 {
+		return "it was up to date"
+	}
+	_, total, _, _ := p.sum()
+	return fmt.Sprintf("%s MB, %s", megabytes(total), count(len(p.layers), "layer"))
+}
+
+// sum adds up the layers: bytes downloaded and their total, the number of layers
+// that are done, and whether all are downloaded.
+func (p Progress) sum() (current, total int64, finished int, fetched bool) {
+	fetched = true
+	for _, l := range p.layers {
+		current += l.current
+		total += l.total
+		if l.stage == done {
+			finished++
+		}
+		fetched = fetched && l.stage > downloading
+	}
+	return current, total, finished, fetched
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // megabytes prints a number of bytes in units of 1,000,000.

@@ -1,0 +1,55 @@
+package process
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"testing"
+)
+
+func TestInherit(t *testing.T) {
+	cmd := exec.Command("cat")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Open(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := p.Inheritable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
+	inherited, err := Inherited(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inherited.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- inherited.Wait(context.Background()) }()
+	stdin.Close()
+	if err := <-ended; err != nil {
+		t.Errorf("Wait on an inherited handle = %v; want nil", err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestInheritedRefuses(t *testing.T) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	for _, fd := range []int{-1, int(null.Fd()), 1 << 20} {
+		if _, err := Inherited(fd); err == nil {
+			t.Errorf("descriptor %d is taken for a process", fd)
+		}
+	}
+}
