@@ -1,0 +1,195 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/docker/docker/pkg/stdcopy"
+	"golang.org/x/sys/unix"
+
+	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/notify"
+)
+
+// daemon stands in for a Docker daemon with one container, to fail where a real
+// one does not on demand.
+type daemon struct {
+	t        *testing.T
+	left     bool   // a container of that name is there already
+	startErr string // what starting it fails with
+	exitCode int    // how it has ended by the time that it is looked at
+	onCreate func() // called when it is created
+	requests []string
+}
+
+var apiVersion = regexp.MustCompile(`^/v[0-9.]+`)
+
+func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := apiVersion.ReplaceAllString(r.URL.Path, "")
+	w.Header().Set("Api-Version", "1.41")
+	request := r.Method + " " + path
+	if path != "/_ping" {
+		d.requests = append(d.requests, request)
+	}
+	reply := func(status int, body any) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		json.NewEncoder(w).Encode(body)
+	}
+	message := func(text string) any { return map[string]string{"message": text} }
+	switch request {
+	case "HEAD /_ping":
+	case "GET /info":
+		reply(200, map[string]string{"CgroupDriver": "systemd"})
+	case "GET /images/img/json":
+		reply(200, map[string]string{})
+	case "GET /images/none/json":
+		reply(404, message("No such image: none"))
+	case "POST /containers/create":
+		if d.left {
+			reply(409, message(`Conflict. The container name "/web" is already in use by container "0ld". You have to remove (or rename) that container to be able to reuse that name.`))
+			return
+		}
+		if d.onCreate != nil {
+			d.onCreate()
+		}
+		reply(201, map[string]string{"Id": "0123"})
+	case "GET /containers/web/json":
+		reply(200, map[string]string{"Id": "0ld", "Name": "/web"})
+	case "DELETE /containers/0ld":
+		d.left = false
+		w.WriteHeader(204)
+	case "DELETE /containers/0123":
+		w.WriteHeader(204)
+	case "POST /containers/0123/start":
+		if d.startErr != "" {
+			reply(500, message(d.startErr))
+			return
+		}
+		w.WriteHeader(204)
+	case "POST /containers/0123/wait":
+		reply(200, map[string]int{"StatusCode": d.exitCode})
+	case "GET /containers/0123/json":
+		reply(200, map[string]any{
+			"Id": "0123", "Name": "/web", "Config": map[string]any{},
+			"State": map[string]any{"Status": "exited", "ExitCode": d.exitCode},
+		})
+	case "GET /containers/0123/logs":
+		io.WriteString(stdcopy.NewStdWriter(w, stdcopy.Stderr), "2026-11-22T15:56:38.2Z config not found\n")
+	default:
+		d.t.Errorf("unexpected request %s", request)
+		w.WriteHeader(501)
+	}
+}
+
+// outcome is what a run has come to.
+type outcome struct {
+	err     error
+	stderr  string
+	states  []string
+	removed bool
+}
+
+func (d *daemon) run(ctx context.Context, args ...string) outcome {
+	d.t.Helper()
+	socket := filepath.Join(d.t.TempDir(), "s")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	server := &http.Server{Handler: d}
+	go server.Serve(listener)
+	defer server.Close()
+	d.t.Setenv("DOCKER_HOST", "unix://"+socket)
+	var o outcome
+	var stderr bytes.Buffer
+	o.err = run(ctx, command.World{
+		Args: args, Stdout: io.Discard, Stderr: &stderr,
+		Env:    func(string) (string, bool) { return "", false },
+		Notify: notify.To(func(state string) { o.states = append(o.states, state) }),
+	})
+	o.stderr = stderr.String()
+	o.removed = slices.Contains(d.requests, "DELETE /containers/0123")
+	return o
+}
+
+func TestRunStartFails(t *testing.T) {
+	d := &daemon{t: t, startErr: "driver failed programming external connectivity"}
+	o := d.run(context.Background(), "run", "--name", "web", "img")
+	if want := "web: start the container: driver failed programming external connectivity"; fmt.Sprint(o.err) != want {
+		t.Errorf("got %v; want %s", o.err, want)
+	}
+	if !o.removed {
+		t.Error("the container that was created is left")
+	}
+}
+
+func TestRunExitsAtOnce(t *testing.T) {
+	d := &daemon{t: t, exitCode: 3}
+	o := d.run(context.Background(), "run", "--name", "web", "img")
+	var exit *command.ExitError
+	if !errors.As(o.err, &exit) || exit.Code != 3 || o.err.Error() != `web: exited with status 3: "config not found"` {
+		t.Errorf("got %v; want exit status 3 and the reason", o.err)
+	}
+	if slices.Contains(o.states, "READY=1") {
+		t.Errorf("it said READY=1 of a container that had ended: %q", o.states)
+	}
+	if o.stderr != "web: | config not found\n" {
+		t.Errorf("standard error = %q; want the container's output", o.stderr)
+	}
+
+	d = &daemon{t: t, exitCode: 3}
+	o = d.run(context.Background(), "run", "--name", "web", "--unit", "web.service", "img")
+	if o.stderr != "" {
+		t.Errorf("standard error = %q; want nothing, the journal has it", o.stderr)
+	}
+
+	d = &daemon{t: t}
+	if o = d.run(context.Background(), "run", "--name", "web", "img"); o.err != nil {
+		t.Errorf("a container that ended well: %v", o.err)
+	}
+}
+
+func TestRunReplacesLeftover(t *testing.T) {
+	d := &daemon{t: t, left: true}
+	o := d.run(context.Background(), "run", "--name", "web", "img")
+	if o.err != nil || !strings.Contains(o.stderr, "web: removed the container that an earlier run has left") {
+		t.Errorf("got %v, %q", o.err, o.stderr)
+	}
+}
+
+func TestRunStoppedWhileStarting(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	d := &daemon{t: t, onCreate: cancel}
+	o := d.run(ctx, "run", "--name", "web", "img")
+	var killed *command.SignalError
+	if !errors.As(o.err, &killed) || killed.Signal != unix.SIGTERM {
+		t.Errorf("got %v; want the end by SIGTERM", o.err)
+	}
+	if !o.removed || slices.Contains(d.requests, "POST /containers/0123/start") {
+		t.Errorf("want the container removed and never started; requests: %q", d.requests)
+	}
+}
+
+func TestRunPullNever(t *testing.T) {
+	d := &daemon{t: t}
+	o := d.run(context.Background(), "run", "--name", "web", "--pull", "never", "none")
+	if want := "web: image none:latest is not here, and --pull=never; pull it first"; fmt.Sprint(o.err) != want {
+		t.Errorf("got %v; want %s", o.err, want)
+	}
+	o = d.run(context.Background(), "pull", "--name", "web", "Not/An_Image")
+	if o.err == nil || !strings.HasPrefix(o.err.Error(), `web: image "Not/An_Image": `) {
+		t.Errorf("got %v; want the image refused", o.err)
+	}
+}
