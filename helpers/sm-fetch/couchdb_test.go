@@ -114,11 +114,9 @@ func TestDatabaseComesBack(t *testing.T) {
 
 	// It comes back with another winner of a lower generation, at a lower position,
 	// and without api.
-	head, _ := c.normal.Split(t)
-	rows := `{"results":[` + "\n" +
-		`{"seq":"1-x","id":"web","changes":[{"rev":"1-7767783f6c4a8aa32232b935102aa4fe"}],"doc":{"_id":"web","_rev":"1-7767783f6c4a8aa32232b935102aa4fe","image":"nginx:9","address":"172.17.0.1:7001","port":80}}` +
-		"\n],\n" + `"last_seq":"1-x","pending":0}`
-	c.On(c.all, wiretest.Answer{Bytes: append(append(bytes.Clone(head), wiretest.Chunk(rows)...), "0\r\n\r\n"...)})
+	rows := wiretest.Changes(t, `"1-x"`,
+		`{"seq":"1-x","id":"web","changes":[{"rev":"1-7767783f6c4a8aa32232b935102aa4fe"}],"doc":{"_id":"web","_rev":"1-7767783f6c4a8aa32232b935102aa4fe","image":"nginx:9","address":"172.17.0.1:7001","port":80}}`)
+	c.On(c.all, wiretest.Answer{Bytes: rows})
 	c.On("/services/_changes?feed=continuous&heartbeat=10000&include_docs=true&since=1-x", wiretest.Answer{Bytes: c.head, Then: make(chan []byte)})
 	c.On("/services", wiretest.Answer{Bytes: wiretest.Info(`"1-x"`, "1763899999")})
 	m.waitCurrent("web", 1)
@@ -156,13 +154,11 @@ func TestDeletionOvertaken(t *testing.T) {
 	if err := m.once(); err != nil {
 		t.Fatal(err)
 	}
-	head, _ := c.normal.Split(t)
-	rows := `{"results":[` + "\n" +
-		`{"seq":"3-x","id":"web","changes":[{"rev":"3-61c2b59ae7c763629f3b2f05626cc3b3"}],"deleted":true,"doc":{"_id":"web","_rev":"3-61c2b59ae7c763629f3b2f05626cc3b3","_deleted":true}},` + "\n" +
-		`{"seq":"4-x","id":"web","changes":[{"rev":"4-7767783f6c4a8aa32232b935102aa4fe"}],"doc":{"_id":"web","_rev":"4-7767783f6c4a8aa32232b935102aa4fe","image":"nginx:4","address":"172.17.0.1:7001","port":80}},` + "\n" +
-		`{"seq":"5-x","id":"never","changes":[{"rev":"2-61c2b59ae7c763629f3b2f05626cc3b3"}],"deleted":true}` +
-		"\n],\n" + `"last_seq":"5-x","pending":0}`
-	c.On(c.all, wiretest.Answer{Bytes: append(append(bytes.Clone(head), wiretest.Chunk(rows)...), "0\r\n\r\n"...)})
+	rows := wiretest.Changes(t, `"5-x"`,
+		`{"seq":"3-x","id":"web","changes":[{"rev":"3-61c2b59ae7c763629f3b2f05626cc3b3"}],"deleted":true,"doc":{"_id":"web","_rev":"3-61c2b59ae7c763629f3b2f05626cc3b3","_deleted":true}}`,
+		`{"seq":"4-x","id":"web","changes":[{"rev":"4-7767783f6c4a8aa32232b935102aa4fe"}],"doc":{"_id":"web","_rev":"4-7767783f6c4a8aa32232b935102aa4fe","image":"nginx:4","address":"172.17.0.1:7001","port":80}}`,
+		`{"seq":"5-x","id":"never","changes":[{"rev":"2-61c2b59ae7c763629f3b2f05626cc3b3"}],"deleted":true}`)
+	c.On(c.all, wiretest.Answer{Bytes: rows})
 	if err := m.once(); err != nil {
 		t.Fatal(err)
 	}
@@ -181,11 +177,9 @@ func TestSwitchToCouchDB(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := startCouch(t, m)
-	head, _ := c.normal.Split(t)
-	rows := `{"results":[` + "\n" +
-		`{"seq":"2-x","id":"api","changes":[{"rev":"2-61c2b59ae7c763629f3b2f05626cc3b3"}],"deleted":true,"doc":{"_id":"api","_rev":"2-61c2b59ae7c763629f3b2f05626cc3b3","_deleted":true}}` +
-		"\n],\n" + `"last_seq":"2-x","pending":0}`
-	c.On(c.all, wiretest.Answer{Bytes: append(append(bytes.Clone(head), wiretest.Chunk(rows)...), "0\r\n\r\n"...)})
+	rows := wiretest.Changes(t, `"2-x"`,
+		`{"seq":"2-x","id":"api","changes":[{"rev":"2-61c2b59ae7c763629f3b2f05626cc3b3"}],"deleted":true,"doc":{"_id":"api","_rev":"2-61c2b59ae7c763629f3b2f05626cc3b3","_deleted":true}}`)
+	c.On(c.all, wiretest.Answer{Bytes: rows})
 	if err := m.once(); err != nil {
 		t.Fatal(err)
 	}

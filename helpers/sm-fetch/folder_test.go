@@ -134,7 +134,7 @@ func TestOnce(t *testing.T) {
 	}{
 		{nil, "bad: its newest revision is invalid"},
 		{[]string{"web"}, ""},
-		{[]string{"web", "bad", "api"}, "bad: its newest revision is invalid\napi: FOLDER does not have it"},
+		{[]string{"web", "bad", "api"}, "bad: its newest revision is invalid; api: FOLDER does not have it"},
 	} {
 		err := m.once(test.services...)
 		got := ""

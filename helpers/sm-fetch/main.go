@@ -33,6 +33,8 @@ on standard error, one line for each problem, and the last valid one stays. A
 service that is deleted from the store is stopped, connections drained, and then
 removed. A store that is out of reach, or missing, changes nothing.
 
+The flags of both are for tests and images; 'sm-fetch follow -h' lists them.
+
 A unit written by hand:
 
   [Service]

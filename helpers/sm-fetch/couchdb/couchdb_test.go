@@ -96,6 +96,9 @@ func TestPassThenWatch(t *testing.T) {
 	if diff := cmp.Diff([]string{"3-", "4-", "5-"}, positions); diff != "" {
 		t.Error(diff)
 	}
+	if got := server.Header().Get("Accept-Encoding"); strings.Contains(got, "gzip") {
+		t.Errorf("the feed was asked for in the encoding %q, which servers buffer", got)
+	}
 	const admin = "Basic YWRtaW46c2VjcmV0" // as in the recorded requests
 	if got := server.Header().Get("Authorization"); got != admin {
 		t.Errorf("the last request had the authorization %q, want %q", got, admin)
@@ -106,8 +109,7 @@ func TestPass(t *testing.T) {
 	normal, missing, bad, conflict := wiretest.Load(t, "16"), wiretest.Load(t, "03"), wiretest.Load(t, "20"), wiretest.Load(t, "24")
 	since := func(position string) string { return allChanges + "&since=" + position }
 	info := wiretest.Info(`"7-g1AAAACb"`, "1763812960")
-	head, _ := normal.Split(t)
-	nothing := append(append(bytes.Clone(head), wiretest.Chunk(`{"results":[`+"\n],\n"+`"last_seq":"7-x"}`)...), "0\r\n\r\n"...)
+	nothing := wiretest.Changes(t, `"7-x"`)
 
 	for _, test := range []struct {
 		name   string
@@ -172,9 +174,8 @@ func TestWatchEnds(t *testing.T) {
 	const feed = "/services/_changes?feed=continuous&heartbeat=50&include_docs=true&since=8-x"
 	const newest = "/services/_changes?descending=true&limit=1"
 	silent := make(chan []byte)
-	row := func(seq int, rev string) []byte {
-		return append(bytes.Clone(head), wiretest.Chunk(`{"results":[`+"\n"+`{"seq":`+string(rune('0'+seq))+`,"id":"web","changes":[{"rev":"`+rev+`"}]}`+
-			"\n],\n"+`"last_seq":9}`)...)
+	row := func(seq, rev string) []byte {
+		return wiretest.Changes(t, "9", `{"seq":`+seq+`,"id":"web","changes":[{"rev":"`+rev+`"}]}`)
 	}
 	end := "0\r\n\r\n"
 	info := wiretest.Info(`"8-x"`, "1")
@@ -230,11 +231,11 @@ func TestWatchEnds(t *testing.T) {
 			return wiretest.Answer{Bytes: head, Then: beating(t)}
 		}, "the store has been replaced"},
 		{"another change in the same place, feed alive", line{"8", "web", webRev2}, wiretest.Info("8", "1"),
-			append(row(8, webRev3), end...), func(t *testing.T) wiretest.Answer {
+			row("8", webRev3), func(t *testing.T) wiretest.Answer {
 				return wiretest.Answer{Bytes: head, Then: beating(t)}
 			}, "the store has been replaced"},
 		{"a change that does not come, feed alive", line{"8", "web", webRev2}, wiretest.Info("9", "1"),
-			append(row(9, webRev3), end...), func(t *testing.T) wiretest.Answer {
+			row("9", webRev3), func(t *testing.T) wiretest.Answer {
 				return wiretest.Answer{Bytes: head, Then: beating(t)}
 			}, "the store has been replaced"},
 	} {
@@ -301,12 +302,9 @@ func TestOpen(t *testing.T) {
 func TestRowWithoutDocument(t *testing.T) {
 	server := wiretest.Start(t)
 	server.On("/services", wiretest.Answer{Bytes: wiretest.Info(`"8-x"`, "1")})
-	head, _ := wiretest.Load(t, "16").Split(t)
-	rows := wiretest.Chunk(`{"results":[` + "\n" +
-		`{"seq":"7-x","id":"web","changes":[{"rev":"1-b96274b00b02813c5674b2cedc9064fa"}],"doc":null},` + "\n" +
-		`{"seq":"8-x","id":"gone","changes":[{"rev":"1-b96274b00b02813c5674b2cedc9064fa"}],"doc":null}` + "\n" +
-		"],\n" + `"last_seq":"8-x","pending":0}`)
-	server.On(allChanges, wiretest.Answer{Bytes: append(append(bytes.Clone(head), rows...), "0\r\n\r\n"...)})
+	server.On(allChanges, wiretest.Answer{Bytes: wiretest.Changes(t, `"8-x"`,
+		`{"seq":"7-x","id":"web","changes":[{"rev":"1-b96274b00b02813c5674b2cedc9064fa"}],"doc":null}`,
+		`{"seq":"8-x","id":"gone","changes":[{"rev":"1-b96274b00b02813c5674b2cedc9064fa"}],"doc":null}`)})
 	server.On("/services/web", wiretest.Answer{Bytes: wiretest.Load(t, "12").Answer})
 	server.On("/services/gone", wiretest.Answer{Bytes: wiretest.Load(t, "06").Answer})
 	_, got, err := pass(t, open(t, server, time.Second), store.Position{})

@@ -25,6 +25,8 @@ func transport(silence time.Duration) http.RoundTripper {
 		TLSHandshakeTimeout: silence,
 		IdleConnTimeout:     silence,
 		MaxIdleConns:        1,
+		// A server that compresses a feed may hold back what does not fill a block.
+		DisableCompression: true,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := dialer.DialContext(ctx, network, address)
 			if err != nil {

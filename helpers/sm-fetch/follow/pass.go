@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"service-manager/helpers/sm-fetch/store"
@@ -156,14 +157,17 @@ func (f *Follower) Once(ctx context.Context, services []string) error {
 		services = slices.Sorted(maps.Keys(snapshot.Present))
 		services = slices.DeleteFunc(services, func(service string) bool { return !snapshot.Present[service] })
 	}
-	var problems []error
+	var problems []string
 	for _, service := range services {
 		switch {
 		case !snapshot.Present[service]:
-			problems = append(problems, fmt.Errorf("%s: %s does not have it", service, f.Store.Name()))
+			problems = append(problems, fmt.Sprintf("%s: %s does not have it", service, f.Store.Name()))
 		case f.Applier.Invalid(service) != "":
-			problems = append(problems, fmt.Errorf("%s: its newest revision is invalid", service))
+			problems = append(problems, service+": its newest revision is invalid")
 		}
 	}
-	return errors.Join(problems...)
+	if len(problems) > 0 {
+		return errors.New(strings.Join(problems, "; "))
+	}
+	return nil
 }

@@ -84,6 +84,13 @@ func Info(seq, instance string) []byte {
 	return fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
+// Changes returns an answer with these rows as all the changes of a database.
+func Changes(t testing.TB, lastSeq string, rows ...string) []byte {
+	head, _ := Load(t, "16").Split(t)
+	body := `{"results":[` + "\n" + strings.Join(rows, ",\r\n") + "\n],\n" + `"last_seq":` + lastSeq + `,"pending":0}`
+	return append(append(bytes.Clone(head), Chunk(body)...), "0\r\n\r\n"...)
+}
+
 // Answer is what a server does about a request: it sends Bytes, and Then the parts
 // as they come, until that channel is closed or the client goes.
 type Answer struct {
