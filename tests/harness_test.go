@@ -26,12 +26,19 @@ const (
 	trixie   = "trixie"
 )
 
-// interrupted ends with Ctrl-C, so that tests end their machines.
+// interrupted ends with Ctrl-C, and when nobody waits for the tests any more, so
+// that they end their machines.
 var interrupted context.Context
 
 func TestMain(m *testing.M) {
 	var stop context.CancelFunc
 	interrupted, stop = signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	go func(parent int) {
+		for os.Getppid() == parent {
+			time.Sleep(time.Second) // no event tells of it reliably
+		}
+		stop()
+	}(os.Getppid())
 	code := m.Run()
 	stop()
 	if bundleDir != "" {
@@ -86,7 +93,7 @@ func start(t testing.TB, image *vm.Image, o vm.Options) *vm.Guest {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if t.Failed() {
+		if t.Failed() && interrupted.Err() == nil {
 			diagnose(t, g)
 		}
 		if err := g.Close(); err != nil {

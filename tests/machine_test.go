@@ -65,9 +65,9 @@ ipvsadm -a -t 172.17.0.1:7001 -r $(docker inspect -f '{{.NetworkSettings.IPAddre
 			}
 		})
 		t.Run("Registry", func(t *testing.T) {
+			output(t, g, "systemctl start docker-registry")
+			waitFor(t, g, time.Minute, "curl -fsS http://127.0.0.1:5000/v2/")
 			output(t, g, `set -e
-systemctl start docker-registry
-until curl -fsS http://127.0.0.1:5000/v2/; do sleep 0.2; done
 docker tag app:2 127.0.0.1:5000/app:2
 docker push 127.0.0.1:5000/app:2
 docker rmi 127.0.0.1:5000/app:2 app:2

@@ -41,7 +41,6 @@ debootstrap() {
 qemu() {
   debootstrap extract trixie qemu-system-x86,qemu-utils "$1/root"
   rm -rf "$1/root"/{dev,proc,sys,etc,var,tmp} "$1/root"/usr/share/{icons,fonts}
-  du -sh "$1/root"
 }
 
 # A container image as a distribution would make it: Debian's nginx, a shell
@@ -127,7 +126,9 @@ customize() {
   printf '[Journal]\nStorage=volatile\nRuntimeMaxUse=64M\nRateLimitIntervalSec=0\n' > "$R/etc/systemd/journald.conf.d/guest.conf"
   mkdir -p "$U/multi-user.target.wants"
   ln -sf /lib/systemd/system/systemd-networkd.service "$U/multi-user.target.wants/"
+  # A registry to pull from, for tests that start it: anyone may push.
   rm -f "$U"/*.wants/docker-registry.service
+  printf 'version: 0.1\nstorage: {filesystem: {rootdirectory: /var/lib/docker-registry}}\nhttp: {addr: "127.0.0.1:5000"}\n' > "$R/etc/docker/registry/config.yml"
   for u in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer e2scrub_reap.service \
     systemd-networkd-wait-online.service systemd-firstboot.service systemd-pstore.service systemd-random-seed.service \
     systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-hwdb-update.service systemd-journal-catalog-update.service \

@@ -14,9 +14,9 @@ import (
 // testImages are the Docker images of the base machine, which has no network to
 // pull any from:
 //
-//	app:1 app:2 app:3 app:4   tests/app, all the same, told apart by APP_REVISION
-//	client:1                  tests/load, for a client in another container
-//	nginx:1 nginx:2 nginx:3   Debian's nginx, told apart by REVISION
+//	app:1 … app:4      tests/app, all the same, told apart by APP_REVISION
+//	client:1           tests/load, for a client in another container
+//	nginx:1 … nginx:4  Debian's nginx, all the same, told apart by REVISION
 //
 // tests/load is in the machine too, as /usr/local/bin/load.
 type testImages struct {
@@ -99,7 +99,7 @@ func goTool() (string, error) {
 // loadScript imports the files that importInto puts into /root/images.
 const loadScript = `set -e
 cd /root/images
-for n in 1 2 3 4; do docker import -c 'ENTRYPOINT ["/app"]' app.tar app:$n; done
+docker import -c 'ENTRYPOINT ["/app"]' app.tar app:1
 docker import -c 'ENTRYPOINT ["/load"]' load.tar client:1
 docker import nginx.tar nginx:import
 # docker import cannot set a stop signal.
@@ -110,8 +110,7 @@ STOPSIGNAL SIGQUIT
 EXPOSE 80
 X
 docker rmi nginx:import
-docker tag nginx:1 nginx:2
-docker tag nginx:1 nginx:3
+for n in 2 3 4; do docker tag app:1 app:$n; docker tag nginx:1 nginx:$n; done
 cd /
 rm -r /root/images
 # A first container costs Docker and the kernel several seconds of setting up.
