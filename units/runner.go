@@ -3,6 +3,7 @@ package units
 import (
 	"fmt"
 	"math"
+	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -19,9 +20,17 @@ const (
 	slack = 30 * time.Second
 )
 
-// runner returns the unit of one revision of a service. Its commands are the
-// rollout: each ends when its step is done, and a failing one ends the start.
-func runner(helpers string, s Service, d *definition.Definition) []byte {
+// lastDropIn sorts behind the drop-ins of the host's administrator.
+const lastDropIn = "zz-rollout.conf"
+
+// runner returns the unit of one revision of a service, with its drop-ins. Its
+// commands are the rollout: each ends when its step is done, and a failing one
+// ends the start.
+//
+// systemd appends the commands of drop-ins to those of the unit. A check that
+// somebody adds must come before traffic does, and before others are retired for
+// it; so where there are drop-ins, those last steps are in one themselves.
+func runner(helpers string, s Service, d *definition.Definition) []File {
 	var (
 		container   = literal(ContainerName(d.Service, d.Revision))
 		record      = literal(revision.Store{Run: revision.Run}.RecordPath(d.Service, d.Revision))
@@ -32,6 +41,11 @@ func runner(helpers string, s Service, d *definition.Definition) []byte {
 		ipvs        = helper(helpers, "sm-ipvs")
 		rollout     = helper(helpers, "sm-rollout")
 	)
+
+	lastSteps := func(t *text) {
+		t.command("ExecStartPost", ipvs, "add", address, destination)
+		t.command("ExecStartPost", rollout, "accept", literal(d.Service), literal(d.Revision))
+	}
 
 	var t text
 	t.line(Header)
@@ -57,8 +71,9 @@ func runner(helpers string, s Service, d *definition.Definition) []byte {
 	t.command("ExecStart", append([]word{dockerRun, "run", "--unit", "%n", "--name", container, "--record", record}, containerWords(d)...)...)
 	t.command("ExecStartPost", helper(helpers, "sm-healthcheck"), "--timeout", duration(d.HealthCheck.Timeout),
 		"--interval", duration(d.HealthCheck.Interval), "--hold", duration(hold), healthURL(d, destination))
-	t.command("ExecStartPost", ipvs, "add", address, destination)
-	t.command("ExecStartPost", rollout, "accept", literal(d.Service), literal(d.Revision))
+	if !s.dropIns() {
+		lastSteps(&t)
+	}
 	t.command("ExecStop", ipvs, "drain", "--timeout", duration(d.DrainTimeout), address, destination)
 	// Without the dash, a failing command would keep the later ones from running.
 	t.command("ExecStopPost", "-"+ipvs, "remove", address, destination)
@@ -66,7 +81,20 @@ func runner(helpers string, s Service, d *definition.Definition) []byte {
 	t.command("ExecStopPost", "-"+rollout, "reject", literal(d.Service), literal(d.Revision))
 	t.set("TimeoutStartSec", seconds(max(d.StartTimeout, d.HealthCheck.Timeout+hold+slack)))
 	t.set("TimeoutStopSec", seconds(max(d.DrainTimeout, d.StopTimeout)+slack))
-	return t.Bytes()
+
+	unit := RunnerUnit(d.Service, d.Revision)
+	files := []File{{Path: unit, Content: t.Bytes()}}
+	if !s.dropIns() {
+		return files
+	}
+	for _, dropIn := range s.RunnerDropIns {
+		files = append(files, File{Path: path.Join(unit+".d", path.Base(dropIn)), Target: dropIn})
+	}
+	var last text
+	last.line(Header)
+	last.line("[Service]")
+	lastSteps(&last)
+	return append(files, File{Path: path.Join(unit+".d", lastDropIn), Content: last.Bytes()})
 }
 
 // containerWords returns the part of the command line that docker run would

@@ -28,7 +28,12 @@ type Service struct {
 	// RunnerDropIns are files that apply to each runner of the service but not to
 	// its manager.
 	RunnerDropIns []string
+	// CommonDropIns says that there are files that apply to the manager and to each
+	// runner.
+	CommonDropIns bool
 }
+
+func (s Service) dropIns() bool { return s.CommonDropIns || len(s.RunnerDropIns) > 0 }
 
 // Managed reports whether the service has a manager: whether any revision of it
 // may run.
@@ -80,11 +85,7 @@ func RenderService(helpers string, s Service) []File {
 			File{Path: path.Join(Target+".wants", ManagerUnit(s.Service)), Target: "../" + ManagerUnit(s.Service)})
 	}
 	for _, d := range s.Definitions {
-		unit := RunnerUnit(s.Service, d.Revision)
-		files = append(files, File{Path: unit, Content: runner(helpers, s, d)})
-		for _, dropIn := range s.RunnerDropIns {
-			files = append(files, File{Path: path.Join(unit+".d", path.Base(dropIn)), Target: dropIn})
-		}
+		files = append(files, runner(helpers, s, d)...)
 	}
 	return files
 }

@@ -31,7 +31,8 @@ type Reader struct {
 	Helpers  string   // folder of the helpers
 	Services []string // names, sorted
 	store    revision.Store
-	dropIns  map[string][]string
+	runner   map[string][]string // drop-ins for the runners of a service
+	common   map[string][]string // drop-ins for its manager and its runners
 }
 
 // Open looks what services there are below root, which is "/" on a real host.
@@ -39,17 +40,18 @@ type Reader struct {
 // the same.
 func Open(root string) (*Reader, error) {
 	helpers, helpersErr := helpers(filepath.Join(root, Settings))
-	dropIns, dropInsErr := runnerDropIns(root)
+	runner, runnerErr := dropIns(root, "@runner.service.d")
+	common, commonErr := dropIns(root, "@.service.d")
 	store := revision.Store{Root: filepath.Join(root, revision.Root), Run: filepath.Join(root, revision.Run)}
 	services, servicesErr := store.Services()
-	return &Reader{helpers, services, store, dropIns}, errors.Join(helpersErr, dropInsErr, servicesErr)
+	return &Reader{helpers, services, store, runner, common}, errors.Join(helpersErr, runnerErr, commonErr, servicesErr)
 }
 
 // Service reads one service. Whatever is unreadable is left out and named in the
 // error; the rest is good all the same.
 func (r *Reader) Service(name string) (units.Service, error) {
 	state, err := r.store.State(name)
-	return units.Service{State: state, RunnerDropIns: r.dropIns[name]}, err
+	return units.Service{State: state, RunnerDropIns: r.runner[name], CommonDropIns: len(r.common[name]) > 0}, err
 }
 
 // Read reads all services below root. Whatever is unreadable is left out and
@@ -87,20 +89,20 @@ func helpers(path string) (string, error) {
 	return folder, lines.Err()
 }
 
-// runnerDropIns returns the drop-ins for runners alone, by service, sorted.
-func runnerDropIns(root string) (map[string][]string, error) {
-	const folder = "@runner.service.d"
-	found, err := filepath.Glob(filepath.Join(root, DropIns, "*"+folder, "*.conf"))
+// dropIns returns the drop-ins in the folders of a kind, by service, sorted. The
+// folder of a service is named after it with that end.
+func dropIns(root, end string) (map[string][]string, error) {
+	found, err := filepath.Glob(filepath.Join(root, DropIns, "*"+end, "*.conf"))
 	if err != nil {
 		return nil, err
 	}
 	slices.Sort(found)
-	dropIns := make(map[string][]string)
+	byService := make(map[string][]string)
 	for _, path := range found {
-		service := strings.TrimSuffix(filepath.Base(filepath.Dir(path)), folder)
+		folder := filepath.Base(filepath.Dir(path))
+		service := strings.TrimSuffix(folder, end)
 		// A link must lead to the same file when root is not "/".
-		inside := filepath.Join(DropIns, service+folder, filepath.Base(path))
-		dropIns[service] = append(dropIns[service], inside)
+		byService[service] = append(byService[service], filepath.Join(DropIns, folder, filepath.Base(path)))
 	}
-	return dropIns, nil
+	return byService, nil
 }
