@@ -116,17 +116,12 @@ func (v *vigil) pause(ctx context.Context, begin time.Time) error {
 
 // attend keeps the unit's status true until an event comes or ctx ends.
 func attend[T any](ctx context.Context, v *vigil, event <-chan T) (got T, err error) {
-	second := time.NewTicker(time.Second)
-	defer second.Stop()
-	for {
-		v.show(v.describe())
-		select {
-		case got = <-event:
-			return got, nil
-		case <-second.C:
-		case <-ctx.Done():
-			return got, ctx.Err()
-		}
+	v.show(v.describe())
+	select {
+	case got = <-event:
+		return got, nil
+	case <-ctx.Done():
+		return got, ctx.Err()
 	}
 }
 
@@ -138,19 +133,19 @@ func (v *vigil) show(status string) {
 	}
 }
 
-// describe says what the wait is at.
+// describe says what the wait is at. It does not count seconds: when the main
+// process dies, its last word must stay the unit's status, and a new status that
+// says nothing new could come between that word and the end of the process.
 func (v *vigil) describe() string {
 	if !v.healthy.IsZero() {
-		return fmt.Sprintf("healthy: %s: has to hold for another %s", v.name, seconds(time.Until(v.healthy.Add(v.hold))))
+		return fmt.Sprintf("healthy: %s: has to hold for %s", v.name, v.hold)
 	}
 	reason := v.failure
 	if reason == "" {
 		reason = "no answer yet"
 	}
-	return fmt.Sprintf("waiting for health: %s: %s, %s left", v.name, reason, seconds(time.Until(v.deadline)))
+	return fmt.Sprintf("waiting for health until %s: %s: %s", v.deadline.Format(time.TimeOnly), v.name, reason)
 }
-
-func seconds(d time.Duration) string { return fmt.Sprintf("%.0fs", max(0, d).Seconds()) }
 
 // unhealthy is the error of a wait whose time is up.
 func (v *vigil) unhealthy() error {
