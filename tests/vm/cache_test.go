@@ -119,3 +119,34 @@ func TestHashSeparatesItsParts(t *testing.T) {
 		t.Error("the same key for different parts")
 	}
 }
+
+func TestHashDirSeesEveryChange(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string, mode os.FileMode) func() error {
+		return func() error {
+			path := filepath.Join(dir, name)
+			return errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o644), os.Chmod(path, mode))
+		}
+	}
+	seen := map[string]int{}
+	for n, change := range []func() error{
+		write("a", "1", 0o644),
+		write("a", "2", 0o644),
+		write("a", "2", 0o755),
+		write("sub/b", "2", 0o644),
+		func() error { return os.Rename(filepath.Join(dir, "a"), filepath.Join(dir, "c")) },
+		func() error { return os.Symlink("c", filepath.Join(dir, "link")) },
+	} {
+		if err := change(); err != nil {
+			t.Fatal(err)
+		}
+		key, err := HashDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if before, ok := seen[key]; ok {
+			t.Errorf("change %d has the key of change %d", n, before)
+		}
+		seen[key] = n
+	}
+}

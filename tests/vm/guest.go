@@ -259,8 +259,9 @@ func (c *Command) Wait() (int, error) {
 	return c.code, c.err
 }
 
-// Signal sends a signal (TERM, INT …) to every process of the script.
+// Signal sends a signal (TERM, INT …) to every process of the script. One that
+// has ended already is no error; Wait says how it ended.
 func (c *Command) Signal(ctx context.Context, signal string) error {
-	_, err := c.guest.Output(ctx, fmt.Sprintf("until [ -s %s ]; do sleep 0.05; done; kill -s %s -- -$(cat %[1]s)", c.file, signal))
+	_, err := c.guest.Output(ctx, fmt.Sprintf("until [ -s %s ]; do sleep 0.05; done; kill -s %s -- -$(cat %[1]s) || ! kill -0 -- -$(cat %[1]s)", c.file, signal))
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -49,19 +50,42 @@ func (g *Guest) ssh(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// connectTimeout bounds the wait for a guest that never answers. A cold boot
+// takes 15 seconds on an idle host.
+const connectTimeout = 5 * time.Minute
+
 // connect waits until the guest answers, opens the connection that everything
 // else goes through, sets the clock (a snapshot has that of its making), and
 // renews the forwarded ports.
 func (g *Guest) connect(ctx context.Context) error {
-	answered := func() (bool, error) {
+	limited, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	var last error
+	err := poll(limited, 50*time.Millisecond, func() (bool, error) {
 		if !g.machine.running() {
-			return false, fmt.Errorf("the machine ended: %s: %s", g.machine.said(), g.consoleTail())
+			return false, fmt.Errorf("the machine ended: %s", g.machine.said())
 		}
-		return sshAnswers(g.port), nil
+		if !sshAnswers(g.port) {
+			return false, nil
+		}
+		// A server that is still starting may greet and then hang up.
+		last = g.dial(limited)
+		return last == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("enter the guest: %w: %s", errors.Join(err, last), g.consoleTail())
 	}
-	if err := poll(ctx, 50*time.Millisecond, answered); err != nil {
-		return fmt.Errorf("wait for the guest's ssh: %w: %s", err, g.consoleTail())
+	for _, f := range g.forwards {
+		if err := g.forward(ctx, f); err != nil {
+			return err
+		}
 	}
+	_, err = g.Output(ctx, fmt.Sprintf("date -s @%d.%09d", time.Now().Unix(), time.Now().Nanosecond()))
+	return err
+}
+
+// dial opens the shared connection and waits until it can be used.
+func (g *Guest) dial(ctx context.Context) error {
 	var said bytes.Buffer
 	master := exec.Command("ssh", append(g.sshOptions(), "-N", "-M", "-S", controlSocket, "root@127.0.0.1")...)
 	master.Dir, master.Stderr = g.dir, &said
@@ -76,24 +100,19 @@ func (g *Guest) connect(ctx context.Context) error {
 	g.disconnect = func() {
 		master.Process.Kill()
 		<-ended
+		os.Remove(filepath.Join(g.dir, controlSocket)) // or the next one does not listen
 	}
-	ready := func() (bool, error) {
+	err := poll(ctx, 20*time.Millisecond, func() (bool, error) {
 		select {
 		case <-ended:
 			return false, fmt.Errorf("ssh to the guest: %s", bytes.TrimSpace(said.Bytes()))
 		default:
 		}
 		return runChild(g.ssh(ctx, "-O", "check", "root@127.0.0.1")) == nil, nil
+	})
+	if err != nil {
+		g.hangUp()
 	}
-	if err := poll(ctx, 20*time.Millisecond, ready); err != nil {
-		return err
-	}
-	for _, f := range g.forwards {
-		if err := g.forward(ctx, f); err != nil {
-			return err
-		}
-	}
-	_, err := g.Output(ctx, fmt.Sprintf("date -s @%d.%09d", time.Now().Unix(), time.Now().Nanosecond()))
 	return err
 }
 
@@ -105,7 +124,8 @@ func sshAnswers(port int) bool {
 		return false
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(2 * time.Second))
+	// A connection from before the guest listened hangs, so not much longer.
+	conn.SetDeadline(time.Now().Add(3 * time.Second))
 	greeting := make([]byte, 4)
 	_, err = io.ReadFull(conn, greeting)
 	return err == nil && string(greeting) == "SSH-"

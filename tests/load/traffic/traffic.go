@@ -21,7 +21,7 @@ const maxOutstanding = 4000
 
 // Options say what to send.
 type Options struct {
-	URL                  string        // http://IP:port/path
+	URL                  string        // http://IP:port/path; port 80 when there is none
 	ConnectionsPerSecond float64       // each with its own connection, closed by the client
 	KeepAlive            int           // connections that keep requesting
 	KeepAlivePause       time.Duration // between two requests of one of these
@@ -38,7 +38,7 @@ func (o Options) check() (*url.URL, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case u.Scheme != "http" || u.Host == "" || u.Port() == "":
+	case u.Scheme != "http" || u.Hostname() == "":
 		return nil, fmt.Errorf("url %q: not http://HOST:PORT/…", o.URL)
 	case o.For <= 0 || o.For > MaxDuration:
 		return nil, fmt.Errorf("for %s: not between 0 and %s", o.For, MaxDuration)
@@ -50,6 +50,9 @@ func (o Options) check() (*url.URL, error) {
 		return nil, errors.New("a time-out is not positive")
 	case o.ConnectionsPerSecond == 0 && o.KeepAlive == 0 && o.SlowPerSecond == 0:
 		return nil, errors.New("nothing to send")
+	}
+	if u.Port() == "" {
+		u.Host += ":80"
 	}
 	return u, nil
 }

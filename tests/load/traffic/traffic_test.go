@@ -370,9 +370,14 @@ func TestWrongOptions(t *testing.T) {
 	if _, err := good.check(); err != nil {
 		t.Fatal(err)
 	}
+	withoutPort := good
+	withoutPort.URL = "http://[::1]/"
+	if u, err := withoutPort.check(); err != nil || u.Host != "[::1]:80" {
+		t.Errorf("%s: host %v, %v", withoutPort.URL, u, err)
+	}
 	for name, spoil := range map[string]func(*Options){
 		"https":     func(o *Options) { o.URL = "https://127.0.0.1:1/" },
-		"no port":   func(o *Options) { o.URL = "http://127.0.0.1/" },
+		"no host":   func(o *Options) { o.URL = "http://:80/" },
 		"too long":  func(o *Options) { o.For = MaxDuration + 1 },
 		"no end":    func(o *Options) { o.For = 0 },
 		"too fast":  func(o *Options) { o.ConnectionsPerSecond = 1e6 },
