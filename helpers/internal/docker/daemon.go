@@ -36,6 +36,9 @@ func Connect(ctx context.Context, n notify.Notifier, patience time.Duration) (*D
 	}
 	d := &Daemon{Client: c, patience: patience, notify: n}
 	err = d.Retry(ctx, func() error {
+		if err := d.asleep(ctx); err != nil {
+			return err
+		}
 		// A daemon that is starting, or a systemd socket that has yet to start it,
 		// accepts the connection and says nothing.
 		limited, cancel := context.WithTimeout(ctx, patience)
@@ -86,6 +89,9 @@ func (d *Daemon) Retry(ctx context.Context, f func() error) error {
 
 // absent is the error for a daemon that has been unreachable for too long.
 func (d *Daemon) absent(err error) error {
+	if errors.Is(err, errStopped) {
+		return &absentError{fmt.Sprintf("%v (waited %s for it); start it with \"systemctl start %s\"", err, d.patience, localUnit), err}
+	}
 	return &absentError{fmt.Sprintf("the Docker daemon at %s does not answer (waited %s); look at \"systemctl status docker.service\"",
 		d.DaemonHost(), d.patience), err}
 }
@@ -104,7 +110,7 @@ func unreachable(err error) bool {
 	if err == nil || errors.As(err, new(*absentError)) {
 		return false
 	}
-	return client.IsErrConnectionFailed(err) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
+	return errors.Is(err, errStopped) || client.IsErrConnectionFailed(err) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
 }
 
 // Reason returns what the daemon says in err as one line, without the phrases

@@ -19,3 +19,28 @@ func (c *Conn) State(ctx context.Context, unit string) (dbus.UnitStatus, error) 
 	}
 	return units[0], nil
 }
+
+// Stopped reports whether a unit has been stopped on purpose since the host has
+// booted, or is being stopped now. A unit that never ran, has failed, or is about
+// to start again is none of these.
+func (c *Conn) Stopped(ctx context.Context, unit string) (bool, error) {
+	status, err := c.State(ctx, unit)
+	if err != nil {
+		return false, err
+	}
+	switch status.ActiveState {
+	case "deactivating":
+		return status.JobType == "stop", nil
+	case "inactive":
+		if status.LoadState != "loaded" || status.JobId != 0 {
+			return false, nil
+		}
+		since, err := c.GetUnitPropertyContext(ctx, unit, "InactiveEnterTimestamp")
+		if err != nil {
+			return false, fmt.Errorf("ask systemd when %s stopped: %w", unit, err)
+		}
+		usec, _ := since.Value.Value().(uint64)
+		return usec != 0, nil
+	}
+	return false, nil
+}
