@@ -20,7 +20,7 @@ func TestUnits(t *testing.T) {
 		t.Run("verify", func(t *testing.T) {
 			edit(t, g, "web", app("r1", "APP_START_DELAY=5s"))
 			waitFor(t, g, time.Minute, "test $(ls /run/systemd/generator/web@*.service | wc -l) = 3")
-			if out := output(t, g, "systemd-analyze verify /run/systemd/generator/web@*.service /etc/systemd/system/sm-*.service /etc/systemd/system/service-manager.target 2>&1"); out != "" {
+			if out := output(t, g, "systemd-analyze --man=no verify /run/systemd/generator/web@*.service /etc/systemd/system/sm-*.service /etc/systemd/system/service-manager.target 2>&1"); out != "" {
 				t.Errorf("systemd-analyze verify: %s", out)
 			}
 			settled(t, g, "r1")
@@ -141,7 +141,7 @@ func TestHostileDefinition(t *testing.T) {
 	if got := output(t, g, "docker inspect $(docker ps -q) | jq -c '.[0] | [.Args, .HostConfig.Privileged]'"); got != `[[";","--privileged","","@x"],false]` {
 		t.Errorf("arguments and privileges: %s", got)
 	}
-	if got := output(t, g, "ls /run/evil 2>/dev/null; systemd-analyze verify /run/systemd/generator/web@*.service 2>&1; systemctl show -P Description web@manager"); got != `web: 100%n of $HOME "quoted" \ (service manager)` {
+	if got := output(t, g, "ls /run/evil 2>/dev/null; systemd-analyze --man=no verify /run/systemd/generator/web@*.service 2>&1; systemctl show -P Description web@manager"); got != `web: 100%n of $HOME "quoted" \ (service manager)` {
 		t.Errorf("the units: %s", got)
 	}
 }
