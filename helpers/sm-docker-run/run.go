@@ -227,7 +227,8 @@ func list(words ...string) string {
 func (r *runner) stop(ctx context.Context, id string) error {
 	seconds := r.o.stopTimeout.seconds()
 	limit := time.Duration(seconds) * time.Second
-	r.w.Notify.Status("stopping, for at most %s", limit)
+	// No status: when a step of the start has failed, it has said why, and that
+	// must stay readable.
 	r.w.Notify.ExtendTimeout(limit + *r.o.patience)
 	begin := time.Now()
 	err := r.d.Retry(ctx, func() error {
