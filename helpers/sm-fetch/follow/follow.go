@@ -68,12 +68,13 @@ func (f *Follower) Run(ctx context.Context) {
 		if errors.Is(err, store.ErrAgain) {
 			continue
 		}
-		// A feed that lasted is no reason to be more patient than at first.
-		if f.passed && time.Since(began) > f.Times.LastPause {
+		// That a feed ends once it has lasted is no trouble yet.
+		lasted := f.passed && time.Since(began) > f.Times.LastPause
+		if lasted {
 			pause = f.Times.FirstPause
 		}
 		wait := jitter(pause)
-		f.lost(err, wait)
+		f.lost(err, wait, !lasted)
 		if !ready {
 			f.Notify.Ready()
 			ready = true
@@ -133,11 +134,11 @@ func count(services int) string {
 }
 
 // lost tells that the store is out of reach: each time in the status, and in the
-// log when that is news.
-func (f *Follower) lost(err error, wait time.Duration) {
+// log when that is news and trouble.
+func (f *Follower) lost(err error, wait time.Duration, trouble bool) {
 	problem := f.explain(err)
 	f.Notify.Status("%s; next try in %v; serving from disk", problem, wait.Round(time.Second/10))
-	if problem != f.trouble {
+	if trouble && problem != f.trouble {
 		f.Log.Warning("%s; it is tried again, and what is on disk goes on serving", problem)
 		f.trouble = problem
 	}

@@ -1,0 +1,261 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units/definition"
+	"service-manager/units/revision"
+)
+
+const (
+	first  = `{"image": "nginx:1", "address": "172.17.0.1:7001", "port": 80}`
+	second = `{"image": "nginx:2", "address": "172.17.0.1:7001", "port": 80}`
+)
+
+type lines struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *lines) add(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, fmt.Sprintf(format, args...))
+}
+func (l *lines) Info(format string, args ...any)    { l.add(format, args...) }
+func (l *lines) Warning(format string, args ...any) { l.add(format, args...) }
+func (l *lines) Error(format string, args ...any)   { l.add(format, args...) }
+
+func newApplier(t *testing.T) *Applier {
+	dir := t.TempDir()
+	return &Applier{
+		Revisions: revision.Store{Root: filepath.Join(dir, "revisions"), Run: filepath.Join(dir, "run")},
+		Stop:      func(context.Context, string) error { return nil },
+		Reload:    func(context.Context) error { return nil },
+		Retry:     time.Millisecond,
+		Log:       &lines{},
+	}
+}
+
+func (a *Applier) must(t *testing.T, c store.Change) string {
+	t.Helper()
+	if err := a.Apply(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	current, err := a.Revisions.Current(c.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return current
+}
+
+func digest(t *testing.T, document string) string {
+	t.Helper()
+	d, err := definition.Digest([]byte(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// file is a change in a store that names no revisions.
+func file(document string) store.Change { return store.Change{ID: "web", Document: []byte(document)} }
+
+func TestNames(t *testing.T) {
+	a := newApplier(t)
+	for _, step := range []struct{ document, want string }{
+		{first, "1-" + digest(t, first)},
+		{strings.ReplaceAll(first, " ", "\n"), "1-" + digest(t, first)},
+		{second, "2-" + digest(t, second)},
+		{`{"image": 7}`, "2-" + digest(t, second)},
+		{`{"image": `, "2-" + digest(t, second)},
+		{first, "3-" + digest(t, first)},
+	} {
+		if got := a.must(t, file(step.document)); got != step.want {
+			t.Errorf("%s: current is %s, want %s", step.document, got, step.want)
+		}
+	}
+	names, err := a.Revisions.Revisions("web")
+	if err != nil || len(names) != 3 {
+		t.Errorf("on disk are %v, %v; want three", names, err)
+	}
+}
+
+// What somebody has damaged on disk is written again.
+func TestDamage(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		damage func(t *testing.T, s revision.Store, current string) error
+		want   string
+	}{
+		{"truncated revision", func(_ *testing.T, s revision.Store, current string) error {
+			return os.Truncate(s.Path("web", current), 10)
+		}, "1-" + digest(t, first)},
+		{"revision gone", func(_ *testing.T, s revision.Store, current string) error {
+			return os.Remove(s.Path("web", current))
+		}, "1-" + digest(t, first)},
+		{"link gone", func(_ *testing.T, s revision.Store, _ string) error {
+			return os.Remove(filepath.Join(s.Root, "web", "current"))
+		}, "2-" + digest(t, first)},
+		{"link to nonsense", func(_ *testing.T, s revision.Store, _ string) error {
+			link := filepath.Join(s.Root, "web", "current")
+			return errors.Join(os.Remove(link), os.Symlink("/etc/passwd", link))
+		}, "2-" + digest(t, first)},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := newApplier(t)
+			current := a.must(t, file(first))
+			if err := test.damage(t, a.Revisions, current); err != nil {
+				t.Fatal(err)
+			}
+			if got := a.must(t, file(first)); got != test.want {
+				t.Errorf("current is %s, want %s", got, test.want)
+			}
+			if _, err := a.Revisions.Read("web", test.want); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// The winner counts, not the generation, and an invalid one changes nothing.
+func TestNamedRevisions(t *testing.T) {
+	a := newApplier(t)
+	const rev1, rev2, rev3 = "1-11111111111111111111111111111111", "2-22222222222222222222222222222222", "3-33333333333333333333333333333333"
+	change := func(rev, document string) store.Change {
+		return store.Change{ID: "web", Rev: rev, Document: []byte(document)}
+	}
+	for _, step := range []struct{ rev, document, want string }{
+		{rev2, first, rev2},
+		{rev2, first, rev2},
+		{rev3, `{}`, rev2},
+		{rev3, `{}`, rev2},
+		{rev1, second, rev1},
+		{rev2, first, rev2},
+	} {
+		if got := a.must(t, change(step.rev, step.document)); got != step.want {
+			t.Errorf("%s: current is %s, want %s", step.rev, got, step.want)
+		}
+	}
+	told := 0
+	for _, line := range a.Log.(*lines).lines {
+		if strings.HasPrefix(line, "web "+rev3+": image: is missing") {
+			told++
+		}
+	}
+	if told != 1 {
+		t.Errorf("the invalid revision was told %d times", told)
+	}
+}
+
+// While a service stops, only the newest of what is said about it counts.
+func TestChangesDuringRemoval(t *testing.T) {
+	gone := store.Change{ID: "web", Deleted: true}
+	for _, test := range []struct {
+		name    string
+		changes []store.Change
+		want    string
+	}{
+		{"nothing", nil, ""},
+		{"a new one", []store.Change{file(first)}, "1-" + digest(t, first)},
+		{"two new ones", []store.Change{file(first), file(second)}, "1-" + digest(t, second)},
+		{"a new one, deleted again", []store.Change{file(first), gone}, ""},
+		{"deleted twice, then a new one", []store.Change{gone, file(second)}, "1-" + digest(t, second)},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := newApplier(t)
+			stopping, stop := make(chan struct{}), make(chan struct{})
+			failures := 2 // systemd does not answer at first
+			a.Stop = func(context.Context, string) error {
+				if failures > 0 {
+					failures--
+					return errors.New("no answer")
+				}
+				close(stopping)
+				<-stop
+				return nil
+			}
+			a.must(t, file(second))
+			a.must(t, file(first))
+			a.must(t, gone)
+			<-stopping
+			for _, c := range test.changes {
+				a.must(t, c)
+			}
+			settled := make(chan struct{})
+			if a.Settled(func() { close(settled) }) {
+				t.Error("a removal goes on and is not told")
+			}
+			close(stop)
+			<-settled
+			if got, _ := a.Revisions.Current("web"); got != test.want {
+				t.Errorf("current is %q, want %q", got, test.want)
+			}
+			if !a.Settled(nil) {
+				t.Error("no removal goes on, and one is told")
+			}
+			if err := a.Wait(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A service is deleted once more after what had waited was applied.
+func TestDeletedAfterRemoval(t *testing.T) {
+	a := newApplier(t)
+	a.must(t, file(first))
+	for range 3 {
+		a.must(t, store.Change{ID: "web", Deleted: true})
+		if err := a.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		if a.must(t, file(second)) != "1-"+digest(t, second) {
+			t.Error("the service is not a new one")
+		}
+	}
+	a.must(t, store.Change{ID: "web", Deleted: true})
+	a.must(t, store.Change{ID: "never", Deleted: true})
+	a.must(t, store.Change{ID: "../../etc", Deleted: true})
+	if err := a.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := a.Revisions.Services(); len(left) > 0 || err != nil {
+		t.Errorf("%v are left, %v", left, err)
+	}
+}
+
+func FuzzApply(f *testing.F) {
+	f.Add("web", "", []byte(first))
+	f.Add("web", "2-22222222222222222222222222222222", []byte(second))
+	f.Add("../x", "../../y", []byte("{}"))
+	f.Fuzz(func(t *testing.T, service, rev string, document []byte) {
+		a := newApplier(t)
+		if err := a.Apply(t.Context(), store.Change{ID: service, Rev: rev, Document: document}); err != nil {
+			t.Fatal(err)
+		}
+		// Nothing is outside the folder of the revisions, and what is inside is valid.
+		outside, err := os.ReadDir(filepath.Dir(a.Revisions.Root))
+		if err != nil || len(outside) > 1 {
+			t.Fatalf("got %v, %v", outside, err)
+		}
+		states, err := a.Revisions.States()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, state := range states {
+			if state.Current == "" || state.Service != service {
+				t.Errorf("got %+v", state)
+			}
+		}
+	})
+}
