@@ -121,13 +121,22 @@ func output(t testing.TB, g *vm.Guest, script string) string {
 	return out
 }
 
-// waitFor repeats a script until it succeeds, and returns how long that took.
+// waitFor repeats a script until all of its commands succeed, and returns how
+// long that took.
 func waitFor(t testing.TB, g *vm.Guest, limit time.Duration, script string) time.Duration {
 	t.Helper()
 	begin := time.Now()
-	r, err := g.Run(ctx(t, limit+time.Minute), fmt.Sprintf(
-		"end=$(($(date +%%s) + %d)); until ( %s\n) >/tmp/wait-for 2>&1; do [ $(date +%%s) -lt $end ] || { tail -c 2000 /tmp/wait-for; exit 99; }; sleep 0.1; done",
-		int(limit.Seconds()), script))
+	// A shell of its own: in a condition, a shell goes on after commands that fail.
+	r, err := g.Run(ctx(t, limit+time.Minute), fmt.Sprintf(`script=$(mktemp) out=$(mktemp)
+cat > $script <<'END-OF-SCRIPT'
+%s
+END-OF-SCRIPT
+end=$(($(date +%%s) + %d))
+until bash -ex $script >$out 2>&1; do
+  [ $(date +%%s) -lt $end ] || { tail -c 2000 $out; exit 99; }
+  sleep 0.1
+done
+rm -f $script $out`, script, int(limit.Seconds())))
 	if err != nil {
 		t.Fatal(err)
 	}
