@@ -27,7 +27,7 @@ func generate(dir, root string) error {
 		workers.Add(1)
 		go func() {
 			defer workers.Done()
-			w := writer{dir: dir}
+			w := writer{dir: dir, made: map[string]bool{dir: true}}
 			for i := int(next.Add(1)) - 1; i < len(services); i = int(next.Add(1)) - 1 {
 				service, err := r.Service(r.Services[i])
 				problems[i] = errors.Join(err, w.write(units.RenderService(r.Helpers, service)))
@@ -38,14 +38,14 @@ func generate(dir, root string) error {
 		}()
 	}
 	workers.Wait()
-	w := writer{dir: dir}
+	w := writer{dir: dir, made: map[string]bool{dir: true}}
 	return errors.Join(err, errors.Join(problems...), w.write(units.RenderTarget(services)))
 }
 
 // writer writes files to a folder.
 type writer struct {
-	dir    string
-	parent string // the folder that was last seen to exist
+	dir  string
+	made map[string]bool // folders that are there
 }
 
 func (w *writer) write(files []units.File) error {
@@ -62,11 +62,11 @@ func (w *writer) write(files []units.File) error {
 // once run two generators on one folder.
 func (w *writer) writeOne(file units.File) error {
 	path := filepath.Join(w.dir, file.Path)
-	if parent := filepath.Dir(path); parent != w.parent {
+	if parent := filepath.Dir(path); !w.made[parent] {
 		if err := os.MkdirAll(parent, 0o755); err != nil {
 			return err
 		}
-		w.parent = parent
+		w.made[parent] = true
 	}
 	if file.Target != "" {
 		err := os.Symlink(file.Target, path)

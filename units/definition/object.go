@@ -1,11 +1,10 @@
 package definition
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"strconv"
 )
 
 // member is one name and value of a JSON object.
@@ -14,50 +13,142 @@ type member struct {
 	value json.RawMessage
 }
 
+// ErrIncomplete says that a document ends too early, as a file does that is
+// still being written.
+var ErrIncomplete = errors.New("is not JSON: it ends too early")
+
 // members splits a JSON object, in its own order. Unlike encoding/json, it does
-// not let a second member of the same name silently win.
+// not let a second member of the same name silently win; and it is several times
+// faster, which a generator that reads a thousand definitions at each reload
+// needs.
 func members(data []byte) ([]member, error) {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	start, err := dec.Token()
-	if err != nil {
-		return nil, syntaxError(dec, err)
+	if err := checkSyntax(data); err != nil {
+		return nil, err
 	}
-	if start != json.Delim('{') {
+	s := scanner{data: data}
+	if s.next() != '{' {
 		return nil, errors.New("must be a JSON object")
 	}
-	var found []member
-	seen := make(map[string]bool)
-	for dec.More() {
-		name, err := dec.Token()
+	s.at++
+	found := make([]member, 0, 16)
+	for s.next() != '}' {
+		name, err := text(s.value())
 		if err != nil {
-			return nil, syntaxError(dec, err)
+			return nil, err
 		}
-		m := member{name: name.(string)}
-		if err := dec.Decode(&m.value); err != nil {
-			return nil, syntaxError(dec, err)
+		s.next() // the colon
+		s.at++
+		s.next()
+		value := s.value()
+		if s.next() == ',' {
+			s.at++
 		}
-		if seen[m.name] {
-			return nil, fmt.Errorf("has the field %q twice", m.name)
+		for _, m := range found {
+			if m.name == name {
+				return nil, fmt.Errorf("has the field %q twice", name)
+			}
 		}
-		seen[m.name] = true
-		found = append(found, m)
-	}
-	if _, err := dec.Token(); err != nil {
-		return nil, syntaxError(dec, err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, fmt.Errorf("has something behind its end, at byte %d", dec.InputOffset())
+		found = append(found, member{name, value})
 	}
 	return found, nil
 }
 
-func syntaxError(dec *json.Decoder, err error) error {
-	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+// checkSyntax returns an error unless data is one JSON value.
+func checkSyntax(data []byte) error {
+	if json.Valid(data) {
+		return nil
+	}
+	var value json.RawMessage
+	err := json.Unmarshal(data, &value)
+	var syntax *json.SyntaxError
+	switch {
+	case !errors.As(err, &syntax):
+		return fmt.Errorf("is not JSON: %w", err)
+	case syntax.Offset >= int64(len(data)) && syntax.Error() == "unexpected end of JSON input":
 		return ErrIncomplete
 	}
-	return fmt.Errorf("is not JSON: %w, at byte %d", err, dec.InputOffset())
+	return fmt.Errorf("is not JSON: %w, at byte %d", err, syntax.Offset)
 }
 
-// ErrIncomplete says that a document ends too early, as a file does that is
-// still being written.
-var ErrIncomplete = errors.New("is not JSON: it ends too early")
+// scanner steps through JSON that is known to be valid.
+type scanner struct {
+	data []byte
+	at   int
+}
+
+// next skips white space and returns the byte behind it.
+func (s *scanner) next() byte {
+	for {
+		switch c := s.data[s.at]; c {
+		case ' ', '\t', '\n', '\r':
+			s.at++
+		default:
+			return c
+		}
+	}
+}
+
+// value returns the value that begins here and steps over it.
+func (s *scanner) value() json.RawMessage {
+	begin, depth := s.at, 0
+	for ; s.at < len(s.data); s.at++ {
+		switch s.data[s.at] {
+		case '"':
+			s.skipString()
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 { // the end of the object around a number or word
+				return s.data[begin:s.at]
+			}
+			depth--
+		case ',', ' ', '\t', '\n', '\r', ':':
+			if depth == 0 {
+				return s.data[begin:s.at]
+			}
+			continue
+		default:
+			continue
+		}
+		if depth == 0 {
+			s.at++
+			return s.data[begin:s.at]
+		}
+	}
+	return s.data[begin:]
+}
+
+// skipString steps to the closing quote of a string.
+func (s *scanner) skipString() {
+	for s.at++; s.data[s.at] != '"'; s.at++ {
+		if s.data[s.at] == '\\' {
+			s.at++
+		}
+	}
+}
+
+// text returns the string that a JSON string stands for.
+func text(value json.RawMessage) (string, error) {
+	plain := true
+	for _, c := range value {
+		if c == '\\' || c >= 0x80 {
+			plain = false
+			break
+		}
+	}
+	if plain && len(value) >= 2 {
+		return string(value[1 : len(value)-1]), nil
+	}
+	var s string
+	err := json.Unmarshal(value, &s)
+	return s, err
+}
+
+// isString reports whether a value is a JSON string.
+func isString(value json.RawMessage) bool { return len(value) > 0 && value[0] == '"' }
+
+// number returns the whole number that a value is, from 0 to most.
+func number(value json.RawMessage, most uint64) (uint64, bool) {
+	n, err := strconv.ParseUint(string(value), 10, 64)
+	return n, err == nil && n <= most
+}

@@ -137,7 +137,7 @@ func (p *parser) same(path string, value json.RawMessage, want string) {
 
 func (p *parser) healthCheck(path string, value json.RawMessage) {
 	h := &p.d.HealthCheck
-	if len(value) > 0 && value[0] == '"' {
+	if isString(value) {
 		h.Type = p.text(path, value, checkHealthCheckType)
 	} else {
 		fields, err := members(value)

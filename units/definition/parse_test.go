@@ -1,6 +1,7 @@
 package definition
 
 import (
+	"encoding/json"
 	"errors"
 	"net/netip"
 	"strings"
@@ -127,8 +128,8 @@ func TestParseInvalid(t *testing.T) {
 			`volume: is not a field of a definition; it is spelled volumes`,
 			`colour: is not a field of a definition`, `"a\nb": is not a field of a definition`}},
 		{`{"port": 1, "port": 2}`, []string{`the definition has the field "port" twice`}},
-		{`{} {}`, []string{`the definition has something behind its end, at byte 67`}},
-		{`{"port": }`, []string{`the definition is not JSON: invalid character '}' looking for beginning of value, at byte 61`}},
+		{`{} {}`, []string{`the definition is not JSON: invalid character '{' after top-level value, at byte 67`}},
+		{`{"port": }`, []string{`the definition is not JSON: invalid character '}' looking for beginning of value, at byte 63`}},
 	}
 	for _, test := range tests {
 		_, err := Parse("web", rev, withRequired(test.document))
@@ -211,6 +212,31 @@ func TestDigest(t *testing.T) {
 			t.Errorf("Digest(%q) = nil; want an error", bad)
 		}
 	}
+}
+
+// The scanner must see what encoding/json sees.
+func FuzzMembers(f *testing.F) {
+	f.Add([]byte(`{"a": 1, "b": [1, {"c": "}\\\""}], "": null, "\u0061x": "y" , "t":true}`))
+	f.Add([]byte(` { } `))
+	f.Fuzz(func(t *testing.T, document []byte) {
+		got, err := members(document)
+		var want map[string]json.RawMessage
+		wantErr := json.Unmarshal(document, &want)
+		if err != nil {
+			if wantErr == nil && want != nil && !strings.Contains(err.Error(), "twice") {
+				t.Fatalf("members(%q) = %v; encoding/json accepts it", document, err)
+			}
+			return
+		}
+		if wantErr != nil || len(got) != len(want) {
+			t.Fatalf("members(%q) = %v; encoding/json has %v, %v", document, got, want, wantErr)
+		}
+		for _, m := range got {
+			if string(m.value) != string(want[m.name]) {
+				t.Errorf("members(%q): %q is %q; encoding/json has %q", document, m.name, m.value, want[m.name])
+			}
+		}
+	})
 }
 
 // What Parse accepts must hold what its callers rely on, whatever the bytes.

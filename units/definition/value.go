@@ -13,12 +13,14 @@ import (
 // text returns a string value that passes check. Otherwise it reports the
 // problem and returns the empty string.
 func (p *parser) text(path string, value json.RawMessage, check func(string) error) string {
-	var s string
-	if len(value) == 0 || value[0] != '"' || json.Unmarshal(value, &s) != nil {
+	if !isString(value) {
 		p.problem(path, "must be a string%s", got(value))
 		return ""
 	}
-	err := checkString(s)
+	s, err := text(value)
+	if err == nil {
+		err = checkString(s)
+	}
 	if err == nil && check != nil {
 		err = check(s)
 	}
@@ -46,7 +48,7 @@ func (p *parser) list(path string, value json.RawMessage, check func(string) err
 // words returns the words of a command. A single word may stand without a list;
 // nothing is ever split, so no quoting has to be guessed.
 func (p *parser) words(path string, value json.RawMessage) []string {
-	if len(value) == 0 || value[0] != '"' {
+	if !isString(value) {
 		return p.list(path, value, nil)
 	}
 	word := p.text(path, value, nil)
@@ -61,14 +63,13 @@ func (p *parser) words(path string, value json.RawMessage) []string {
 }
 
 func (p *parser) duration(path string, value json.RawMessage, least time.Duration) time.Duration {
-	var s string
-	if json.Unmarshal(value, &s) != nil {
-		p.problem(path, `must be a duration like "30s" or "5m"%s`, got(value))
-		return 0
+	s, err := text(value)
+	var d time.Duration
+	if err == nil && isString(value) {
+		d, err = time.ParseDuration(s)
 	}
-	d, err := time.ParseDuration(s)
 	switch {
-	case err != nil:
+	case err != nil || !isString(value):
 		p.problem(path, `must be a duration like "30s" or "5m"%s`, got(value))
 	case d < least:
 		p.problem(path, "must be at least %v%s", least, got(value))
@@ -81,12 +82,12 @@ func (p *parser) duration(path string, value json.RawMessage, least time.Duratio
 }
 
 func (p *parser) port(path string, value json.RawMessage) uint16 {
-	var port uint16
-	if json.Unmarshal(value, &port) != nil || port == 0 {
+	port, ok := number(value, 65535)
+	if !ok || port == 0 {
 		p.problem(path, "must be a number from 1 to 65535%s", got(value))
 		return 0
 	}
-	return port
+	return uint16(port)
 }
 
 func (p *parser) address(path string, value json.RawMessage) netip.AddrPort {
