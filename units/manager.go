@@ -29,9 +29,7 @@ func manager(helpers string, s Service) []byte {
 		}
 	}
 
-	var t text
-	t.line(Header)
-	t.line("[Unit]")
+	t := newText()
 	t.set("Description", specifierFree(managerDescription(outside)))
 	t.set("SourcePath", sourcePath(outside))
 	t.set("Wants", join(wants))

@@ -47,9 +47,7 @@ func runner(helpers string, s Service, d *definition.Definition) []File {
 		t.command("ExecStartPost", rollout, "accept", literal(d.Service), literal(d.Revision))
 	}
 
-	var t text
-	t.line(Header)
-	t.line("[Unit]")
+	t := newText()
 	t.set("Description", specifierFree(fmt.Sprintf("%s %s (%s)", d.Service, d.Revision, d.Image)))
 	t.set("SourcePath", sourcePath(d))
 	t.set("After", "docker.service")
@@ -72,7 +70,7 @@ func runner(helpers string, s Service, d *definition.Definition) []File {
 	t.command("ExecStartPost", helper(helpers, "sm-healthcheck"), "--timeout", duration(d.HealthCheck.Timeout),
 		"--interval", duration(d.HealthCheck.Interval), "--hold", duration(hold), healthURL(d, destination))
 	if !s.dropIns() {
-		lastSteps(&t)
+		lastSteps(t)
 	}
 	t.command("ExecStop", ipvs, "drain", "--timeout", duration(d.DrainTimeout), address, destination)
 	// Without the dash, a failing command would keep the later ones from running.

@@ -94,9 +94,7 @@ func RenderService(helpers string, s Service) []File {
 // that is new. What a target merely wants is started with the target and never
 // later.
 func RenderTarget(services []Service) []File {
-	var t text
-	t.line(Header)
-	t.line("[Unit]")
+	t := newText()
 	managed := false
 	for _, s := range services {
 		if s.Managed() {
@@ -118,10 +116,37 @@ func sourcePath(d *definition.Definition) string {
 // text is a unit file in the making.
 type text struct{ bytes.Buffer }
 
+func newText() *text {
+	var t text
+	t.Grow(2 << 10) // most units fit
+	t.line(Header)
+	t.line("[Unit]")
+	return &t
+}
+
 func (t *text) line(line string) {
 	t.WriteString(line)
 	t.WriteByte('\n')
 }
-func (t *text) set(key, value string)         { t.line(key + "=" + value) }
-func (t *text) command(key string, c ...word) { t.set(key, commandLine(c)) }
-func (t *text) section(name string)           { t.line("\n[" + name + "]") }
+
+func (t *text) section(name string) {
+	t.WriteString("\n[")
+	t.WriteString(name)
+	t.line("]")
+}
+
+func (t *text) set(key, value string) {
+	t.WriteString(key)
+	t.WriteByte('=')
+	t.line(value)
+}
+
+// command sets the value of an Exec… setting.
+func (t *text) command(key string, words ...word) {
+	t.WriteString(key)
+	for i, w := range words {
+		t.WriteByte("= "[min(i, 1)])
+		w.writeQuoted(&t.Buffer)
+	}
+	t.WriteByte('\n')
+}
