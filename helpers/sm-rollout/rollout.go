@@ -104,6 +104,14 @@ func (r rollout) reject(ctx context.Context, service, name string) error {
 	if err != nil {
 		return err
 	}
+	current, err := r.store.Current(service)
+	if err != nil {
+		return err
+	}
+	if name != good && name != current {
+		// It has been replaced, and may have served before; what failed is its stop.
+		return nil
+	}
 	conn, err := r.connect(ctx)
 	if err != nil {
 		return fmt.Errorf("%s %s: not rejected: %w", service, name, err)

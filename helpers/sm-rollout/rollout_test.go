@@ -91,6 +91,7 @@ func TestOutcomes(t *testing.T) {
 		{name: "a good revision is never rejected", current: two, good: two, env: failure, systemd: recorder{restarts: true}, args: "reject web " + two, wantGood: two},
 		{name: "a good revision that systemd does not restart yet", current: two, good: two, env: failure, args: "reject web " + two, wantGood: two,
 			wantAsked: []string{"start web@" + two + ".service"}},
+		{name: "a retired revision whose stop failed", current: three, good: three, env: failure, args: "reject web " + two, wantGood: three},
 		{name: "reject by hand", current: two, args: "reject web " + two, wantError: "SERVICE_RESULT is not set"},
 
 		{name: "stop waits for all", current: two, good: two, args: "stop web", wantGood: two, wantAsked: []string{`stop runners of web except "", wait true`}},
