@@ -74,8 +74,14 @@ func runner(helpers string, s Service, d *definition.Definition) []File {
 	}
 	t.command("ExecStop", ipvs, "drain", "--timeout", duration(d.DrainTimeout), address, destination)
 	// Without the dash, a failing command would keep the later ones from running.
-	t.command("ExecStopPost", "-"+ipvs, "remove", address, destination)
-	t.command("ExecStopPost", "-"+dockerRun, "remove", "--name", container, "--record", record)
+	// Twice, because a command may be killed, by the kernel for want of memory say,
+	// and a destination that outlives its container would lose requests.
+	for range 2 {
+		t.command("ExecStopPost", "-"+ipvs, "remove", address, destination)
+	}
+	for range 2 {
+		t.command("ExecStopPost", "-"+dockerRun, "remove", "--name", container, "--record", record)
+	}
 	t.command("ExecStopPost", "-"+rollout, "reject", literal(d.Service), literal(d.Revision))
 	t.set("TimeoutStartSec", seconds(max(d.StartTimeout, d.HealthCheck.Timeout+hold+slack)))
 	t.set("TimeoutStopSec", seconds(max(d.DrainTimeout, d.StopTimeout)+slack))
