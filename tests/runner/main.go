@@ -1,5 +1,6 @@
 // Command runner runs every check and test of the repository: formatting, vet,
-// all Go tests with the race detector, then those that need the virtual machine.
+// all Go tests with the race detector, also those that talk to foreign servers
+// (tag peer), then those that need the virtual machine (tag machine).
 // It shows what goes on while it does, and ends with the line
 // "N passed, N failed", which counts checks, tests and subtests.
 package main
@@ -38,7 +39,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if only == "" {
 		s.check("gofmt", unformatted)
 		s.check("go vet", func() (string, error) { return output("go", "vet", "./...") })
-		s.check("go vet, machine tests", func() (string, error) { return output("go", "vet", "-tags", "machine", "./tests/...") })
+		s.check("go vet, tests of the machine and of foreign servers", func() (string, error) {
+			return output("go", "vet", "-tags", "machine,peer", "./...")
+		})
 	}
 	var extra []string
 	if only != "" {
@@ -47,7 +50,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if *short {
 		extra = append(extra, "-short")
 	}
-	s.test("all tests, with the race detector", false, append([]string{"-race", "-timeout", "10m"}, extra...), "./...")
+	s.test("all tests, with the race detector", false, append([]string{"-race", "-tags", "peer", "-timeout", "10m"}, extra...), "./...")
 	if !*host && !s.interrupted {
 		s.test("machine tests", true, append([]string{"-tags", "machine", "-count", "1", "-timeout", "80m"}, extra...), "./tests")
 	}
