@@ -220,6 +220,11 @@ func TestDerive(t *testing.T) {
 		return i
 	}
 	image := derive()
+	t.Cleanup(func() {
+		if err := image.Discard(); err != nil {
+			t.Error(err)
+		}
+	})
 	derive()
 	if builds != 1 {
 		t.Errorf("provisioned %d times", builds)

@@ -175,6 +175,12 @@ func (i *Image) Derive(ctx context.Context, name, key string, provision func(con
 	return &derived, nil
 }
 
+// Discard removes an image that Derive returned from the cache. It must have no
+// guests.
+func (i *Image) Discard() error {
+	return errors.Join(os.RemoveAll(i.snapshot.path), i.snapshot.lock.Close())
+}
+
 // save writes the machine's state to dir, where its disk and memory are already,
 // and ends it.
 func (g *Guest) save(ctx context.Context, dir string) error {
