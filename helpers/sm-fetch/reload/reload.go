@@ -124,7 +124,7 @@ func (r *Reloader) Run(ctx context.Context) error {
 	}
 	defer watcher.Close()
 	for {
-		if err := watcher.Sync(r.folders()); err != nil {
+		if err := r.watch(watcher); err != nil {
 			return err
 		}
 		var retry <-chan time.Time
@@ -159,6 +159,21 @@ func (r *Reloader) report(err error) {
 		r.Log.Error("%s", problem)
 	}
 	r.reported = problem
+}
+
+// watch has everything watched. A folder that was made after its parent was
+// listed, and before that was watched, has told nobody.
+func (r *Reloader) watch(watcher *watch.Watcher) error {
+	for folders := r.folders(); ; {
+		if err := watcher.Sync(folders); err != nil {
+			return err
+		}
+		now := r.folders()
+		if slices.Equal(now, folders) {
+			return nil
+		}
+		folders = now
+	}
 }
 
 // folders returns everything that has to be watched.

@@ -254,3 +254,22 @@ func TestReloadFails(t *testing.T) {
 		t.Errorf("got %q", h.log)
 	}
 }
+
+// A folder may be made in the moment in which its parent begins to be watched.
+func TestFolderThatIsNewAtTheStart(t *testing.T) {
+	for i := range 40 {
+		h := newHost(t)
+		if err := os.Mkdir(h.root, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		h.run()
+		for end := time.Now().Add(time.Duration(i) * 12 * time.Microsecond); time.Now().Before(end); {
+		}
+		if err := os.Mkdir(filepath.Join(h.root, "web"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		<-h.comparison
+		h.link("web", "one")
+		h.generatedHas("web", "one")
+	}
+}
