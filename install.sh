@@ -9,12 +9,14 @@ Usage: ./install.sh [--prefix DIR]      install on this host, or update it
        ./install.sh --uninstall         remove it; definitions and revisions stay
        ./install.sh --bundle DIR        build everything into DIR, which installs by
                                         DIR/install.sh without Go or a network
-       ./install.sh --demo [--keep]     show it on a disposable virtual machine,
+       ./install.sh --demo [--keep] [--install-packages]
+                                        show it on a disposable virtual machine,
                                         without touching this one
 
 The helpers go to DIR/bin and their manual pages to DIR/share/man; DIR is
 /usr/local unless --prefix says otherwise. --keep leaves the virtual machine up
-and says how to enter it.
+and says how to enter it; --install-packages installs, by apt-get, the Debian
+packages that the virtual machine needs and that are missing.
 TEXT
 }
 
@@ -143,8 +145,33 @@ installed_prefix() {
   printf '%s' "${line:-/usr/local}"
 }
 
+# demo INSTALL ARGUMENTS: with INSTALL, missing packages are installed.
+demo() {
+  local install=$1 missing='' package program
+  shift
+  [ -e tests/vm/host-packages ] || fail "--demo needs the whole repository, and this is a bundle"
+  command -v dpkg-query >/dev/null || fail "--demo builds a virtual machine from Debian packages, and needs a Debian host"
+  for package in $(cat tests/vm/host-packages); do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing="$missing $package"
+  done
+  if [ -n "$missing" ] && [ -z "$install" ]; then
+    fail "the virtual machine needs Debian packages that are missing:$missing; install them with 'apt-get install --no-install-recommends$missing', or run this with --install-packages"
+  elif [ -n "$missing" ]; then
+    require_root
+    say "installing$missing"
+    apt-get update -q
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
+  fi
+  # Built, not "go run", which adds a line about the exit status.
+  program=${XDG_CACHE_HOME:-$HOME/.cache}/service-manager/demo
+  mkdir -p "${program%/*}"
+  "$(find_go)" build -o "$program" ./tests/demo
+  exec "$program" "$@"
+}
+
 main() {
-  local action=install prefix='' bundle='' keep=''
+  local action=install prefix='' bundle='' keep='' install=''
   while [ $# -gt 0 ]; do
     case $1 in
       --prefix) [ $# -gt 1 ] || misused "--prefix needs a folder"; prefix=$2; shift ;;
@@ -154,6 +181,7 @@ main() {
       --uninstall) action=uninstall ;;
       --demo) action=demo ;;
       --keep) keep=--keep ;;
+      --install-packages) install=yes ;;
       -h|--help) usage; exit 0 ;;
       *) misused "unknown argument $1" ;;
     esac
@@ -162,7 +190,7 @@ main() {
   case $prefix in ''|/*) ;; *) misused "--prefix must be an absolute path (got $prefix)" ;; esac
   case $prefix in *[!A-Za-z0-9/._-]*) misused "--prefix must be made of letters, digits and /._- (got $prefix)" ;; esac
   case $action in
-    demo) exec "$(find_go)" run ./tests/demo $keep ;;
+    demo) demo "$install" $keep ;;
     bundle)
       mkdir -p "$bundle"
       build "$(readlink -f "$bundle")"
