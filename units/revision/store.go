@@ -228,16 +228,28 @@ func (s Store) Remove(service string) error {
 	return nil
 }
 
-// Clean removes what writes and removals that were cut short left behind.
-// Nobody else may be writing.
+// Clean removes what writes and removals that were cut short left behind. It
+// waits for those who hold the lock of a service; nobody else may be writing.
 func (s Store) Clean() error {
-	var problems []error
-	for _, pattern := range []string{"", "*"} {
-		left, err := filepath.Glob(filepath.Join(s.Root, pattern, atomicfile.TempPrefix+"*"))
-		problems = append(problems, err)
-		for _, path := range left {
-			problems = append(problems, os.RemoveAll(path))
+	services, _ := s.Services() // who reads the folder reports what else is in it
+	problems := []error{removeTemporary(s.Root)}
+	for _, service := range services {
+		unlock, err := s.Lock(service)
+		if err != nil {
+			problems = append(problems, err)
+			continue
 		}
+		problems = append(problems, removeTemporary(filepath.Join(s.Root, service)))
+		unlock()
+	}
+	return errors.Join(problems...)
+}
+
+func removeTemporary(dir string) error {
+	left, err := filepath.Glob(filepath.Join(dir, atomicfile.TempPrefix+"*"))
+	problems := []error{err}
+	for _, path := range left {
+		problems = append(problems, os.RemoveAll(path))
 	}
 	return errors.Join(problems...)
 }

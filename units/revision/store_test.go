@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -220,6 +221,26 @@ func TestRemoveAndClean(t *testing.T) {
 	if _, err := os.Stat(s.Run + "/web"); !os.IsNotExist(err) {
 		t.Errorf("the records are still there: %v", err)
 	}
+}
+
+// At boot sm-fetch cleans up while helpers write.
+func TestCleanLeavesWriters(t *testing.T) {
+	s := newStore(t)
+	s.mustSave(t, 1)
+	left := s.Root + "/a/" + atomicfile.TempPrefix + "1"
+	write(t, left, "")
+	unlock, err := s.Lock("web")
+	must(t, err)
+	unfinished := s.Root + "/web/" + atomicfile.TempPrefix + "2"
+	write(t, unfinished, "")
+	cleaned := make(chan error)
+	go func() { cleaned <- s.Clean() }()
+	for _, err := os.Lstat(left); err == nil; _, err = os.Lstat(left) {
+		time.Sleep(time.Millisecond)
+	}
+	must(t, os.Rename(unfinished, s.Root+"/web/finished"))
+	unlock()
+	must(t, <-cleaned)
 }
 
 func TestLock(t *testing.T) {
