@@ -150,8 +150,12 @@ func (r rollout) reason(ctx context.Context, conn systemdConn, unit, result stri
 		return "", err
 	}
 	verdict := strings.TrimSpace(fmt.Sprintf("%s %s %s", result, r.w.Getenv("EXIT_CODE"), r.w.Getenv("EXIT_STATUS")))
-	if said == "" {
+	switch {
+	case said == "":
 		return verdict, nil
+	case result == "signal", result == "core-dump", result == "oom-kill":
+		// It had no time to say why: the status is from before.
+		return fmt.Sprintf("a helper was killed after \"%s\" (%s)", said, verdict), nil
 	}
 	return fmt.Sprintf("%s (%s)", said, verdict), nil
 }
