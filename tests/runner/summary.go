@@ -21,7 +21,7 @@ type summary struct {
 	problems []string                 // what failed
 	running  map[string]time.Time     // by package and test
 	logs     map[string]*bytes.Buffer // what a running test printed
-	failing  map[string]bool          // packages with a failed test or build
+	failing  map[string]bool          // packages with a failed test
 
 	interrupted bool
 }
@@ -112,8 +112,11 @@ func (s *summary) take(e event, verbose bool) {
 	case "output", "build-output":
 		s.log(key, e, verbose)
 	case "build-fail":
-		s.fail(key+" (build)", key, false)
-		s.failing[strings.Fields(key)[0]] = true
+		// Shown here, counted at the end of each package that needs it.
+		if log := s.logs[key]; log != nil && !verbose {
+			s.print(strings.TrimRight(log.String(), "\n"))
+		}
+		delete(s.logs, key)
 	case "pass", "fail", "skip":
 		delete(s.running, key)
 		s.end(key, e, verbose)
