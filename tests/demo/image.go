@@ -60,6 +60,9 @@ var parts = map[string]string{
 	"bundled":       "the machine with the bundle in it, saved",
 }
 
+// slow are the parts that take minutes.
+var slow = map[string]bool{"qemu": true, "disk-bookworm": true, "nginx": true, "base": true}
+
 var (
 	building = regexp.MustCompile(`^vm: building (.+)-[0-9a-f]{16}$`)
 	built    = regexp.MustCompile(`^vm: built (.+)-[0-9a-f]{16} in ([0-9.]+s), ([0-9]+ MB)$`)
@@ -69,7 +72,7 @@ var (
 // it is made, since there may be minutes until then.
 func (s *stage) building(line string) {
 	if m := building.FindStringSubmatch(line); m != nil {
-		if !s.firstTime {
+		if !s.firstTime && slow[m[1]] {
 			s.firstTime = true
 			s.page.say("Making the machine takes some minutes the first time; it is kept in the cache of the user's home folder.")
 		}
@@ -119,4 +122,12 @@ func (s *stage) while(what string, f func() error) error {
 	<-stopped
 	s.page.endLive("")
 	return err
+}
+
+// loadAverage returns the host's load average of the last minute.
+func loadAverage() float64 {
+	text, _ := os.ReadFile("/proc/loadavg")
+	var average float64
+	fmt.Sscan(string(text), &average)
+	return average
 }

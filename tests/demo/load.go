@@ -16,9 +16,13 @@ import (
 
 // What the load client sends, and for how long if nobody stops it.
 const (
-	newPerSecond = 20
-	keptAlive    = 4
-	loadLimit    = "5m"
+	newPerSecond   = 20
+	keptAlive      = 4
+	keptAlivePause = "500ms"
+	loadLimit      = "10m"
+	// An emulated processor on a busy host can be that slow. What takes longer
+	// counts as lost.
+	loadPatience = "60s"
 )
 
 // A load is a client that sends requests to the service, in the guest.
@@ -26,18 +30,24 @@ type load struct {
 	guest   *vm.Guest
 	command *vm.Command
 	file    string
+	latest  chan string // the newest line of its progress
 }
 
 // startLoad starts a client, which shows what it counts in the live line.
 func (s *stage) startLoad(ctx context.Context) (*load, error) {
 	s.loads++
-	l := &load{guest: s.guest, file: fmt.Sprintf("/root/load-%d.json", s.loads)}
-	line := fmt.Sprintf("load --progress --for %s --connections-per-second %d --keep-alive %d --out %s http://%s/",
-		loadLimit, newPerSecond, keptAlive, l.file, address)
+	l := &load{guest: s.guest, file: fmt.Sprintf("/root/load-%d.json", s.loads), latest: make(chan string, 1)}
+	line := fmt.Sprintf("load --progress --for %s --connections-per-second %d --keep-alive %d --keep-alive-pause %s --connect-timeout %s --answer-timeout %[5]s --out %s http://%s/",
+		loadLimit, newPerSecond, keptAlive, keptAlivePause, loadPatience, l.file, address)
 	begun := time.Now()
 	show := &lineWriter{line: func(text string) {
 		if counted := counts(text); counted != "" {
 			s.page.live(fmt.Sprintf("%3.0f s  %s", time.Since(begun).Seconds(), counted))
+			select {
+			case <-l.latest:
+			default:
+			}
+			l.latest <- counted
 		}
 	}}
 	var err error
@@ -71,6 +81,23 @@ func (s *stage) endLoad(ctx context.Context, l *load) (traffic.Report, error) {
 	return report, nil
 }
 
+// answered waits until the client has an answer of that revision.
+func (l *load) answered(ctx context.Context, revision string) error {
+	late := time.After(patience * time.Second)
+	for {
+		select {
+		case counted := <-l.latest:
+			if regexp.MustCompile(`answers: .*\b` + revision + `: `).MatchString(counted) {
+				return nil
+			}
+		case <-late:
+			return fmt.Errorf("no answer of revision %s within %ds", revision, patience)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // stop ends the client after it has its last answers, and returns its counts.
 func (l *load) stop(ctx context.Context) (traffic.Report, error) {
 	var report traffic.Report
@@ -90,6 +117,9 @@ func (l *load) stop(ctx context.Context) (traffic.Report, error) {
 	}
 	if err := json.Unmarshal([]byte(text), &report); err != nil {
 		return report, fmt.Errorf("the load client's report: %w", err)
+	}
+	if !report.Stopped {
+		return report, fmt.Errorf("the load client ended by itself after %.0fs: the machine is too slow", report.Seconds)
 	}
 	return report, nil
 }

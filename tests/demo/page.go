@@ -92,10 +92,22 @@ func (p *page) command(text string) {
 	}
 }
 
-// output prints what a command said. On a terminal no line is wider than it.
+// output prints what a command said. On a terminal what is wider goes on in
+// further lines, indented.
 func (p *page) output(text string) {
 	for _, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
-		p.print("   %s", p.cut(strings.TrimRight(line, " "), 3))
+		line = strings.TrimRight(line, " ")
+		if p.width == 0 || utf8.RuneCountInString(line) <= p.width-3 {
+			p.print("   %s", line)
+			continue
+		}
+		indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
+		for i, part := range wrap(line, p.width-8-len(indent)) {
+			if i > 0 {
+				part = "    " + part
+			}
+			p.print("   %s%s", indent, part)
+		}
 	}
 }
 

@@ -17,7 +17,7 @@ const (
 	file      = "/etc/service-manager/services/web.json"
 	revisions = "/etc/service-manager/revisions/web"
 	// patience is how many seconds of the guest one thing may take.
-	patience = 180
+	patience = 300
 )
 
 // A stage is the machine with what is known of it.
@@ -57,9 +57,8 @@ func (s *stage) leave() error {
 		return s.guest.Close()
 	}
 	s.page.heading("The machine is still up")
-	s.page.say("Enter it with the first command, and end it with the second; its disk is removed the next time.")
+	s.page.say("Enter it with the command below. It ends with 'systemctl poweroff' in there; its disk is removed the next time.")
 	s.page.command(s.guest.ShellCommand())
-	s.page.command(s.guest.ShellCommand() + " systemctl poweroff")
 	s.guest.Detach()
 	return nil
 }
@@ -122,7 +121,7 @@ func pause(ctx context.Context, d time.Duration) error {
 // in the error when that does not come.
 func (s *stage) until(ctx context.Context, what, condition string) error {
 	r, err := s.guest.Run(ctx, fmt.Sprintf(
-		"end=$(($(date +%%s) + %d)); until ( set -e\n%s\n) >/tmp/until 2>&1; do [ $(date +%%s) -lt $end ] || { tail -n 3 /tmp/until; systemctl --no-pager --failed --no-legend; exit 1; }; sleep 0.2; done",
+		"end=$(($(date +%%s) + %d)); until ( set -e\n%s\n) >/tmp/until 2>&1; do [ $(date +%%s) -lt $end ] || { tail -n 3 /tmp/until; systemctl --no-pager --failed --no-legend; exit 1; }; sleep 0.5; done",
 		patience, condition))
 	if err != nil {
 		return err
@@ -143,10 +142,13 @@ func (s *stage) answers(ctx context.Context, revision string) error {
 // of the revision that answers.
 func (s *stage) settled(ctx context.Context, revision string) error {
 	err := s.until(ctx, "the end of the rollout of revision "+revision, "cd "+revisions+`
-test "$(readlink current)" = "$(readlink good)"
+[ current -ef good ] # first what costs nothing: the processor is slow
+set -- /run/service-manager/web/*.env
+[ $# = 1 ]
 rev=$(readlink good); rev=${rev%.json}
-test "$(docker ps -aq --filter label=service-manager.unit | wc -l)" = 1
+[ "$1" = "/run/service-manager/web/$rev.env" ]
 grep -q '^Restart=always' "/run/systemd/generator/web@$rev.service"
+test "$(docker ps -aq --filter label=service-manager.unit | wc -l)" = 1
 systemctl is-active web@manager.service "web@$rev.service"
 test -z "$(systemctl list-jobs --no-legend)"`)
 	if err != nil {

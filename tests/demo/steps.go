@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"time"
 
@@ -23,7 +24,7 @@ var steps = []step{
 	{"Install service-manager in it", "As on any host: one command, no server, no agent. What it adds is systemd units and small helpers.", install},
 	{"A service is one file", "Debian's nginx, behind an address of its own in the kernel's load balancer. REVISION is nginx's, to tell who answers.", firstRevision},
 	{"A new revision, under load",
-		fmt.Sprintf("A client sends %d requests a second on new connections, and as many as go through %d kept-alive ones. Then somebody edits the file.", newPerSecond, keptAlive),
+		fmt.Sprintf("A client opens %d connections a second for a request each, and sends two a second on each of %d kept-alive ones. Then somebody edits the file.", newPerSecond, keptAlive),
 		secondRevision},
 	{"A broken revision, under load", "The next edit has a slip in it: there is no port 80800.", brokenRevision},
 	{"Summary", "", summary},
@@ -31,6 +32,9 @@ var steps = []step{
 
 func startMachine(ctx context.Context, s *stage) error {
 	s.names = map[string]string{}
+	if average := loadAverage(); average > float64(runtime.NumCPU()) {
+		s.page.say(fmt.Sprintf("This host is busy (load average %.1f, %d processors), so it takes longer still.", average, runtime.NumCPU()))
+	}
 	err := s.while("building service-manager", func() error {
 		image, err := s.image(ctx)
 		if err != nil {
@@ -43,7 +47,7 @@ func startMachine(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.show(ctx, `grep -h ^PRETTY_NAME= /etc/os-release; uname -sr; docker --version; systemctl --version | head -n 1`, nil)
+	_, err = s.show(ctx, `grep PRETTY /etc/os-release; uname -sr; docker --version; systemctl --version | head -n 1`, nil)
 	return err
 }
 
@@ -51,7 +55,7 @@ func install(ctx context.Context, s *stage) error {
 	if _, err := s.show(ctx, bundlePath+"/install.sh", nil); err != nil {
 		return err
 	}
-	_, err := s.show(ctx, "systemctl list-units 'service-manager*' 'sm-*'", table)
+	_, err := s.show(ctx, "systemctl list-units 'service-manager*' 'sm-*'", table("UNIT", "ACTIVE", "SUB"))
 	return err
 }
 
@@ -79,7 +83,7 @@ func firstRevision(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.show(ctx, "systemctl list-units 'web@*'", table); err != nil {
+	if _, err := s.show(ctx, "systemctl list-units 'web@*'", runners); err != nil {
 		return err
 	}
 	if _, err := s.show(ctx, "ipvsadm -Ln", withoutFirst); err != nil {
@@ -88,6 +92,9 @@ func firstRevision(ctx context.Context, s *stage) error {
 	_, err = s.show(ctx, "curl -s http://"+address+"/", nil)
 	return err
 }
+
+// runners is the table of a service's units.
+var runners = table("UNIT", "LOAD", "ACTIVE", "SUB", "JOB")
 
 // withoutFirst leaves out ipvsadm's version.
 func withoutFirst(text string) string {
@@ -107,11 +114,15 @@ func secondRevision(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	if err := s.answers(ctx, "two"); err != nil {
+	if err := l.answered(ctx, "two"); err != nil {
 		return err
 	}
-	s.page.say("The new revision answers, and the old one drains (weight 0: no new connections):")
-	if _, err := s.show(ctx, "systemctl list-units 'web@*'", table); err != nil {
+	if err := s.until(ctx, "the drain of revision one",
+		"ipvsadm -Ln | grep -E 'Masq +0 ' || [ ! -e /run/service-manager/web/"+s.names["one"]+".env ]"); err != nil {
+		return err
+	}
+	s.page.say("The new revision answers and is accepted; the old one drains: weight 0, no new connections.")
+	if _, err := s.show(ctx, "systemctl list-units 'web@*'", runners); err != nil {
 		return err
 	}
 	if _, err := s.show(ctx, "ipvsadm -Ln", withoutFirst); err != nil {
@@ -135,7 +146,7 @@ func secondRevision(ctx context.Context, s *stage) error {
 	s.page.say("What happened when, from the edit on:")
 	s.page.print("")
 	s.page.rows(timeline(edited, append(events, answered(report, "one", "two")...)))
-	_, err = s.show(ctx, "systemctl list-units 'web@*'", table)
+	_, err = s.show(ctx, "systemctl list-units 'web@*'", runners)
 	return err
 }
 
@@ -168,7 +179,7 @@ func brokenRevision(ctx context.Context, s *stage) error {
 	if _, err := s.show(ctx, "systemctl status "+unit, status, 3); err != nil {
 		return err
 	}
-	if _, err := s.show(ctx, "journalctl -o cat -u "+unit, nil); err != nil {
+	if _, err := s.show(ctx, "journalctl -o cat -u "+unit, func(text string) string { return ends(text, 3, 3) }); err != nil {
 		return err
 	}
 	if _, err := s.show(ctx, "ls -l "+revisions, nil); err != nil {

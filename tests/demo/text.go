@@ -15,10 +15,14 @@ var revisionName = regexp.MustCompile(`\b([0-9]+-[0-9a-f]{5})[0-9a-f]{27}\b`)
 // short shortens the names of revisions, of which the first digits tell them apart.
 func short(text string) string { return revisionName.ReplaceAllString(text, "$1…") }
 
-// table returns a table that a command printed, with shortened names and its
-// columns as narrow as that allows. Its first line names the columns; what
-// follows its first empty line is left out.
-func table(text string) string {
+// table returns a function that takes the named columns out of a table that a
+// command printed, with shortened names. The table's first line names its
+// columns; what follows its first empty line is left out.
+func table(names ...string) func(string) string {
+	return func(text string) string { return selectColumns(text, names) }
+}
+
+func selectColumns(text string, names []string) string {
 	text, _, _ = strings.Cut(strings.TrimRight(text, "\n"), "\n\n")
 	lines := strings.Split(text, "\n")
 	starts := columns(lines[0])
@@ -43,6 +47,9 @@ func table(text string) string {
 	for _, row := range cells {
 		line := ""
 		for c, cell := range row {
+			if !slices.Contains(names, cells[0][c]) {
+				continue
+			}
 			line += cell + strings.Repeat(" ", widths[c]-utf8.RuneCountInString(cell)+2)
 		}
 		out.WriteString(strings.TrimRight(line, " ") + "\n")
@@ -79,10 +86,13 @@ func matching(text string, words ...string) string {
 	return strings.Join(kept, "\n")
 }
 
-// last returns the last n lines.
-func last(text string, n int) string {
+// ends returns the first and the last lines.
+func ends(text string, first, last int) string {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+	if len(lines) > first+last+1 {
+		lines = slices.Concat(lines[:first], []string{"…"}, lines[len(lines)-last:])
+	}
+	return strings.Join(lines, "\n")
 }
 
 // wrap breaks text into lines of at most width columns, between words.

@@ -47,7 +47,7 @@ var meanings = map[string]string{
 	"healthy":  "it answers its health check, and has to hold for 2 s (sm-healthcheck)",
 	"accepted": "it is good from now on (sm-rollout accept)",
 	"draining": "web@OLD gets no new connections and drains (sm-ipvs drain)",
-	"drained":  "drained: its container is told to stop",
+	"drained":  "the drain is over: its container is told to stop",
 	"gone":     "its container is gone",
 }
 
@@ -90,7 +90,7 @@ func unixTime(text string) (time.Time, error) {
 func answered(r traffic.Report, old, new string) []event {
 	var events []event
 	if n := r.Revisions[new]; n != nil {
-		events = append(events, event{"", n.First.Time, "it is in the load balancer: first answer of revision " + new + " (sm-ipvs add)"})
+		events = append(events, event{"", n.First.Time, "first answer of revision " + new + ": it is in the load balancer (sm-ipvs add)"})
 	}
 	if o := r.Revisions[old]; o != nil {
 		events = append(events, event{"", o.Last.Time, "last answer of revision " + old})
