@@ -187,6 +187,7 @@ main() {
     esac
     shift
   done
+  [ $action = demo ] || [ -z "$keep$install" ] || misused "--keep and --install-packages go with --demo"
   case $prefix in ''|/*) ;; *) misused "--prefix must be an absolute path (got $prefix)" ;; esac
   case $prefix in *[!A-Za-z0-9/._-]*) misused "--prefix must be made of letters, digits and /._- (got $prefix)" ;; esac
   case $action in

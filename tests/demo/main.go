@@ -11,6 +11,8 @@
 //	stage.go     the machine, and what the steps do in it
 //	load.go      the load client in the machine
 //	timeline.go  when what happened in a rollout
+//	lanes.go     the same, drawn
+//	summary.go   what it comes to
 //	image.go     makes the machine, and tells of the parts that it is made from
 //	page.go      how it is printed
 //	text.go      how text is shortened for a page

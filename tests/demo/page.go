@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"time"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
@@ -34,25 +33,22 @@ type page struct {
 
 	mu    sync.Mutex
 	shown bool // a live line is shown
-	begun time.Time
-	clock func() time.Time
 }
 
 func newPage(out io.Writer, getenv func(string) string) *page {
-	p := &page{out: out, clock: time.Now}
+	p := &page{out: out}
 	if f, ok := out.(*os.File); ok {
 		if size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil {
 			p.width = max(int(size.Col), 40)
 		}
 	}
 	p.colours = p.width > 0 && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
-	p.begun = p.clock()
 	return p
 }
 
-// in returns the text in a colour.
+// in returns the text in a colour, "" for none.
 func (p *page) in(colour, text string) string {
-	if !p.colours || text == "" {
+	if !p.colours || colour == "" || text == "" {
 		return text
 	}
 	return colour + text + reset
@@ -102,7 +98,7 @@ func (p *page) output(text string) {
 			continue
 		}
 		indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
-		for i, part := range wrap(line, p.width-8-len(indent)) {
+		for i, part := range wrap(line, p.width-7-len(indent)) {
 			if i > 0 {
 				part = "    " + part
 			}
@@ -119,7 +115,11 @@ func (p *page) rows(rows []row) {
 	}
 	for _, r := range rows {
 		pad := strings.Repeat(" ", width-utf8.RuneCountInString(r.label))
-		for i, line := range wrap(r.value, 74-width) {
+		lines := []string{r.value}
+		if !r.drawn {
+			lines = wrap(r.value, 74-width)
+		}
+		for i, line := range lines {
 			label := p.in(dim, r.label) + pad
 			if i > 0 {
 				label = strings.Repeat(" ", width)
@@ -133,6 +133,7 @@ func (p *page) rows(rows []row) {
 type row struct {
 	label, value string
 	colour       string
+	drawn        bool // the value is no prose
 }
 
 // live shows what is going on, in place of what it showed before.

@@ -145,7 +145,10 @@ func secondRevision(ctx context.Context, s *stage) error {
 	s.outcome.draining = between(events, "draining", "drained")
 	s.page.say("What happened when, from the edit on:")
 	s.page.print("")
-	s.page.rows(timeline(edited, append(events, answered(report, "one", "two")...)))
+	events = append(events, answered(report, "one", "two")...)
+	s.page.rows(timeline(edited, events))
+	s.page.print("")
+	s.page.rows(lanes(edited, "one", "two", events))
 	_, err = s.show(ctx, "systemctl list-units 'web@*'", runners)
 	return err
 }

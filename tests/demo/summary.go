@@ -34,7 +34,7 @@ func (o outcome) counted() (sent, lost, retried int, answers map[string]int) {
 
 func (o outcome) rows() []row {
 	sent, lost, retried, answers := o.counted()
-	requests := row{"requests", fmt.Sprintf("%s sent, %s lost", number(sent), number(lost)), green}
+	requests := row{label: "requests", value: fmt.Sprintf("%s sent, %s lost", number(sent), number(lost)), colour: green}
 	if lost > 0 {
 		requests.colour = red
 	}
@@ -48,7 +48,7 @@ func (o outcome) rows() []row {
 	}
 	two := row{label: "revision two", value: "is good, and served on while three failed"}
 	if o.good != "two" {
-		two = row{"revision two", "is not good any more: " + o.good + " is", red}
+		two = row{label: "revision two", value: "is not good any more: " + o.good + " is", colour: red}
 	}
 	return append(rows, two, row{label: "revision three", value: "rejected: " + short(o.reason)})
 }

@@ -14,7 +14,7 @@ import (
 
 // An event is something that happened in a rollout, by the guest's clock.
 type event struct {
-	word string // of meanings, or empty
+	word string // of meanings, or first, last: answers
 	when time.Time
 	what string
 }
@@ -90,10 +90,10 @@ func unixTime(text string) (time.Time, error) {
 func answered(r traffic.Report, old, new string) []event {
 	var events []event
 	if n := r.Revisions[new]; n != nil {
-		events = append(events, event{"", n.First.Time, "first answer of revision " + new + ": it is in the load balancer (sm-ipvs add)"})
+		events = append(events, event{"first", n.First.Time, "first answer of revision " + new + ": it is in the load balancer (sm-ipvs add)"})
 	}
 	if o := r.Revisions[old]; o != nil {
-		events = append(events, event{"", o.Last.Time, "last answer of revision " + old})
+		events = append(events, event{"last", o.Last.Time, "last answer of revision " + old})
 	}
 	return events
 }
