@@ -25,7 +25,7 @@ func TestDemo(t *testing.T) {
 	for _, want := range []string{
 		`(?m)^ +requests +[1-9][0-9,]+ sent, 0 lost$`,
 		`(?m)^ +answers +[1-9][0-9,]* of revision one, [1-9][0-9,]* of two, 0 of three$`,
-		`(?m)^ +edit to first answer +[0-9.]+ s$`,
+		`(?m)^ +edit to first answer +[0-9.]+ s, of which Docker took [0-9.]+ s`,
 		`(?m)^ +revision two +is good, and served on while three failed$`,
 		`(?s)revision three +rejected: web\.3-[0-9a-f]+…: exited with status 1:.*80800`,
 		`(?m)^ +nginx, revision two$`,

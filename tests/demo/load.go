@@ -87,7 +87,7 @@ func (l *load) answered(ctx context.Context, revision string) error {
 	for {
 		select {
 		case counted := <-l.latest:
-			if regexp.MustCompile(`answers: .*\b` + revision + `: `).MatchString(counted) {
+			if regexp.MustCompile(`answers: .*\b` + revision + ` `).MatchString(counted) {
 				return nil
 			}
 		case <-late:
@@ -133,7 +133,7 @@ func counts(line string) string {
 	if m == nil {
 		return ""
 	}
-	return fmt.Sprintf("sent %s  lost %s  answers: %s", m[1], m[2], m[3])
+	return fmt.Sprintf("sent %s  lost %s  answers: %s", m[1], m[2], strings.ReplaceAll(m[3], ": ", " "))
 }
 
 // reported says what a client counted in the words of the live line.

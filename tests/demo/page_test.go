@@ -107,7 +107,7 @@ func report(sent, lost int, revisions map[string]int) traffic.Report {
 func fine() outcome {
 	return outcome{
 		reports:  []traffic.Report{report(2313, 0, map[string]int{"one": 1450, "two": 863}), report(1822, 0, map[string]int{"two": 1822})},
-		toAnswer: 9480 * time.Millisecond, draining: 5100 * time.Millisecond,
+		toAnswer: 9480 * time.Millisecond, docker: 5700 * time.Millisecond, draining: 5100 * time.Millisecond,
 		good: "two", reason: "web.3-2ba49c17fcdbea66060380f5e839bcd5: exited with status 1 (exit-code exited 1)",
 	}
 }
@@ -117,7 +117,7 @@ func TestSummary(t *testing.T) {
 	newPage(&out, noEnvironment).rows(fine().rows())
 	same(t, `   requests              4,135 sent, 0 lost
    answers               1,450 of revision one, 2,685 of two, 0 of three
-   edit to first answer  9.5 s
+   edit to first answer  9.5 s, of which Docker took 5.7 s to start it
    revision one          served until two did, drained for 5.1 s, and was
                          removed
    sent once more        8, over a kept-alive connection that had been closed

@@ -142,6 +142,7 @@ func secondRevision(ctx context.Context, s *stage) error {
 	if two := report.Revisions["two"]; two != nil {
 		s.outcome.toAnswer = two.First.Time.Sub(edited)
 	}
+	s.outcome.docker = between(events, "image", "up")
 	s.outcome.draining = between(events, "draining", "drained")
 	s.page.say("What happened when, from the edit on:")
 	s.page.print("")

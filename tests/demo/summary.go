@@ -13,6 +13,7 @@ import (
 type outcome struct {
 	reports  []traffic.Report
 	toAnswer time.Duration // from the edit to the first answer of two
+	docker   time.Duration // how much of that Docker took to start the container
 	draining time.Duration // how long one drained
 	good     string        // what is good in the end
 	reason   string        // why three was rejected
@@ -40,7 +41,7 @@ func (o outcome) rows() []row {
 	}
 	rows := []row{requests,
 		{label: "answers", value: fmt.Sprintf("%s of revision one, %s of two, %s of three", number(answers["one"]), number(answers["two"]), number(answers["three"]))},
-		{label: "edit to first answer", value: seconds(o.toAnswer)},
+		{label: "edit to first answer", value: seconds(o.toAnswer) + ", of which Docker took " + seconds(o.docker) + " to start it"},
 		{label: "revision one", value: "served until two did, drained for " + seconds(o.draining) + ", and was removed"},
 	}
 	if retried > 0 {

@@ -36,7 +36,7 @@ func TestShortening(t *testing.T) {
 		{withoutFirst("IP Virtual Server\nProt\n"), "Prot\n"},
 		{fmt.Sprintf("%q", wrap("aa bb cccccc d", 5)), `["aa bb" "cccccc" "d"]`},
 		{number(0) + " " + number(999) + " " + number(1000) + " " + number(1234567), "0 999 1,000 1,234,567"},
-		{counts(traffic.Report{Seconds: 3, Total: traffic.Counts{Sent: 12, Lost: 1}, Revisions: map[string]*traffic.Revision{"one": {Answers: 11}}}.String()), "sent 12  lost 1  answers: one: 11"},
+		{counts(traffic.Report{Seconds: 3, Total: traffic.Counts{Sent: 12, Lost: 1}, Revisions: map[string]*traffic.Revision{"one": {Answers: 11}}}.String()), "sent 12  lost 1  answers: one 11"},
 		{counts("load: dial"), ""},
 	} {
 		if c.got != c.want {
