@@ -101,7 +101,8 @@ TEXT
 }
 
 install_from() {
-  local from=$1 prefix=$2 file
+  local from=$1 prefix=$2 previous='' file
+  [ ! -e $GENERATOR ] || previous=$(installed_prefix)
   mkdir -p -m 755 $CONFIG_DIR/services $CONFIG_DIR/revisions
   for file in $HELPERS; do place "$from/bin/$file" "$prefix/bin/$file" 755; done
   for file in "$from"/man/*.8; do place "$file" "$prefix/share/man/man8/$(basename "$file")" 644; done
@@ -117,21 +118,43 @@ install_from() {
   systemctl enable --quiet service-manager.target sm-fetch.service sm-sweep.service
   systemctl start service-manager.target
   systemctl restart sm-fetch.service
+  # From here on no unit names those in the old place.
+  case $previous in ''|"$prefix") ;; *) remove_programs "$previous" ;; esac
+}
+
+# generated PATTERN: the units with such a name that the generator has made and
+# that are not simply inactive.
+generated() {
+  local unit
+  systemctl list-units --all --plain --no-legend --state=active,activating,deactivating,failed "$1" |
+    awk '{print $1}' | while read -r unit; do [ ! -e "/run/systemd/generator/$unit" ] || printf '%s ' "$unit"; done
+}
+
+# remove_programs FOLDER: the helpers and manual pages below it.
+remove_programs() {
+  local prefix=$1 file
+  for file in $HELPERS; do rm -f "$prefix/bin/$file" "$prefix/share/man/man8/$file.8"; done
+  rm -f "$prefix/share/man/man8/service-manager-generator.8"
+  [ "$prefix" = /usr/local ] ||
+    rmdir "$prefix/bin" "$prefix/share/man/man8" "$prefix/share/man" "$prefix/share" "$prefix" 2>/dev/null || true
 }
 
 uninstall() {
-  local prefix=$1 file managers
+  local prefix=$1 file units
   systemctl disable --quiet --now sm-fetch.service 2>/dev/null || true
-  managers=$(systemctl list-units --all --plain --no-legend --state=active,activating,failed '*@manager.service' |
-    awk '{print $1}' | while read -r file; do [ ! -e "/run/systemd/generator/$file" ] || printf '%s ' "$file"; done)
-  if [ -n "$managers" ]; then
-    say "stopping $managers"
-    systemctl stop $managers
-  fi
+  # Managers stop their runners in order; a runner may run without its manager.
+  for file in '*@manager.service' '*@*.service'; do
+    units=$(generated "$file")
+    if [ -n "$units" ]; then
+      say "stopping $units"
+      systemctl stop $units
+      systemctl reset-failed $units 2>/dev/null || true # those that systemd has forgotten by now
+    fi
+  done
   systemctl disable --quiet --now service-manager.target sm-sweep.service 2>/dev/null || true
   for file in $STATIC_UNITS; do rm -f "$UNIT_DIR/$file"; done
-  for file in $HELPERS; do rm -f "$prefix/bin/$file" "$prefix/share/man/man8/$file.8"; done
-  rm -f $GENERATOR "$prefix/share/man/man8/service-manager-generator.8" $MODULES
+  rm -f $GENERATOR $MODULES
+  remove_programs "$prefix"
   systemctl daemon-reload
   rm -rf /run/service-manager
   say "removed; definitions, revisions and settings are still in $CONFIG_DIR"
