@@ -64,9 +64,11 @@ check() {
   elif [ "${version%%[!0-9]*}" -lt 250 ]; then
     missing+=("systemd is $version; 250 or newer is needed (Debian 12, Ubuntu 22.10, RHEL 9)")
   fi
-  if ! systemctl cat docker.service >/dev/null 2>&1; then
-    missing+=("Docker is not installed as docker.service; on Debian: apt install docker.io")
-  fi
+  case $(systemctl show -P LoadState docker.service 2>/dev/null) in
+    loaded) ;;
+    masked) missing+=("docker.service is masked, so no container can run; unmask it: systemctl unmask docker.service") ;;
+    *) missing+=("Docker is not installed as docker.service; on Debian: apt install docker.io") ;;
+  esac
   if ! modprobe ip_vs 2>/dev/null && [ ! -e /proc/net/ip_vs ]; then
     missing+=("the kernel has no IPVS: 'modprobe ip_vs' fails; use your distribution's kernel, or build yours with CONFIG_IP_VS")
   fi
