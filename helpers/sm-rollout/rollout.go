@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -66,10 +67,13 @@ func (r rollout) accept(ctx context.Context, service, name string) error {
 	}
 	r.w.Notify.Status("%s", "serving")
 	unit := units.RunnerUnit(service, name)
-	if err := conn.StopRunners(ctx, service, unit, false, nil); err != nil {
-		return fmt.Errorf("%s %s: retire the other runners: %w", service, name, err)
+	err = errors.Join(conn.StopRunners(ctx, service, unit, false, nil), conn.ForgetFailedRunners(ctx, service, unit))
+	if err != nil {
+		// Others may have been told to stop already. To fail now would stop the one
+		// that is left; a runner too many is retired with the next revision.
+		fmt.Fprintf(r.w.Stderr, "%s %s: serves, but others may still run: %v; see systemctl status '%s@*'\n", service, name, err, service)
 	}
-	return conn.ForgetFailedRunners(ctx, service, unit)
+	return nil
 }
 
 // acceptReplaced accepts a revision that is not current only if it is the one
