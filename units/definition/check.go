@@ -82,9 +82,13 @@ func checkPath(s string) error {
 		return errors.New(`must begin with "/"`)
 	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '#' }):
 		return errors.New("must be made of printable ASCII characters without spaces and \"#\"; escape others as %XX")
+	case badEscape.MatchString(s):
+		return errors.New(`must have two hexadecimal digits behind each "%"`)
 	}
 	return nil
 }
+
+var badEscape = regexp.MustCompile(`%(?:[^0-9a-fA-F]|.[^0-9a-fA-F]|.?$)`)
 
 func checkVariableName(s string) error {
 	if s == "" || !onlyHas(strings.ToLower(s), lowerAndDigits+"_.-") || strings.ContainsRune("0123456789.-", rune(s[0])) {
