@@ -125,7 +125,7 @@ func TestHostileDefinition(t *testing.T) {
 		"SPACES":    "  two  spaces  ",
 		"EMPTY":     "",
 	}
-	d := app("r0").with("description", `100%n of $HOME "quoted" \`).with("health_check", map[string]any{"path": `/";%n$x'\`}).
+	d := app("r0").with("description", `100%n of $HOME "quoted" \`).with("health_check", map[string]any{"path": `/";%41$x'\`}).
 		with("command", []string{";", "--privileged", "", "@x"})
 	environment := d["environment"].(map[string]string)
 	for name, value := range values {
