@@ -12,6 +12,7 @@ import (
 
 // The demo that anyone may run tells of nothing lost, and of the broken revision.
 func TestDemo(t *testing.T) {
+	long(t)
 	base(t, bookworm) // the build is not part of the time below
 	cmd := exec.CommandContext(ctx(t, 20*time.Minute), "./install.sh", "--demo")
 	cmd.Dir = ".."

@@ -80,6 +80,7 @@ func (s traps) kill(t testing.TB, step string) {
 // A step of a new revision that is killed ends the one attempt that the revision
 // has. The old one serves on.
 func TestKilledInARollout(t *testing.T) {
+	long(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
 	first(t, g, app("r0"), "r0")
 	traps := setTraps(t, g)
@@ -159,6 +160,7 @@ func TestKilledInARollout(t *testing.T) {
 // A step that is killed while a revision stops, because another has replaced it,
 // leaves nothing of it behind.
 func TestKilledWhileRetiring(t *testing.T) {
+	long(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
 	first(t, g, app("r0"), "r0")
 	traps := setTraps(t, g)
@@ -198,6 +200,7 @@ func TestKilledWhileRetiring(t *testing.T) {
 
 // The good revision is started again, whatever of it is killed, until it serves.
 func TestKilledWhileServing(t *testing.T) {
+	long(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
 	first(t, g, app("r0"), "r0")
 	traps := setTraps(t, g)
@@ -247,6 +250,7 @@ func TestKilledWhileServing(t *testing.T) {
 
 // What is not in the chain of a runner: the manager's helpers, the sweep, sm-fetch.
 func TestKilledBesideTheChain(t *testing.T) {
+	long(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
 	first(t, g, app("r0"), "r0")
 	traps := setTraps(t, g)

@@ -55,9 +55,21 @@ func ctx(t testing.TB, limit time.Duration) context.Context {
 	return c
 }
 
-// forReleases runs a test on each release.
+// long marks a test that takes minutes; -short leaves it out.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes minutes; not run with -short")
+	}
+}
+
+// forReleases runs a test on each release, with -short only on the first.
 func forReleases(t *testing.T, test func(t *testing.T, release string)) {
-	for _, release := range []string{bookworm, trixie} {
+	releases := []string{bookworm, trixie}
+	if testing.Short() {
+		releases = releases[:1]
+	}
+	for _, release := range releases {
 		t.Run(release, func(t *testing.T) { test(t, release) })
 	}
 }

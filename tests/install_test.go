@@ -48,6 +48,7 @@ systemctl list-unit-files --no-legend 'sm-*' 'service-manager*'; } 2>/dev/null |
 
 // Installing, updating and removing, on a host that serves.
 func TestInstall(t *testing.T) {
+	long(t)
 	g := withBundle(t)
 	output(t, g, places+" > /root/before")
 	output(t, g, "/root/bundle/install.sh")
@@ -170,15 +171,16 @@ func TestInstallRefuses(t *testing.T) {
 		noDocker = "Docker is not installed as docker.service; on Debian: apt install docker.io"
 		noIPVS   = "the kernel has no IPVS: 'modprobe ip_vs' fails"
 	)
+	// Debian has a System V script, too, which systemd would make a unit of.
 	docker := output(t, g, "systemctl show -P FragmentPath docker.service")
 	hide := map[string]string{
 		masked:   "systemctl mask --runtime docker.service",
-		noDocker: fmt.Sprintf("mv %s /root/docker.service && systemctl daemon-reload", docker),
+		noDocker: fmt.Sprintf("mv %s /root/docker.service && mv /etc/init.d/docker /root/docker.init && systemctl daemon-reload", docker),
 		noIPVS:   "{ ! lsmod | grep -q '^ip_vs ' || modprobe -r ip_vs_rr ip_vs; } && echo 'install ip_vs /bin/false' > /etc/modprobe.d/none.conf",
 	}
 	show := map[string]string{
 		masked:   "systemctl unmask --runtime docker.service",
-		noDocker: fmt.Sprintf("mv /root/docker.service %s && systemctl daemon-reload", docker),
+		noDocker: fmt.Sprintf("mv /root/docker.service %s && mv /root/docker.init /etc/init.d/docker && systemctl daemon-reload", docker),
 		noIPVS:   "rm /etc/modprobe.d/none.conf",
 	}
 	for _, c := range []struct {

@@ -109,6 +109,7 @@ func TestLoadCountsWhatIsLost(t *testing.T) {
 }
 
 func TestReboot(t *testing.T) {
+	long(t)
 	g := start(t, base(t, bookworm), vm.Options{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "the host") }))
 	defer server.Close()
@@ -139,6 +140,7 @@ func TestReboot(t *testing.T) {
 }
 
 func TestPowerCut(t *testing.T) {
+	long(t)
 	forReleases(t, func(t *testing.T, release string) {
 		g := start(t, base(t, release), vm.Options{PowerSafe: true})
 		output(t, g, "docker run -d --name app1 --restart always app:1")
@@ -206,6 +208,7 @@ func TestPut(t *testing.T) {
 }
 
 func TestDerive(t *testing.T) {
+	long(t)
 	c := ctx(t, 5*time.Minute)
 	builds := 0
 	derive := func() *vm.Image {

@@ -27,7 +27,10 @@ done`)
 }
 
 func TestRollouts(t *testing.T) {
-	const rollouts = 20
+	rollouts := 20
+	if testing.Short() {
+		rollouts = 4
+	}
 	for _, kind := range []struct {
 		name     string
 		rollouts int
@@ -77,11 +80,12 @@ func logTimes(t testing.TB, edits map[string]time.Time, report traffic.Report, p
 // 300 new connections a second from one client use its source ports again within
 // minutes: entries of retired destinations must not be met.
 func TestManyConnections(t *testing.T) {
+	long(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
 	// An emulated processor that starts a container has no time for 300 connections
 	// a second. What serves and what measures comes first, so that what is seen is
 	// the network and not the want of a processor.
-	output(t, g, "systemctl set-property --runtime ssh.service CPUWeight=10000 && systemctl set-property --runtime system-web.slice CPUWeight=10000")
+	output(t, g, "systemctl set-property --runtime ssh.service CPUWeight=400 && systemctl set-property --runtime system-web.slice CPUWeight=400")
 	patient := func(revision string) definition { return app(revision).with("drain_timeout", "60s") }
 	first(t, g, patient("r0"), "r0")
 	before := startLoad(t, g, "", "--connections-per-second", "300", "--keep-alive", "0", "http://"+address+"/")
