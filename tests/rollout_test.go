@@ -131,6 +131,7 @@ func TestSlowRequests(t *testing.T) {
 }
 
 func TestNewestWins(t *testing.T) {
+	long(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
 	first(t, g, app("r0"), "r0")
 	checkOthers := otherClients(t, g)
