@@ -25,7 +25,7 @@ fail() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }
 misused() { printf 'install.sh: %s\n' "$*" >&2; usage >&2; exit 2; }
 
 readonly HELPERS="sm-fetch sm-docker-run sm-healthcheck sm-ipvs sm-rollout"
-readonly STATIC_UNITS="service-manager.target sm-fetch.service sm-start@.service sm-sweep.service"
+readonly STATIC_UNITS="service-manager.target sm-fetch.service sm-start@.service sm-retire@.service sm-sweep.service"
 readonly UNIT_DIR=/etc/systemd/system
 readonly GENERATOR=/etc/systemd/system-generators/service-manager-generator
 readonly CONFIG_DIR=/etc/service-manager

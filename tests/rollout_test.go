@@ -131,7 +131,6 @@ func TestSlowRequests(t *testing.T) {
 }
 
 func TestNewestWins(t *testing.T) {
-	long(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
 	first(t, g, app("r0"), "r0")
 	checkOthers := otherClients(t, g)
@@ -147,7 +146,7 @@ echo $(( ($(date +%%s%%N) - begin) / 1000000 ))`, app("r1").json(t), file, file,
 		settled(t, g, "r2")
 	})
 	t.Run("an edit during a rollout", func(t *testing.T) {
-		edit(t, g, "web", app("r3", "APP_START_DELAY=20s"))
+		edit(t, g, "web", app("r3", "APP_START_DELAY=50s"))
 		waitFor(t, g, time.Minute, `docker ps --format '{{.Names}}' | grep -c ^web | grep -x 2`)
 		superseded := revisionName(t, g, "current")
 		edit(t, g, "web", app("r4"))
@@ -169,4 +168,44 @@ echo $(( ($(date +%%s%%N) - begin) / 1000000 ))`, app("r1").json(t), file, file,
 	if report.Revisions["r3"] != nil {
 		t.Errorf("the superseded revision answered: %+v", report.Revisions["r3"])
 	}
+}
+
+// A revision that is replaced when it is healthy already may have connections,
+// which only a stop in order drains.
+func TestReplacedWithConnections(t *testing.T) {
+	g := start(t, installed(t, bookworm), vm.Options{})
+	first(t, g, app("r0"), "r0")
+	checkOthers := otherClients(t, g)
+	l := startLoad(t, g, "", "--connections-per-second", "20", "--keep-alive", "4", "http://"+address+"/")
+	gone := func(t *testing.T, runner string) {
+		t.Helper()
+		waitFor(t, g, time.Minute, "systemctl show -P ActiveState web@"+runner+" | grep -x inactive && ! docker ps -a --format '{{.Names}}' | grep -x web."+runner)
+	}
+	t.Run("while it waits to be accepted", func(t *testing.T) {
+		edit(t, g, "web", app("r1"))
+		output(t, g, `cd /etc/service-manager/revisions/web
+until test "$(readlink current)" != "$(readlink good)"; do sleep 0.05; done
+systemctl stop sm-fetch
+systemd-run --quiet --unit lock flock $PWD sleep infinity`)
+		replaced := revisionName(t, g, "current")
+		waitFor(t, g, time.Minute, `ipvsadm -Ln | grep -c Masq | grep -x 2 && pgrep -x sm-rollout`)
+		output(t, g, "cd /etc/service-manager/revisions/web && ln -sfn $(readlink good) current && systemctl stop lock")
+		gone(t, replaced)
+		output(t, g, "systemctl start --no-block sm-fetch")
+		settled(t, g, "r1")
+	})
+	t.Run("while a step of a drop-in holds it", func(t *testing.T) {
+		put(t, g, "hold.conf", "/etc/systemd/system/web@runner.service.d/hold.conf")
+		output(t, g, "touch /run/hold && systemctl daemon-reload")
+		edit(t, g, "web", app("r2"))
+		waitFor(t, g, time.Minute, "test -d /run/held")
+		replaced := revisionName(t, g, "current")
+		edit(t, g, "web", app("r3"))
+		waitFor(t, g, time.Minute, `cd /etc/service-manager/revisions/web && test "$(readlink good)" = "$(readlink current)" && systemctl is-active "web@$(basename "$(readlink good)" .json)"`)
+		output(t, g, "systemctl show -P SubState web@"+replaced+" | grep -x start-post && rm /run/hold")
+		gone(t, replaced)
+		settled(t, g, "r3")
+	})
+	noneLost(t, "by revisions that were replaced", l.stop(t))
+	checkOthers()
 }

@@ -62,6 +62,10 @@ func RunnerUnit(service, revision string) string { return service + "@" + revisi
 // starts the unit with that name and is then done.
 func StartUnit(unit string) string { return "sm-start@" + unit }
 
+// RetireUnit returns the name of the unit that stops the unit with that name, in
+// order, as soon as it has started or failed to.
+func RetireUnit(unit string) string { return "sm-retire@" + unit }
+
 // ContainerName returns the name of the container of a revision.
 func ContainerName(service, revision string) string { return service + "." + revision }
 

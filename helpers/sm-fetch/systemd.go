@@ -55,7 +55,7 @@ func (realSystem) stop(ctx context.Context, service string, progress func(string
 			return err
 		}
 	}
-	return conn.StopRunners(ctx, service, "", true, func(stopping []string) { progress(strings.Join(stopping, ", ")) })
+	return conn.StopRunners(ctx, service, func(stopping []string) { progress(strings.Join(stopping, ", ")) })
 }
 
 // wait waits for the result of a job that stops a unit.

@@ -23,7 +23,8 @@ replaces.
   accept  the revision serves. If it is the current one, it becomes the good one
           and every other runner of the service is stopped; that goes on after
           accept has returned. If it is the good one already, there is nothing
-          to do. Otherwise a newer one has replaced it, and accept fails.
+          to do. Otherwise a newer one has replaced it, and it is stopped, in
+          order, as soon as it has started.
   reject  the unit has stopped. If it failed ($SERVICE_RESULT) and the revision
           never served, the failure is recorded with its reason.
   stop    stop every runner of the service and wait until all have stopped.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -17,8 +16,9 @@ import (
 
 // systemdConn is what a rollout needs of systemd.
 type systemdConn interface {
-	StopRunners(ctx context.Context, service, except string, wait bool, progress func(stopping []string)) error
-	ForgetFailedRunners(ctx context.Context, service, except string) error
+	RetireRunners(ctx context.Context, service, except string) error
+	RetireOnceStarted(ctx context.Context, unit string) error
+	StopRunners(ctx context.Context, service string, progress func(stopping []string)) error
 	RestartsByItself(ctx context.Context, unit string) (bool, error)
 	Restarting(ctx context.Context, unit string) (bool, error)
 	StartWithoutWaiting(ctx context.Context, unit string) error
@@ -52,7 +52,7 @@ func (r rollout) accept(ctx context.Context, service, name string) error {
 		return err
 	}
 	if name != current {
-		return r.acceptReplaced(service, name, current)
+		return r.acceptReplaced(ctx, service, name, current)
 	}
 	conn, err := r.connect(ctx)
 	if err != nil {
@@ -66,9 +66,7 @@ func (r rollout) accept(ctx context.Context, service, name string) error {
 		return err
 	}
 	r.w.Notify.Status("%s", "serving")
-	unit := units.RunnerUnit(service, name)
-	err = errors.Join(conn.StopRunners(ctx, service, unit, false, nil), conn.ForgetFailedRunners(ctx, service, unit))
-	if err != nil {
+	if err := conn.RetireRunners(ctx, service, units.RunnerUnit(service, name)); err != nil {
 		// Others may have been told to stop already. To fail now would stop the one
 		// that is left; a runner too many is retired with the next revision.
 		fmt.Fprintf(r.w.Stderr, "%s %s: serves, but others may still run: %v; see systemctl status '%s@*'\n", service, name, err, service)
@@ -76,18 +74,29 @@ func (r rollout) accept(ctx context.Context, service, name string) error {
 	return nil
 }
 
-// acceptReplaced accepts a revision that is not current only if it is the one
-// that serves until current does.
-func (r rollout) acceptReplaced(service, name, current string) error {
+// acceptReplaced is for a revision that is not current. The good one serves until
+// current does. Any other may have connections by now, which a failure would cut:
+// it goes in order instead.
+func (r rollout) acceptReplaced(ctx context.Context, service, name, current string) error {
 	good, err := r.store.Good(service)
 	if err != nil {
 		return err
 	}
-	if name != good {
-		return fmt.Errorf("%s %s: not accepted: %s has replaced it in the meantime", service, name, current)
+	if name == good {
+		r.w.Notify.Status("%s", "serving")
+		return nil
 	}
-	r.w.Notify.Status("%s", "serving")
-	return nil
+	conn, err := r.connect(ctx)
+	if err != nil {
+		return fmt.Errorf("%s %s: not accepted: %w", service, name, err)
+	}
+	defer conn.Close()
+	why := "deleted"
+	if current != "" {
+		why = "replaced by " + current
+	}
+	r.w.Notify.Status("stopping: %s while it started", why)
+	return conn.RetireOnceStarted(ctx, units.RunnerUnit(service, name))
 }
 
 // reject records a failed start. A good revision is started again instead.
@@ -183,7 +192,7 @@ func (r rollout) stop(ctx context.Context, service string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go r.keepExtending(ctx)
-	return conn.StopRunners(ctx, service, "", true, func(stopping []string) {
+	return conn.StopRunners(ctx, service, func(stopping []string) {
 		r.w.Notify.Status("stopping %s", strings.Join(stopping, ", "))
 	})
 }

@@ -37,11 +37,14 @@ func (r *recorder) record(format string, args ...any) error {
 	r.asked = append(r.asked, fmt.Sprintf(format, args...))
 	return r.fail
 }
-func (r *recorder) StopRunners(_ context.Context, service, except string, wait bool, _ func([]string)) error {
-	return r.record("stop runners of %s except %q, wait %v", service, except, wait)
+func (r *recorder) RetireRunners(_ context.Context, service, except string) error {
+	return r.record("retire runners of %s except %s", service, except)
 }
-func (r *recorder) ForgetFailedRunners(_ context.Context, service, except string) error {
-	return r.record("forget failed runners of %s except %s", service, except)
+func (r *recorder) RetireOnceStarted(_ context.Context, unit string) error {
+	return r.record("retire %s once started", unit)
+}
+func (r *recorder) StopRunners(_ context.Context, service string, _ func([]string)) error {
+	return r.record("stop runners of %s", service)
 }
 func (r *recorder) RestartsByItself(context.Context, string) (bool, error) { return r.restarts, nil }
 func (r *recorder) Restarting(context.Context, string) (bool, error)       { return r.restarting, nil }
@@ -58,7 +61,8 @@ const (
 )
 
 func TestOutcomes(t *testing.T) {
-	retire := []string{`stop runners of web except "web@` + two + `.service", wait false`, "forget failed runners of web except web@" + two + ".service"}
+	retire := []string{"retire runners of web except web@" + two + ".service"}
+	leave := []string{"retire web@" + two + ".service once started"}
 	failure := map[string]string{"SERVICE_RESULT": "exit-code", "EXIT_CODE": "exited", "EXIT_STATUS": "3"}
 	tests := []struct {
 		name          string
@@ -77,7 +81,11 @@ func TestOutcomes(t *testing.T) {
 		{name: "the same again retires what an interruption left", current: two, good: two, args: "accept web " + two, wantGood: two, wantAsked: retire, wantStatus: "serving"},
 		{name: "the good one serves until current does", current: three, good: two, args: "accept web " + two, wantGood: two, wantStatus: "serving"},
 		{name: "replaced while it started", current: three, good: one, args: "accept web " + two, wantGood: one,
-			wantError: "web " + two + ": not accepted: " + three + " has replaced it in the meantime"},
+			wantAsked: leave, wantStatus: "stopping: replaced by " + three + " while it started"},
+		{name: "replaced by one that serves already", current: three, good: three, args: "accept web " + two, wantGood: three,
+			wantAsked: leave, wantStatus: "stopping: replaced by " + three + " while it started"},
+		{name: "deleted while it started", good: one, args: "accept web " + two, wantGood: one,
+			wantAsked: leave, wantStatus: "stopping: deleted while it started"},
 		{name: "a failure to retire does not stop what serves", current: two, good: one, args: "accept web " + two, systemd: recorder{fail: errors.New("no")}, wantGood: two,
 			wantAsked: retire, wantStatus: "serving"},
 		{name: "the main process is gone", current: two, good: one, env: map[string]string{"MAINPID": "999999999"}, args: "accept web " + two, wantGood: one,
@@ -96,7 +104,7 @@ func TestOutcomes(t *testing.T) {
 		{name: "a retired revision whose stop failed", current: three, good: three, env: failure, args: "reject web " + two, wantGood: three},
 		{name: "reject by hand", current: two, args: "reject web " + two, wantError: "SERVICE_RESULT is not set"},
 
-		{name: "stop waits for all", current: two, good: two, args: "stop web", wantGood: two, wantAsked: []string{`stop runners of web except "", wait true`}},
+		{name: "stop waits for all", current: two, good: two, args: "stop web", wantGood: two, wantAsked: []string{"stop runners of web"}},
 		{name: "a restart of the manager stops nothing", current: two, good: two, systemd: recorder{restarting: true}, args: "stop web", wantGood: two},
 	}
 	for _, test := range tests {
@@ -105,7 +113,9 @@ func TestOutcomes(t *testing.T) {
 			for _, name := range []string{one, two, three} {
 				must(t, store.Save("web", name, []byte(`{"image":"app","address":"10.0.0.1:80","port":80}`)))
 			}
-			must(t, store.SetCurrent("web", test.current))
+			if test.current != "" {
+				must(t, store.SetCurrent("web", test.current))
+			}
 			if test.good != "" {
 				must(t, store.SetGood("web", test.good))
 			}

@@ -71,50 +71,40 @@ func Live(unit dbus.UnitStatus) bool {
 	return unit.ActiveState != "inactive" && unit.ActiveState != "failed"
 }
 
-// StopRunners stops every runner of a service except the named one (none when it
-// is empty) and, with wait, returns when all have stopped. The stop jobs do not
-// pull in or wait for the stop of other units, so this may be called from a
-// command of the manager, which is ordered behind its runners. progress is told
-// which units are still stopping.
-func (c *Conn) StopRunners(ctx context.Context, service, except string, wait bool, progress func(stopping []string)) error {
+// StopRunners stops every runner of a service and returns when all have stopped.
+// The stop jobs do not pull in or wait for the stop of other units, so this may
+// be called from a command of the manager, which is ordered behind its runners.
+// progress is told which units are still stopping.
+func (c *Conn) StopRunners(ctx context.Context, service string, progress func(stopping []string)) error {
 	runners, err := c.Runners(ctx, service)
 	if err != nil {
 		return err
-	}
-	mode := "replace"
-	if wait {
-		mode = "ignore-dependencies"
 	}
 	type outcome struct{ unit, result string }
 	outcomes := make(chan outcome)
 	var stopping []string
 	var problems []error
 	for _, runner := range runners {
-		if runner.Name == except || !Live(runner) && runner.JobId == 0 {
+		if !Live(runner) && runner.JobId == 0 {
 			continue
 		}
-		var result chan string
-		if wait {
-			result = make(chan string, 1)
-		}
-		if _, err := c.StopUnitContext(ctx, runner.Name, mode, result); err != nil {
+		result := make(chan string, 1)
+		if _, err := c.StopUnitContext(ctx, runner.Name, "ignore-dependencies", result); err != nil {
 			if !noSuchUnit(err) {
 				problems = append(problems, fmt.Errorf("stop %s: %w", runner.Name, err))
 			}
 			continue
 		}
 		stopping = append(stopping, runner.Name)
-		if wait {
-			go func() {
-				select {
-				case r := <-result:
-					outcomes <- outcome{runner.Name, r}
-				case <-ctx.Done():
-				}
-			}()
-		}
+		go func() {
+			select {
+			case r := <-result:
+				outcomes <- outcome{runner.Name, r}
+			case <-ctx.Done():
+			}
+		}()
 	}
-	for wait && len(stopping) > 0 {
+	for len(stopping) > 0 {
 		progress(stopping)
 		select {
 		case <-ctx.Done():

@@ -2,7 +2,6 @@ package systemd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/coreos/go-systemd/v22/dbus"
@@ -12,25 +11,6 @@ import (
 func (c *Conn) Close() error {
 	c.Conn.Close()
 	return nil
-}
-
-// ForgetFailedRunners clears the failed state of every runner of a service
-// except the named one, so that systemctl --failed lists what needs attention.
-func (c *Conn) ForgetFailedRunners(ctx context.Context, service, except string) error {
-	runners, err := c.Runners(ctx, service)
-	if err != nil {
-		return err
-	}
-	var problems []error
-	for _, runner := range runners {
-		if runner.Name == except || runner.ActiveState != "failed" {
-			continue
-		}
-		if err := c.ResetFailedUnitContext(ctx, runner.Name); err != nil && !noSuchUnit(err) {
-			problems = append(problems, fmt.Errorf("reset the failed state of %s: %w", runner.Name, err))
-		}
-	}
-	return errors.Join(problems...)
 }
 
 // RestartsByItself reports whether systemd restarts the unit when it fails.
