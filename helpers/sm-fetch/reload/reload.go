@@ -58,19 +58,28 @@ var DefaultTimes = Times{Quiet: 100 * time.Millisecond, Burst: time.Second, Retr
 func (r *Reloader) Now(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	file, err := r.differs()
-	if err != nil || file == "" {
-		return err
+	var before []units.File
+	for reloaded := false; ; reloaded = true {
+		// What is left out of the wanted files the generator leaves out and reports too.
+		wanted, _ := r.Wanted()
+		file, err := r.differs(wanted)
+		if err != nil || file == "" {
+			return err
+		}
+		if reloaded && slices.EqualFunc(wanted, before, sameFile) {
+			return fmt.Errorf("systemd has reloaded and %s is not what the generator would write; "+
+				"see 'journalctl -k -g service-manager-generator' and run 'service-manager-generator --dry-run'", file)
+		}
+		// After a reload, others are wanted only when there were changes meanwhile.
+		before = wanted
+		if err := r.Reload(ctx); err != nil {
+			return &failedError{fmt.Errorf("reload systemd's units: %w", err)}
+		}
 	}
-	if err := r.Reload(ctx); err != nil {
-		return &failedError{fmt.Errorf("reload systemd's units: %w", err)}
-	}
-	file, err = r.differs()
-	if err != nil || file == "" {
-		return err
-	}
-	return fmt.Errorf("systemd has reloaded and %s is not what the generator would write; "+
-		"see 'journalctl -k -g service-manager-generator' and run 'service-manager-generator --dry-run'", file)
+}
+
+func sameFile(a, b units.File) bool {
+	return a.Path == b.Path && a.Target == b.Target && bytes.Equal(a.Content, b.Content)
 }
 
 // failedError is a reload that did not take place, and may the next time.
@@ -78,9 +87,7 @@ type failedError struct{ error }
 
 // differs returns a file that the generator has to write or remove, the empty
 // string when there is none.
-func (r *Reloader) differs() (string, error) {
-	// What is left out of the wanted files the generator leaves out and reports too.
-	wanted, _ := r.Wanted()
+func (r *Reloader) differs(wanted []units.File) (string, error) {
 	paths := make(map[string]bool, len(wanted))
 	for _, file := range wanted {
 		paths[file.Path] = true

@@ -23,7 +23,8 @@ type host struct {
 	mu         sync.Mutex
 	reloads    int
 	fail       error
-	idle       bool // the generator does not run
+	idle       bool   // the generator does not run
+	meanwhile  func() // happens in the next reload, after the generator has run
 	log        []string
 	comparison chan struct{}
 }
@@ -84,6 +85,10 @@ func (h *host) reload(context.Context) error {
 		} else {
 			err = errors.Join(err, os.WriteFile(path, file.Content, 0o644))
 		}
+	}
+	if h.meanwhile != nil {
+		h.meanwhile()
+		h.meanwhile = nil
 	}
 	return err
 }
@@ -239,6 +244,20 @@ func TestReloadDoesNotHelp(t *testing.T) {
 	h.set(func() { h.idle = false })
 	h.link("web", "2")
 	h.generatedHas("web", "2")
+}
+
+// What changes during a reload needs another one, which is nothing to report.
+func TestChangeDuringAReload(t *testing.T) {
+	h := newHost(t)
+	h.link("web", "1")
+	h.meanwhile = func() { h.link("web", "2") }
+	if err := h.reloader().Now(t.Context()); err != nil {
+		t.Error(err)
+	}
+	h.generatedHas("web", "2")
+	if n := h.count(); n != 2 {
+		t.Errorf("systemd was reloaded %d times", n)
+	}
 }
 
 // A reload that fails is repeated.
