@@ -34,7 +34,7 @@ Flags:
 func main() {
 	// A run lives for milliseconds and keeps next to nothing: a small heap costs less
 	// than the memory that a large one touches.
-	debug.SetGCPercent(25)
+	debug.SetGCPercent(50)
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr, os.Getenv, openKernelLog))
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"service-manager/units"
 	"service-manager/units/host"
+	"service-manager/units/smallfile"
 )
 
 // generate writes the units to dir. What cannot be read or written does not keep
@@ -58,8 +59,8 @@ func (w *writer) write(files []units.File) error {
 	return errors.Join(problems...)
 }
 
-// writeOne writes one file, which appears whole or not at all: two reloads at
-// once run two generators on one folder.
+// writeOne writes one file. systemd empties the folder before and reads it
+// after; only a second generator at work on the same folder may have been faster.
 func (w *writer) writeOne(file units.File) error {
 	path := filepath.Join(w.dir, file.Path)
 	if parent := filepath.Dir(path); !w.made[parent] {
@@ -68,14 +69,10 @@ func (w *writer) writeOne(file units.File) error {
 		}
 		w.made[parent] = true
 	}
-	if file.Target != "" {
-		err := os.Symlink(file.Target, path)
-		if !errors.Is(err, fs.ErrExist) {
-			return err
-		}
+	err := create(path, file)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
 	}
-	// The process number keeps two generators apart. There is nothing to sync: the
-	// folder is in memory.
 	temp := fmt.Sprintf("%s/.#%s.%d", filepath.Dir(path), filepath.Base(path), os.Getpid())
 	if err := create(temp, file); err != nil {
 		return err
@@ -87,13 +84,11 @@ func (w *writer) writeOne(file units.File) error {
 	return nil
 }
 
+// create makes a file that is not there yet. There is nothing to sync: the folder
+// is in memory.
 func create(path string, file units.File) error {
 	if file.Target != "" {
 		return os.Symlink(file.Target, path)
 	}
-	if err := os.WriteFile(path, file.Content, 0o644); err != nil {
-		os.Remove(path)
-		return err
-	}
-	return nil
+	return smallfile.Create(path, file.Content, 0o644)
 }

@@ -29,7 +29,7 @@ func manager(helpers string, s Service) []byte {
 		}
 	}
 
-	t := newText()
+	t := newText(1 << 10)
 	t.set("Description", specifierFree(managerDescription(outside)))
 	t.set("SourcePath", sourcePath(outside))
 	t.set("Wants", join(wants))

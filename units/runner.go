@@ -47,7 +47,7 @@ func runner(helpers string, s Service, d *definition.Definition) []File {
 		t.command("ExecStartPost", rollout, "accept", literal(d.Service), literal(d.Revision))
 	}
 
-	t := newText()
+	t := newText(3 << 10)
 	t.set("Description", specifierFree(fmt.Sprintf("%s %s (%s)", d.Service, d.Revision, d.Image)))
 	t.set("SourcePath", sourcePath(d))
 	t.set("After", "docker.service")

@@ -98,7 +98,7 @@ func RenderService(helpers string, s Service) []File {
 // that is new. What a target merely wants is started with the target and never
 // later.
 func RenderTarget(services []Service) []File {
-	t := newText()
+	t := newText(1 << 10)
 	managed := false
 	for _, s := range services {
 		if s.Managed() {
@@ -120,9 +120,10 @@ func sourcePath(d *definition.Definition) string {
 // text is a unit file in the making.
 type text struct{ bytes.Buffer }
 
-func newText() *text {
+// newText begins a unit file. The size is what most units of that kind fit in.
+func newText(size int) *text {
 	var t text
-	t.Grow(2 << 10) // most units fit
+	t.Grow(size)
 	t.line(Header)
 	t.line("[Unit]")
 	return &t

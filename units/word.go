@@ -16,13 +16,23 @@ var escapes = strings.NewReplacer("%", "%%", "$", "$$")
 // literal returns a word that means s and nothing else.
 func literal(s string) word { return word(escapes.Replace(s)) }
 
-const bare = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,=+@%${}[]"
+// bare reports whether w needs no quotes.
+func (w word) bare() bool {
+	for i := range len(w) {
+		c := w[i]
+		alphanumeric := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if !alphanumeric && strings.IndexByte("_-./:,=+@%${}[]", c) < 0 {
+			return false
+		}
+	}
+	return w != ""
+}
 
 // writeQuoted writes w as systemd reads it back as one word. Inside double quotes
 // it knows the escapes of C; unquoted, a line break would end the setting, and a
 // lone semicolon the command.
 func (w word) writeQuoted(b *bytes.Buffer) {
-	if w != "" && strings.Trim(string(w), bare) == "" {
+	if w.bare() {
 		b.WriteString(string(w))
 		return
 	}

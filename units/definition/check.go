@@ -34,7 +34,14 @@ func CheckRevision(name string) error {
 
 const lowerAndDigits = "abcdefghijklmnopqrstuvwxyz0123456789"
 
-func onlyHas(s, chars string) bool { return strings.Trim(s, chars) == "" }
+func onlyHas(s, chars string) bool {
+	for i := range len(s) {
+		if strings.IndexByte(chars, s[i]) < 0 {
+			return false
+		}
+	}
+	return true
+}
 
 func checkString(s string) error {
 	switch {

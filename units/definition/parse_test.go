@@ -190,33 +190,6 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestDigest(t *testing.T) {
-	want, err := Digest([]byte(`{"port": 80, "image": "a<b>&", "n": 12345678901234567890}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, same := range []string{
-		`{"image":"a<b>&","n":12345678901234567890,"port":80}`,
-		"{\"_id\": \"web\", \"_rev\": \"1-x\",\n\t\"image\": \"a\\u003cb>&\", \"n\": 12345678901234567890, \"port\": 80}\n",
-	} {
-		if got, err := Digest([]byte(same)); err != nil || got != want {
-			t.Errorf("Digest(%s) = %s, %v; want %s", same, got, err, want)
-		}
-	}
-	if got, _ := Digest([]byte(`{"image": "a<b>&", "n": 12345678901234567891, "port": 80}`)); got == want {
-		t.Errorf("Digest does not see the last digit of a large number")
-	}
-	named, err := Named([]byte(`{"port": 80, "n": 12345678901234567890}`), "web", rev)
-	if want := "{\n  \"_id\": \"web\",\n  \"_rev\": \"" + rev + "\",\n  \"n\": 12345678901234567890,\n  \"port\": 80\n}\n"; err != nil || string(named) != want {
-		t.Errorf("Named = %s, %v; want %s", named, err, want)
-	}
-	for _, bad := range []string{"", "null", "[]", "{"} {
-		if _, err := Digest([]byte(bad)); err == nil {
-			t.Errorf("Digest(%q) = nil; want an error", bad)
-		}
-	}
-}
-
 // The scanner must see what encoding/json sees.
 func FuzzMembers(f *testing.F) {
 	f.Add([]byte(`{"a": 1, "b": [1, {"c": "}\\\""}], "": null, "\u0061x": "y" , "t":true}`))

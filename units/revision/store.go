@@ -23,6 +23,7 @@ import (
 
 	"service-manager/units/definition"
 	"service-manager/units/revision/atomicfile"
+	"service-manager/units/smallfile"
 )
 
 // Where revisions and records are on every host.
@@ -123,7 +124,7 @@ func (s Store) Save(service, revision string, document []byte) error {
 
 // Read returns the definition of a revision on disk.
 func (s Store) Read(service, revision string) (*definition.Definition, error) {
-	document, err := os.ReadFile(s.Path(service, revision))
+	document, err := smallfile.Read(s.Path(service, revision))
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: read the revision: %w", service, revision, err)
 	}

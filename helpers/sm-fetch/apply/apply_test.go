@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"service-manager/helpers/sm-fetch/store"
-	"service-manager/units/definition"
 	"service-manager/units/revision"
 )
 
@@ -58,9 +57,9 @@ func (a *Applier) must(t *testing.T, c store.Change) string {
 	return current
 }
 
-func digest(t *testing.T, document string) string {
+func digestOf(t *testing.T, document string) string {
 	t.Helper()
-	d, err := definition.Digest([]byte(document))
+	d, err := digest([]byte(document))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,12 +72,12 @@ func file(document string) store.Change { return store.Change{ID: "web", Documen
 func TestNames(t *testing.T) {
 	a := newApplier(t)
 	for _, step := range []struct{ document, want string }{
-		{first, "1-" + digest(t, first)},
-		{strings.ReplaceAll(first, " ", "\n"), "1-" + digest(t, first)},
-		{second, "2-" + digest(t, second)},
-		{`{"image": 7}`, "2-" + digest(t, second)},
-		{`{"image": `, "2-" + digest(t, second)},
-		{first, "3-" + digest(t, first)},
+		{first, "1-" + digestOf(t, first)},
+		{strings.ReplaceAll(first, " ", "\n"), "1-" + digestOf(t, first)},
+		{second, "2-" + digestOf(t, second)},
+		{`{"image": 7}`, "2-" + digestOf(t, second)},
+		{`{"image": `, "2-" + digestOf(t, second)},
+		{first, "3-" + digestOf(t, first)},
 	} {
 		if got := a.must(t, file(step.document)); got != step.want {
 			t.Errorf("%s: current is %s, want %s", step.document, got, step.want)
@@ -99,17 +98,17 @@ func TestDamage(t *testing.T) {
 	}{
 		{"truncated revision", func(_ *testing.T, s revision.Store, current string) error {
 			return os.Truncate(s.Path("web", current), 10)
-		}, "1-" + digest(t, first)},
+		}, "1-" + digestOf(t, first)},
 		{"revision gone", func(_ *testing.T, s revision.Store, current string) error {
 			return os.Remove(s.Path("web", current))
-		}, "1-" + digest(t, first)},
+		}, "1-" + digestOf(t, first)},
 		{"link gone", func(_ *testing.T, s revision.Store, _ string) error {
 			return os.Remove(filepath.Join(s.Root, "web", "current"))
-		}, "2-" + digest(t, first)},
+		}, "2-" + digestOf(t, first)},
 		{"link to nonsense", func(_ *testing.T, s revision.Store, _ string) error {
 			link := filepath.Join(s.Root, "web", "current")
 			return errors.Join(os.Remove(link), os.Symlink("/etc/passwd", link))
-		}, "2-" + digest(t, first)},
+		}, "2-" + digestOf(t, first)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a := newApplier(t)
@@ -166,10 +165,10 @@ func TestChangesDuringRemoval(t *testing.T) {
 		want    string
 	}{
 		{"nothing", nil, ""},
-		{"a new one", []store.Change{file(first)}, "1-" + digest(t, first)},
-		{"two new ones", []store.Change{file(first), file(second)}, "1-" + digest(t, second)},
+		{"a new one", []store.Change{file(first)}, "1-" + digestOf(t, first)},
+		{"two new ones", []store.Change{file(first), file(second)}, "1-" + digestOf(t, second)},
 		{"a new one, deleted again", []store.Change{file(first), gone}, ""},
-		{"deleted twice, then a new one", []store.Change{gone, file(second)}, "1-" + digest(t, second)},
+		{"deleted twice, then a new one", []store.Change{gone, file(second)}, "1-" + digestOf(t, second)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a := newApplier(t)
@@ -219,7 +218,7 @@ func TestDeletedAfterRemoval(t *testing.T) {
 		if err := a.Wait(); err != nil {
 			t.Fatal(err)
 		}
-		if a.must(t, file(second)) != "1-"+digest(t, second) {
+		if a.must(t, file(second)) != "1-"+digestOf(t, second) {
 			t.Error("the service is not a new one")
 		}
 	}

@@ -21,7 +21,7 @@ func (a *Applier) validate(c store.Change) (rev string, document []byte, err err
 		_, err := definition.Parse(c.ID, c.Rev, c.Document)
 		return c.Rev, c.Document, err
 	}
-	digest, err := definition.Digest(c.Document)
+	sum, err := digest(c.Document)
 	if err != nil {
 		// Not a JSON object: Parse says why, better.
 		if _, err := definition.Parse(c.ID, "", c.Document); err != nil {
@@ -29,7 +29,7 @@ func (a *Applier) validate(c store.Change) (rev string, document []byte, err err
 		}
 		return "", nil, fmt.Errorf("%s: %w", c.ID, err)
 	}
-	rev, err = a.name(c.ID, digest)
+	rev, err = a.name(c.ID, sum)
 	if err != nil || rev == "" {
 		return "", nil, err
 	}
@@ -42,7 +42,7 @@ func (a *Applier) validate(c store.Change) (rev string, document []byte, err err
 		}
 		return rev, nil, err
 	}
-	if document, err = definition.Named(c.Document, c.ID, rev); err != nil {
+	if document, err = named(c.Document, c.ID, rev); err != nil {
 		return "", nil, fmt.Errorf("%s: %w", c.ID, err)
 	}
 	_, err = definition.Parse(c.ID, rev, document)
@@ -63,9 +63,9 @@ func declared(document []byte, rev string) string {
 
 // name returns the name of the revision that a document with that digest is, for
 // a store that names none; empty when it is the current one.
-func (a *Applier) name(service, digest string) (string, error) {
+func (a *Applier) name(service, sum string) (string, error) {
 	if definition.CheckService(service) != nil {
-		return "1-" + digest, nil // which is as good as any for the report
+		return "1-" + sum, nil // which is as good as any for the report
 	}
 	current, _ := a.Revisions.Current(service) // a damaged link is replaced
 	if current != "" {
@@ -73,11 +73,11 @@ func (a *Applier) name(service, digest string) (string, error) {
 		_, invalid := definition.Parse(service, current, have)
 		switch {
 		case err == nil && invalid == nil:
-			if d, err := definition.Digest(have); err == nil && d == digest {
+			if d, err := digest(have); err == nil && d == sum {
 				a.valid(service)
 				return "", nil
 			}
-		case strings.HasSuffix(current, "-"+digest):
+		case strings.HasSuffix(current, "-"+sum):
 			return current, nil // its file is damaged, and is written again
 		}
 	}
@@ -86,7 +86,7 @@ func (a *Applier) name(service, digest string) (string, error) {
 	if len(names) > 0 {
 		newest = max(newest, revision.Generation(names[len(names)-1]))
 	}
-	return fmt.Sprintf("%d-%s", newest+1, digest), nil
+	return fmt.Sprintf("%d-%s", newest+1, sum), nil
 }
 
 // valid forgets that the newest revision of a service was invalid.

@@ -1,4 +1,4 @@
-package definition
+package apply
 
 import (
 	"bytes"
@@ -8,10 +8,10 @@ import (
 	"fmt"
 )
 
-// Canonical returns the definition of a document that has no revision yet in a
+// canonical returns the definition of a document that has no revision yet in a
 // form that only its meaning decides: sorted members, no spaces, without _id and
 // _rev. The error says that the document is no JSON object.
-func Canonical(document []byte) ([]byte, error) {
+func canonical(document []byte) ([]byte, error) {
 	object, err := decode(document)
 	if err != nil {
 		return nil, err
@@ -21,30 +21,30 @@ func Canonical(document []byte) ([]byte, error) {
 	return json.Marshal(object)
 }
 
-// Digest returns the 32 hexadecimal digits of the second half of the name of a
+// digest returns the 32 hexadecimal digits of the second half of the name of a
 // revision that CouchDB has not named: the MD5 of the canonical document.
-func Digest(document []byte) (string, error) {
-	canonical, err := Canonical(document)
+func digest(document []byte) (string, error) {
+	text, err := canonical(document)
 	if err != nil {
 		return "", err
 	}
-	sum := md5.Sum(canonical)
+	sum := md5.Sum(text)
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// Named returns the document with its _id and _rev filled in, indented for
+// named returns the document with its _id and _rev filled in, indented for
 // readers.
-func Named(document []byte, service, revision string) ([]byte, error) {
+func named(document []byte, service, revision string) ([]byte, error) {
 	object, err := decode(document)
 	if err != nil {
 		return nil, err
 	}
 	object["_id"], object["_rev"] = service, revision
-	named, err := json.MarshalIndent(object, "", "  ")
+	text, err := json.MarshalIndent(object, "", "  ")
 	if err != nil {
 		return nil, err
 	}
-	return append(named, '\n'), nil
+	return append(text, '\n'), nil
 }
 
 func decode(document []byte) (map[string]any, error) {
