@@ -126,7 +126,7 @@ ip -n client link set eth0 up
 ip -n client link set lo up
 ip -n client route add default via 10.99.0.1
 mkdir -p /tmp/reports
-docker run -d --name client -v /tmp/reports:/reports client:1 --for 30m --connections-per-second 2 --keep-alive 1 --out /reports/container.json http://`+address+`/`)
+docker run -d --name client -v /tmp/reports:/reports client:1 `+patient+` --connections-per-second 2 --keep-alive 1 --out /reports/container.json http://`+address+`/`)
 	netns := startLoad(t, g, "ip netns exec client", "--connections-per-second", "2", "--keep-alive", "1", "http://"+address+"/")
 	return func() {
 		t.Helper()

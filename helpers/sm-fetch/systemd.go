@@ -60,9 +60,7 @@ func (realSystem) stop(ctx context.Context, service string, progress func(string
 
 // wait waits for the result of a job that stops a unit.
 func wait(ctx context.Context, conn *systemd.Conn, unit string, result <-chan string) error {
-	// systemd leaves its clients when it executes itself anew, and then reports no
-	// result to anybody.
-	alive := time.NewTicker(5 * time.Second)
+	alive := time.NewTicker(systemd.LookAgain)
 	defer alive.Stop()
 	for {
 		select {
@@ -70,7 +68,7 @@ func wait(ctx context.Context, conn *systemd.Conn, unit string, result <-chan st
 			return fmt.Errorf("stop %s: %w", unit, context.Cause(ctx))
 		case <-alive.C:
 			if !conn.Connected() {
-				return fmt.Errorf("stop %s: the connection to systemd was lost", unit)
+				return fmt.Errorf("stop %s: %w", unit, systemd.ErrConnectionLost)
 			}
 		case r := <-result:
 			if r != "done" {

@@ -19,7 +19,7 @@ ADDRESS has none; a destination that is there already gets the weight. ADDRESS
 must be an address of this host, and not a loopback one.
 
 In a unit it fails, and leaves nothing behind, when the unit's main process has
-ended.
+ended, or the unit is being stopped.
 
 In a unit:
   ExecStartPost=sm-ipvs add 172.17.0.1:7001 ${SM_CONTAINER_IP}:80
@@ -77,7 +77,8 @@ func add(ctx context.Context, w command.World) error {
 	return nil
 }
 
-// lookAtMain returns an error when the unit's main process has ended.
+// lookAtMain returns an error when the unit's main process has ended, or is about
+// to.
 func lookAtMain(ctx context.Context, w command.World, what string) error {
 	err := mainprocess.Check(ctx, w)
 	if errors.Is(err, mainprocess.ErrGone) {

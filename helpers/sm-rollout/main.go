@@ -26,7 +26,8 @@ replaces.
           to do. Otherwise a newer one has replaced it, and it is stopped, in
           order, as soon as it has started.
   reject  the unit has stopped. If it failed ($SERVICE_RESULT) and the revision
-          never served, the failure is recorded with its reason.
+          never served, the failure is recorded with its reason. What
+          somebody stops has not failed.
   stop    stop every runner of the service and wait until all have stopped.
 
 The commands are steps of a runner's unit:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -22,6 +23,7 @@ type systemdConn interface {
 	RestartsByItself(ctx context.Context, unit string) (bool, error)
 	Restarting(ctx context.Context, unit string) (bool, error)
 	StartWithoutWaiting(ctx context.Context, unit string) error
+	StopRequested(ctx context.Context, unit string) (bool, error)
 	StatusText(ctx context.Context, unit string) (string, error)
 	io.Closer
 }
@@ -44,8 +46,11 @@ func (r rollout) accept(ctx context.Context, service, name string) error {
 		return err
 	}
 	defer unlock()
-	if err := mainprocess.Check(ctx, r.w); err != nil {
+	switch err := mainprocess.Check(ctx, r.w); {
+	case errors.Is(err, mainprocess.ErrGone):
 		return mainprocess.Gone(fmt.Sprintf("%s %s: not accepted", service, name))
+	case err != nil:
+		return fmt.Errorf("%s %s: not accepted: %w", service, name, err)
 	}
 	current, err := r.store.Current(service)
 	if err != nil {
@@ -76,7 +81,7 @@ func (r rollout) accept(ctx context.Context, service, name string) error {
 
 // acceptReplaced is for a revision that is not current. The good one serves until
 // current does. Any other may have connections by now, which a failure would cut:
-// it goes in order instead.
+// it goes in order instead, or when that cannot be had, with the next revision.
 func (r rollout) acceptReplaced(ctx context.Context, service, name, current string) error {
 	good, err := r.store.Good(service)
 	if err != nil {
@@ -86,20 +91,29 @@ func (r rollout) acceptReplaced(ctx context.Context, service, name, current stri
 		r.w.Notify.Status("%s", "serving")
 		return nil
 	}
-	conn, err := r.connect(ctx)
-	if err != nil {
-		return fmt.Errorf("%s %s: not accepted: %w", service, name, err)
-	}
-	defer conn.Close()
 	why := "deleted"
 	if current != "" {
 		why = "replaced by " + current
 	}
 	r.w.Notify.Status("stopping: %s while it started", why)
-	return conn.RetireOnceStarted(ctx, units.RunnerUnit(service, name))
+	if err := r.leave(ctx, units.RunnerUnit(service, name)); err != nil {
+		fmt.Fprintf(r.w.Stderr, "%s %s: serves on, though %s while it started: %v; stop it with systemctl\n", service, name, why, err)
+	}
+	return nil
 }
 
-// reject records a failed start. A good revision is started again instead.
+// leave has a runner that starts now stopped once it has started.
+func (r rollout) leave(ctx context.Context, unit string) error {
+	conn, err := r.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return conn.RetireOnceStarted(ctx, unit)
+}
+
+// reject records a failed start. A good revision is started again instead. What
+// fails because somebody stops it has not failed.
 func (r rollout) reject(ctx context.Context, service, name string) error {
 	result := r.w.Getenv("SERVICE_RESULT")
 	if result == "" {
@@ -131,6 +145,9 @@ func (r rollout) reject(ctx context.Context, service, name string) error {
 	}
 	defer conn.Close()
 	unit := units.RunnerUnit(service, name)
+	if stopping, err := conn.StopRequested(ctx, unit); err != nil || stopping {
+		return err
+	}
 	if name == good {
 		return r.startAgain(ctx, conn, unit)
 	}
@@ -176,6 +193,18 @@ func (r rollout) reason(ctx context.Context, conn systemdConn, unit, result stri
 // stop stops every runner of a service, unless the manager is only restarted:
 // that must not interrupt the service.
 func (r rollout) stop(ctx context.Context, service string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go r.keepExtending(ctx)
+	for {
+		err := r.stopOnce(ctx, service)
+		if !errors.Is(err, systemd.ErrConnectionLost) {
+			return err
+		}
+	}
+}
+
+func (r rollout) stopOnce(ctx context.Context, service string) error {
 	conn, err := r.connect(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: stop the runners: %w", service, err)
@@ -189,9 +218,6 @@ func (r rollout) stop(ctx context.Context, service string) error {
 		fmt.Fprintf(r.w.Stdout, "%s is only restarted: its runners go on\n", units.ManagerUnit(service))
 		return nil
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go r.keepExtending(ctx)
 	return conn.StopRunners(ctx, service, func(stopping []string) {
 		r.w.Notify.Status("stopping %s", strings.Join(stopping, ", "))
 	})

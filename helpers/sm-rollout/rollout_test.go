@@ -14,6 +14,7 @@ import (
 
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/notify"
+	"service-manager/helpers/internal/systemd"
 	"service-manager/units/revision"
 )
 
@@ -29,6 +30,8 @@ type recorder struct {
 	asked      []string
 	restarts   bool
 	restarting bool
+	stopping   bool
+	lost       int // how often the connection is lost
 	status     string
 	fail       error
 }
@@ -44,15 +47,21 @@ func (r *recorder) RetireOnceStarted(_ context.Context, unit string) error {
 	return r.record("retire %s once started", unit)
 }
 func (r *recorder) StopRunners(_ context.Context, service string, _ func([]string)) error {
-	return r.record("stop runners of %s", service)
+	err := r.record("stop runners of %s", service)
+	if r.lost > 0 {
+		r.lost--
+		return fmt.Errorf("stop: %w", systemd.ErrConnectionLost)
+	}
+	return err
 }
 func (r *recorder) RestartsByItself(context.Context, string) (bool, error) { return r.restarts, nil }
 func (r *recorder) Restarting(context.Context, string) (bool, error)       { return r.restarting, nil }
 func (r *recorder) StartWithoutWaiting(_ context.Context, unit string) error {
 	return r.record("start %s", unit)
 }
-func (r *recorder) StatusText(context.Context, string) (string, error) { return r.status, nil }
-func (r *recorder) Close() error                                       { return nil }
+func (r *recorder) StopRequested(context.Context, string) (bool, error) { return r.stopping, nil }
+func (r *recorder) StatusText(context.Context, string) (string, error)  { return r.status, nil }
+func (r *recorder) Close() error                                        { return nil }
 
 const (
 	one   = "1-11111111111111111111111111111111"
@@ -84,6 +93,8 @@ func TestOutcomes(t *testing.T) {
 			wantAsked: leave, wantStatus: "stopping: replaced by " + three + " while it started"},
 		{name: "replaced by one that serves already", current: three, good: three, args: "accept web " + two, wantGood: three,
 			wantAsked: leave, wantStatus: "stopping: replaced by " + three + " while it started"},
+		{name: "nobody to stop what was replaced", current: three, good: three, args: "accept web " + two, systemd: recorder{fail: errors.New("no")}, wantGood: three,
+			wantAsked: leave, wantStatus: "stopping: replaced by " + three + " while it started"},
 		{name: "deleted while it started", good: one, args: "accept web " + two, wantGood: one,
 			wantAsked: leave, wantStatus: "stopping: deleted while it started"},
 		{name: "a failure to retire does not stop what serves", current: two, good: one, args: "accept web " + two, systemd: recorder{fail: errors.New("no")}, wantGood: two,
@@ -102,9 +113,13 @@ func TestOutcomes(t *testing.T) {
 		{name: "a good revision that systemd does not restart yet", current: two, good: two, env: failure, args: "reject web " + two, wantGood: two,
 			wantAsked: []string{"start web@" + two + ".service"}},
 		{name: "a retired revision whose stop failed", current: three, good: three, env: failure, args: "reject web " + two, wantGood: three},
+		{name: "a start that somebody stops has not failed", current: two, good: one, env: failure, systemd: recorder{stopping: true}, args: "reject web " + two, wantGood: one},
+		{name: "a good revision that somebody stops", current: two, good: two, env: failure, systemd: recorder{stopping: true}, args: "reject web " + two, wantGood: two},
 		{name: "reject by hand", current: two, args: "reject web " + two, wantError: "SERVICE_RESULT is not set"},
 
 		{name: "stop waits for all", current: two, good: two, args: "stop web", wantGood: two, wantAsked: []string{"stop runners of web"}},
+		{name: "stop goes on when systemd executes itself anew", current: two, good: two, systemd: recorder{lost: 1}, args: "stop web", wantGood: two,
+			wantAsked: []string{"stop runners of web", "stop runners of web"}},
 		{name: "a restart of the manager stops nothing", current: two, good: two, systemd: recorder{restarting: true}, args: "stop web", wantGood: two},
 	}
 	for _, test := range tests {

@@ -1,7 +1,7 @@
 // Package mainprocess watches the main process of the unit that a helper runs
 // in. systemd goes on with the commands of ExecStartPost= after the main process
-// has died, so each of them has to look for itself: a dead container must not
-// get traffic.
+// has died, and also when the unit is being stopped, so each of them has to look
+// for itself: a container that is dead or about to end must not get traffic.
 package mainprocess
 
 import (
@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -20,6 +21,9 @@ import (
 
 // ErrGone says that the unit's main process has ended.
 var ErrGone = errors.New("the main process of the unit has ended")
+
+// ErrStopping says that the unit is being stopped.
+var ErrStopping = errors.New("the unit is being stopped")
 
 // Gone returns the error of a helper that gives up because the main process has
 // ended. What the main process said stays the unit's status.
@@ -63,11 +67,24 @@ func Watch(ctx context.Context, w command.World) (context.Context, context.Cance
 	return watched, release, nil
 }
 
-// Check returns ErrGone when the unit has lost its main process.
+// Check returns ErrGone when the unit has lost its main process, and ErrStopping
+// when it is about to.
 func Check(ctx context.Context, w command.World) error {
 	pid, err := pid(ctx, w)
-	if err != nil || pid == 0 {
+	if err != nil {
 		return err
+	}
+	// systemd tells commands that it started to end, but starts the next one all
+	// the same when they have ended well.
+	state, err := ownState(ctx, w)
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil || strings.HasPrefix(state, "stop-sig") || state == "stop-watchdog" {
+		return ErrStopping
+	}
+	if pid == 0 {
+		return nil
 	}
 	main, err := process.Open(pid)
 	if errors.Is(err, unix.ESRCH) {
@@ -91,15 +108,22 @@ func pid(ctx context.Context, w command.World) (int, error) {
 	}
 	// $MAINPID is just as unset before the main process exists, and in a main
 	// process itself; only systemd knows which of its lists it is running.
-	if w.Getenv("SYSTEMD_EXEC_PID") != strconv.Itoa(os.Getpid()) {
-		return 0, nil
-	}
-	started, err := systemd.InStartPost(ctx, os.Getpid())
+	state, err := ownState(ctx, w)
 	if err != nil {
 		return 0, err
 	}
-	if started {
+	if state == "start-post" {
 		return 0, ErrGone
 	}
 	return 0, nil
+}
+
+// ownState returns the state of the unit that this process is a command of, and
+// nothing when systemd did not start it.
+func ownState(ctx context.Context, w command.World) (string, error) {
+	if w.Getenv("SYSTEMD_EXEC_PID") != strconv.Itoa(os.Getpid()) {
+		return "", nil
+	}
+	// Also when it has been told to end: that is what it looks for.
+	return systemd.SubState(context.WithoutCancel(ctx), os.Getpid())
 }

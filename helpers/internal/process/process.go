@@ -1,9 +1,10 @@
-// Package process waits for the end of processes that are not children of this
-// one: a unit's main process, a container's first process.
+// Package process deals with processes that are not children of this one: a
+// unit's main process, a container's first process.
 package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -45,6 +46,17 @@ func (p *Process) Wait(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	return err
+}
+
+// Signal sends a signal to the process. The error is unix.ESRCH when it has ended.
+func (p *Process) Signal(signal unix.Signal) error {
+	conn, err := p.pidfd.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sendErr error
+	err = conn.Control(func(fd uintptr) { sendErr = unix.PidfdSendSignal(int(fd), signal, nil, 0) })
+	return errors.Join(err, sendErr)
 }
 
 // Close releases the handle; the process is not affected.

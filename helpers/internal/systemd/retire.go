@@ -7,7 +7,9 @@ import (
 	"os"
 
 	"github.com/coreos/go-systemd/v22/dbus"
+	"golang.org/x/sys/unix"
 
+	"service-manager/helpers/internal/process"
 	"service-manager/units"
 )
 
@@ -39,13 +41,12 @@ func (c *Conn) retire(ctx context.Context, runner dbus.UnitStatus) error {
 		return nil
 	case runner.ActiveState != "activating":
 		return c.stop(ctx, runner.Name)
-	}
-	serves, err := c.mayServe(ctx, runner)
-	if err != nil {
-		return err
-	}
-	if !serves {
+	case runner.SubState != "start-post":
 		if err := c.stop(ctx, runner.Name); err != nil {
+			return err
+		}
+	default:
+		if err := c.endHealthCheck(ctx, runner.Name); err != nil {
 			return err
 		}
 	}
@@ -58,20 +59,36 @@ func (c *Conn) RetireOnceStarted(ctx context.Context, unit string) error {
 	return c.StartWithoutWaiting(ctx, units.RetireUnit(unit))
 }
 
-// mayServe reports whether a runner that is starting is past its health check:
-// it may have connections then, and only a stop in order drains them.
-func (c *Conn) mayServe(ctx context.Context, runner dbus.UnitStatus) (bool, error) {
-	if runner.SubState != "start-post" {
-		return false, nil
-	}
-	// systemd forgets at a reload which of a unit's commands it runs, but not the
-	// process.
-	property, err := c.GetServicePropertyContext(ctx, runner.Name, "ControlPID")
+// endHealthCheck has the start of a runner fail if it still waits for health. A
+// runner that is past that may have connections, which a stop in its start would
+// cut.
+func (c *Conn) endHealthCheck(ctx context.Context, runner string) error {
+	property, err := c.GetServicePropertyContext(ctx, runner, "ControlPID")
 	if err != nil {
-		return false, fmt.Errorf("ask systemd what %s does: %w", runner.Name, err)
+		return fmt.Errorf("ask systemd what %s does: %w", runner, err)
 	}
-	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", property.Value.Value()))
-	return err != nil || string(comm) != "sm-healthcheck\n", nil
+	pid, _ := property.Value.Value().(uint32)
+	if pid == 0 {
+		return nil // between two commands
+	}
+	control, err := process.Open(int(pid))
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	// The name belongs to the process that the handle stands for, or to none that
+	// the signal could reach.
+	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil || string(comm) != "sm-healthcheck\n" {
+		return nil
+	}
+	if err := control.Signal(unix.SIGTERM); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("end the health check of %s: %w", runner, err)
+	}
+	return nil
 }
 
 func (c *Conn) stop(ctx context.Context, unit string) error {

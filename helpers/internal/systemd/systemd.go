@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	godbus "github.com/godbus/dbus/v5"
@@ -31,23 +32,23 @@ func Connect(ctx context.Context) (*Conn, error) {
 	return &Conn{conn}, nil
 }
 
-// InStartPost reports whether the process with that id is a command of an
-// ExecStartPost= list that systemd is running now.
-func InStartPost(ctx context.Context, pid int) (bool, error) {
+// SubState returns the state of the unit that the process with that id belongs
+// to: start-post, say, while systemd runs its ExecStartPost= list.
+func SubState(ctx context.Context, pid int) (string, error) {
 	conn, err := Connect(ctx)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	defer conn.Close()
 	unit, err := conn.GetUnitNameByPID(ctx, uint32(pid))
 	if err != nil {
-		return false, fmt.Errorf("ask systemd for the unit of process %d: %w", pid, err)
+		return "", fmt.Errorf("ask systemd for the unit of process %d: %w", pid, err)
 	}
 	state, err := conn.GetUnitPropertyContext(ctx, unit, "SubState")
 	if err != nil {
-		return false, fmt.Errorf("ask systemd for the state of %s: %w", unit, err)
+		return "", fmt.Errorf("ask systemd for the state of %s: %w", unit, err)
 	}
-	return state.Value.Value() == "start-post", nil
+	return stringOf(state), nil
 }
 
 // Runners returns the units of a service's runners that systemd has loaded, with
@@ -71,10 +72,19 @@ func Live(unit dbus.UnitStatus) bool {
 	return unit.ActiveState != "inactive" && unit.ActiveState != "failed"
 }
 
+// ErrConnectionLost says that systemd has left its clients, as it does when it
+// executes itself anew. It reports the results of jobs to nobody then.
+var ErrConnectionLost = errors.New("the connection to systemd was lost")
+
+// LookAgain is how often somebody who waits for a job looks whether systemd is
+// still there to report it.
+const LookAgain = 5 * time.Second
+
 // StopRunners stops every runner of a service and returns when all have stopped.
 // The stop jobs do not pull in or wait for the stop of other units, so this may
 // be called from a command of the manager, which is ordered behind its runners.
-// progress is told which units are still stopping.
+// progress is told which units are still stopping. The error may be
+// ErrConnectionLost.
 func (c *Conn) StopRunners(ctx context.Context, service string, progress func(stopping []string)) error {
 	runners, err := c.Runners(ctx, service)
 	if err != nil {
@@ -104,9 +114,16 @@ func (c *Conn) StopRunners(ctx context.Context, service string, progress func(st
 			}
 		}()
 	}
+	alive := time.NewTicker(LookAgain)
+	defer alive.Stop()
 	for len(stopping) > 0 {
 		progress(stopping)
 		select {
+		case <-alive.C:
+			if !c.Connected() {
+				problems = append(problems, fmt.Errorf("stop %s: %w", strings.Join(stopping, ", "), ErrConnectionLost))
+				return errors.Join(problems...)
+			}
 		case <-ctx.Done():
 			problems = append(problems, fmt.Errorf("stop %s: %w", strings.Join(stopping, ", "), context.Cause(ctx)))
 			return errors.Join(problems...)
