@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,9 +35,11 @@ type Applier struct {
 	mu       sync.Mutex
 	invalid  map[string]string // service: its newest revision, when that is invalid
 	removals map[string]*removal
-	failures []error // of removals that are not retried
-	settled  func()
-	workers  sync.WaitGroup
+	// addresses are those of the services' current revisions, nil until they are read.
+	addresses map[string]netip.AddrPort
+	failures  []error // of removals that are not retried
+	settled   func()
+	workers   sync.WaitGroup
 }
 
 // Log takes lines for whoever runs the host.
@@ -109,6 +112,7 @@ func (a *Applier) accept(c store.Change) error {
 	default:
 		a.Log.Info("%s %s: is current, was %s", c.ID, rev, before)
 	}
+	a.claim(c.ID, rev)
 	// Too many old revisions do no harm.
 	if err := a.Revisions.Prune(c.ID); err != nil {
 		a.Log.Warning("%v", err)
@@ -166,6 +170,7 @@ func (a *Applier) mark(service string) (bool, error) {
 		return false, err
 	}
 	defer unlock()
+	a.release(service)
 	return true, a.Revisions.MarkDeleted(service)
 }
 

@@ -46,19 +46,23 @@ func (a *Applier) startRemoval(ctx context.Context, service string) {
 
 // work removes a service and then applies what waited for that.
 func (a *Applier) work(ctx context.Context, service string, r *removal) {
-	if !a.repeat(ctx, func() error { return a.remove(ctx, service) }) {
+	// A service of the same name that comes next is a new one only if systemd has
+	// seen this one go.
+	gone := func() bool {
+		return a.repeat(ctx, func() error { return a.remove(ctx, service) }) && a.repeat(ctx, func() error { return a.Reload(ctx) })
+	}
+	if !gone() {
 		return
 	}
 	for c := a.next(service, r); c != nil; c = a.next(service, r) {
-		if !a.repeat(ctx, func() error {
+		marked := false
+		if !a.repeat(ctx, func() (err error) {
 			if !c.Deleted {
 				return a.accept(*c)
 			}
-			if marked, err := a.mark(service); err != nil || !marked {
-				return err
-			}
-			return a.remove(ctx, service)
-		}) {
+			marked, err = a.mark(service)
+			return err
+		}) || marked && !gone() {
 			return
 		}
 	}
@@ -134,11 +138,6 @@ func (a *Applier) remove(ctx context.Context, service string) error {
 		return err
 	}
 	a.Log.Info("%s: is removed", service)
-	// A service of the same name that comes next is a new one only if systemd has
-	// seen this one go.
-	if err := a.Reload(ctx); err != nil {
-		a.Log.Warning("%s: %v", service, err)
-	}
 	return nil
 }
 

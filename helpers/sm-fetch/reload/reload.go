@@ -48,10 +48,11 @@ type Times struct {
 	Quiet time.Duration // nothing may have changed for that long
 	Burst time.Duration // but no change waits longer than that
 	Retry time.Duration // before a reload that failed is tried again
+	Later time.Duration // before one that did not help is
 }
 
 // DefaultTimes suit a real host, where a reload costs everybody a moment.
-var DefaultTimes = Times{Quiet: 100 * time.Millisecond, Burst: time.Second, Retry: 5 * time.Second}
+var DefaultTimes = Times{Quiet: 100 * time.Millisecond, Burst: time.Second, Retry: 5 * time.Second, Later: time.Minute}
 
 // Now reloads if that is needed. The error says that the reload failed or that it
 // did not help.
@@ -141,8 +142,11 @@ func (r *Reloader) Run(ctx context.Context) error {
 		}
 		r.report(err)
 		var failed *failedError
-		if errors.As(err, &failed) {
+		switch {
+		case errors.As(err, &failed):
 			retry = time.After(r.Times.Retry)
+		case err != nil:
+			retry = time.After(r.Times.Later)
 		}
 		select {
 		case <-ctx.Done():

@@ -25,13 +25,14 @@ type host struct {
 	fail       error
 	idle       bool   // the generator does not run
 	meanwhile  func() // happens in the next reload, after the generator has run
+	later      time.Duration
 	log        []string
 	comparison chan struct{}
 }
 
 func newHost(t *testing.T) *host {
 	dir := t.TempDir()
-	return &host{t: t, root: filepath.Join(dir, "revisions"), generated: filepath.Join(dir, "generator"), comparison: make(chan struct{}, 1000)}
+	return &host{t: t, root: filepath.Join(dir, "revisions"), generated: filepath.Join(dir, "generator"), comparison: make(chan struct{}, 1000), later: time.Hour}
 }
 
 func (h *host) reloader() *Reloader {
@@ -41,7 +42,7 @@ func (h *host) reloader() *Reloader {
 		Reload:    h.reload,
 		Roots:     []string{h.root},
 		Log:       h,
-		Times:     Times{Quiet: 50 * time.Millisecond, Burst: time.Second, Retry: 20 * time.Millisecond},
+		Times:     Times{Quiet: 50 * time.Millisecond, Burst: time.Second, Retry: 20 * time.Millisecond, Later: h.later},
 	}
 }
 
@@ -244,6 +245,17 @@ func TestReloadDoesNotHelp(t *testing.T) {
 	h.set(func() { h.idle = false })
 	h.link("web", "2")
 	h.generatedHas("web", "2")
+}
+
+// What kept the generator from writing may be over by itself: a full disk, say.
+func TestReloadHelpsLater(t *testing.T) {
+	h := newHost(t)
+	h.idle, h.later = true, 20*time.Millisecond
+	h.link("web", "1")
+	h.run()
+	h.eventually("a report", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return len(h.log) == 1 })
+	h.set(func() { h.idle = false })
+	h.generatedHas("web", "1")
 }
 
 // What changes during a reload needs another one, which is nothing to report.
