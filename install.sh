@@ -1,12 +1,14 @@
 #!/bin/bash
 # Installs service-manager on this host, or shows it on a disposable machine.
 set -euo pipefail
+readonly CALLED_IN=$PWD
 cd "$(dirname "$(readlink -f "$0")")"
 
 usage() {
   cat <<'TEXT'
 Usage: ./install.sh [--prefix DIR]      install on this host, or update it
-       ./install.sh --uninstall         remove it; definitions and revisions stay
+       ./install.sh --uninstall         remove it; definitions, revisions and
+                                        settings stay
        ./install.sh --bundle DIR        build everything into DIR, which installs by
                                         DIR/install.sh without Go or a network
        ./install.sh --demo [--keep] [--install-packages]
@@ -31,12 +33,14 @@ readonly GENERATOR=/etc/systemd/system-generators/service-manager-generator
 readonly CONFIG_DIR=/etc/service-manager
 readonly MODULES=/etc/modules-load.d/service-manager.conf
 
+# find_go: a Go that is new enough; the one of the distribution may not be.
 find_go() {
-  local go
+  local go version
   for go in "$(command -v go || true)" /usr/local/go/bin/go; do
-    if [ -n "$go" ] && [ -x "$go" ]; then printf '%s' "$go"; return; fi
+    version=$("${go:-false}" env GOVERSION 2>/dev/null) || continue
+    if printf 'go1.24\n%s\n' "$version" | sort -CV; then printf '%s' "$go"; return; fi
   done
-  fail "Go is not installed; install Go 1.24 or newer, or run this in a bundle that another machine made with --bundle"
+  fail "Go 1.24 is not installed; install Go 1.24 or newer, or run this in a bundle that another machine made with --bundle"
 }
 
 # build FOLDER: everything that an installation needs, below FOLDER.
@@ -44,7 +48,7 @@ build() {
   local out=$1 go helper
   go=$(find_go)
   mkdir -p "$out/bin" "$out/units" "$out/man"
-  export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath"
+  export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath -buildvcs=false"
   "$go" build -ldflags '-s -w' -o "$out/bin/" ./generator $(printf './helpers/%s ' $HELPERS)
   mv "$out/bin/generator" "$out/bin/service-manager-generator"
   for helper in $HELPERS; do cp "helpers/$helper/$helper.8" "$out/man/"; done
@@ -58,7 +62,7 @@ require_root() { [ "$(id -u)" = 0 ] || fail "this needs root; run it with sudo";
 # check names everything that is missing before anything is changed.
 check() {
   local missing=() version
-  version=$(systemctl --version 2>/dev/null | awk 'NR==1 {print $2}')
+  version=$(systemctl --version 2>/dev/null | awk 'NR==1 {print $2}') || true
   if [ -z "$version" ] || [ ! -d /run/systemd/system ]; then
     missing+=("systemd does not run this host; service-manager needs a host that systemd has booted")
   elif [ "${version%%[!0-9]*}" -lt 250 ]; then
@@ -88,31 +92,39 @@ place() {
 # set_helpers FOLDER: tells the generator where the helpers are.
 set_helpers() {
   local conf=$CONFIG_DIR/service-manager.conf
-  if [ ! -e "$conf" ]; then
-    cat > "$conf" <<'TEXT'
+  rm -f "$conf.new"
+  (umask 077 && settings "$conf" "$1" > "$conf.new")
+  mv "$conf.new" "$conf"
+}
+
+# settings FILE FOLDER: the settings of before, with another folder of helpers.
+settings() {
+  if [ -e "$1" ]; then
+    sed '/^HELPERS=/d' "$1"
+  else
+    cat <<'TEXT'
 # Settings of service-manager, an environment file.
 
 # The CouchDB database with the service definitions. Without it the definitions
 # are the files /etc/service-manager/services/*.json.
 #COUCHDB_URL=http://user:password@127.0.0.1:5984/services
 TEXT
-    chmod 600 "$conf"
   fi
-  sed -i '/^HELPERS=/d' "$conf"
-  [ "$1" = /usr/local/bin ] || printf 'HELPERS=%s\n' "$1" >> "$conf"
+  [ "$2" = /usr/local/bin ] || printf 'HELPERS=%s\n' "$2"
 }
 
 install_from() {
   local from=$1 prefix=$2 previous='' file
   [ ! -e $GENERATOR ] || previous=$(installed_prefix)
   mkdir -p -m 755 $CONFIG_DIR/services $CONFIG_DIR/revisions
-  for file in $HELPERS; do place "$from/bin/$file" "$prefix/bin/$file" 755; done
-  for file in "$from"/man/*.8; do place "$file" "$prefix/share/man/man8/$(basename "$file")" 644; done
+  # The units come first: a helper may have systemd start one that is new.
   for file in $STATIC_UNITS; do
     sed "s#/usr/local/bin/#$prefix/bin/#g" "$from/units/$file" > "$UNIT_DIR/$file.new"
     chmod 644 "$UNIT_DIR/$file.new"
     mv "$UNIT_DIR/$file.new" "$UNIT_DIR/$file"
   done
+  for file in $HELPERS; do place "$from/bin/$file" "$prefix/bin/$file" 755; done
+  for file in "$from"/man/*.8; do place "$file" "$prefix/share/man/man8/$(basename "$file")" 644; done
   set_helpers "$prefix/bin"
   printf 'ip_vs\n' > $MODULES
   place "$from/bin/service-manager-generator" $GENERATOR 755
@@ -121,7 +133,7 @@ install_from() {
   systemctl start service-manager.target
   systemctl restart sm-fetch.service
   # From here on no unit names those in the old place.
-  case $previous in ''|"$prefix") ;; *) remove_programs "$previous" ;; esac
+  [ -z "$previous" ] || [ "$previous/bin" -ef "$prefix/bin" ] || remove_programs "$previous"
 }
 
 # generated PATTERN: the units with such a name that the generator has made and
@@ -129,7 +141,10 @@ install_from() {
 generated() {
   local unit
   systemctl list-units --all --plain --no-legend --state=active,activating,deactivating,failed "$1" |
-    awk '{print $1}' | while read -r unit; do [ ! -e "/run/systemd/generator/$unit" ] || printf '%s ' "$unit"; done
+    awk '{print $1}' | while read -r unit; do
+      # Other generators write to that folder, too.
+      if grep -qsx '# Generated by service-manager-generator.' "/run/systemd/generator/$unit"; then printf '%s ' "$unit"; fi
+    done
 }
 
 # remove_programs FOLDER: the helpers and manual pages below it.
@@ -149,7 +164,7 @@ uninstall() {
     units=$(generated "$file")
     if [ -n "$units" ]; then
       say "stopping $units"
-      systemctl stop $units
+      systemctl stop $units || say "some have not stopped in order; see journalctl -u UNIT"
       systemctl reset-failed $units 2>/dev/null || true # those that systemd has forgotten by now
     fi
   done
@@ -215,9 +230,11 @@ main() {
   [ $action = demo ] || [ -z "$keep$install" ] || misused "--keep and --install-packages go with --demo"
   case $prefix in ''|/*) ;; *) misused "--prefix must be an absolute path (got $prefix)" ;; esac
   case $prefix in *[!A-Za-z0-9/._-]*) misused "--prefix must be made of letters, digits and /._- (got $prefix)" ;; esac
+  if [ -n "$prefix" ]; then prefix=$(realpath -m -- "$prefix"); fi
   case $action in
     demo) demo "$install" $keep ;;
     bundle)
+      case $bundle in /*) ;; *) bundle=$CALLED_IN/$bundle ;; esac
       mkdir -p "$bundle"
       build "$(readlink -f "$bundle")"
       say "built; install it with $bundle/install.sh" ;;
@@ -229,7 +246,8 @@ main() {
       check
       prefix=${prefix:-$(installed_prefix)}
       if [ -e go.mod ]; then
-        readonly BUILT=$(mktemp -d)
+        BUILT=$(mktemp -d)
+        readonly BUILT
         trap 'rm -rf "$BUILT"' EXIT
         build "$BUILT"
         install_from "$BUILT" "$prefix"

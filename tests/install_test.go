@@ -48,7 +48,6 @@ systemctl list-unit-files --no-legend 'sm-*' 'service-manager*'; } 2>/dev/null |
 
 // Installing, updating and removing, on a host that serves.
 func TestInstall(t *testing.T) {
-	long(t)
 	g := withBundle(t)
 	output(t, g, places+" > /root/before")
 	output(t, g, "/root/bundle/install.sh")
@@ -109,6 +108,8 @@ test "$(readlink /proc/$(systemctl show -P MainPID web@`+revisionName(t, g, "goo
 		}
 		// Without a prefix it is updated where it is.
 		output(t, g, "/root/newer/install.sh && cmp /root/newer/bin/sm-ipvs /opt/service-manager/bin/sm-ipvs")
+		// The same place by another name is no old place.
+		output(t, g, "/root/newer/install.sh --prefix /opt/./service-manager/ && cmp /root/newer/bin/sm-ipvs /opt/service-manager/bin/sm-ipvs")
 	})
 	noneLost(t, "through every installation", l.stop(t))
 
