@@ -269,7 +269,7 @@ systemctl daemon-reload # sm-fetch may not have come to that`)
 		if left := output(t, g, "find /run/service-manager/web -name '"+stopped+"*'"); left != "" {
 			t.Errorf("left: %s", left)
 		}
-		if refused := output(t, g, "journalctl -u web@"+stopped+" -o cat"); !strings.Contains(refused, "sm-ipvs: add") || !strings.Contains(refused, "the unit is being stopped") {
+		if refused := output(t, g, "journalctl -u web@"+stopped+" -o cat"); !strings.Contains(refused, "add 172.17") || !strings.Contains(refused, "the unit is being stopped") {
 			t.Errorf("traffic was not refused: %s", refused)
 		}
 		output(t, g, "rm /run/hold && systemctl start web@"+stopped)
