@@ -104,8 +104,8 @@ systemctl restart sm-fetch`)
 	noneLost(t, "through all of this", l.stop(t))
 
 	t.Run("deleted", func(t *testing.T) {
-		slow := startLoad(t, g, "", "--connections-per-second", "0", "--keep-alive", "0", "--slow", "2", "--slow-for", "3s", "--for", "1s", "http://"+address+"/")
-		waitFor(t, g, time.Minute, "ipvsadm -Ln | awk '/Masq/ && $5 > 0 {found = 1} END {exit !found}'")
+		slow := startLoad(t, g, "", "--connections-per-second", "0", "--keep-alive", "0", "--slow", "2", "--slow-for", "3s", "--for", "900ms", "http://"+address+"/")
+		waitFor(t, g, time.Minute, bothUnderWay)
 		server.Send("DELETE", "/services/web?rev="+rev, "")
 		noneLost(t, "requests under way when the document was deleted", slow.wait(t))
 		waitFor(t, g, 2*time.Minute, "! test -e /etc/service-manager/revisions/web && ! test -e /run/systemd/generator/web@manager.service")

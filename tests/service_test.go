@@ -80,6 +80,10 @@ func answering(revision string) string {
 	return "curl -fsS -m 5 -o /dev/null -D - http://" + address + "/ | tr -d '\\r' | grep -ix 'x-revision: " + revision + "'"
 }
 
+// bothUnderWay is true when two requests are under way and no more will come: one
+// that came later would be refused, and rightly.
+const bothUnderWay = "ipvsadm -Ln | awk '/Masq/ {n += $5} END {exit n != 2}'"
+
 // settled waits until nothing of a rollout is under way: the answering revision
 // is alone, it is good, systemd has read so, and no job is left.
 func settled(t testing.TB, g *vm.Guest, revision string) {
