@@ -80,6 +80,7 @@ func (s traps) kill(t testing.TB, step string) {
 // A step of a new revision that is killed ends the one attempt that the revision
 // has. The old one serves on.
 func TestKilledInARollout(t *testing.T) {
+	long(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
 	first(t, g, app("r0"), "r0")
 	traps := setTraps(t, g)

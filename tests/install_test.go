@@ -48,6 +48,7 @@ systemctl list-unit-files --no-legend 'sm-*' 'service-manager*'; } 2>/dev/null |
 
 // Installing, updating and removing, on a host that serves.
 func TestInstall(t *testing.T) {
+	long(t)
 	g := withBundle(t)
 	output(t, g, places+" > /root/before")
 	output(t, g, "/root/bundle/install.sh")
