@@ -70,20 +70,21 @@ func Watch(ctx context.Context, w command.World) (context.Context, context.Cance
 // Check returns ErrGone when the unit has lost its main process, and ErrStopping
 // when it is about to.
 func Check(ctx context.Context, w command.World) error {
-	pid, err := pid(ctx, w)
+	pid, err := environmentPID(w)
 	if err != nil {
 		return err
 	}
 	// systemd tells commands that it started to end, but starts the next one all
 	// the same when they have ended well.
 	state, err := ownState(ctx, w)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if ctx.Err() != nil || strings.HasPrefix(state, "stop-sig") || state == "stop-watchdog" {
+	case pid == 0 && state == startPost:
+		return ErrGone
+	case ctx.Err() != nil || strings.HasPrefix(state, "stop-sig") || state == "stop-watchdog":
 		return ErrStopping
-	}
-	if pid == 0 {
+	case pid == 0:
 		return nil
 	}
 	main, err := process.Open(pid)
@@ -96,26 +97,37 @@ func Check(ctx context.Context, w command.World) error {
 	return main.Close()
 }
 
+// startPost is the state in which systemd runs ExecStartPost= commands. $MAINPID
+// is just as unset before the main process exists, and in a main process itself;
+// only in this state does that mean that it has ended.
+const startPost = "start-post"
+
 // pid returns the main process of the unit, 0 when there is none to watch, and
 // ErrGone when there should be one.
 func pid(ctx context.Context, w command.World) (int, error) {
-	if value := w.Getenv("MAINPID"); value != "" {
-		pid, err := strconv.Atoi(value)
-		if err != nil || pid <= 0 {
-			return 0, fmt.Errorf("MAINPID: not a process id (got %q)", value)
-		}
-		return pid, nil
+	pid, err := environmentPID(w)
+	if err != nil || pid != 0 {
+		return pid, err
 	}
-	// $MAINPID is just as unset before the main process exists, and in a main
-	// process itself; only systemd knows which of its lists it is running.
 	state, err := ownState(ctx, w)
-	if err != nil {
-		return 0, err
+	if err == nil && state == startPost {
+		err = ErrGone
 	}
-	if state == "start-post" {
-		return 0, ErrGone
+	return 0, err
+}
+
+// environmentPID returns the main process that systemd names to a command, 0 when
+// it names none.
+func environmentPID(w command.World) (int, error) {
+	value := w.Getenv("MAINPID")
+	if value == "" {
+		return 0, nil
 	}
-	return 0, nil
+	pid, err := strconv.Atoi(value)
+	if err != nil || pid <= 0 {
+		return 0, fmt.Errorf("MAINPID: not a process id (got %q)", value)
+	}
+	return pid, nil
 }
 
 // ownState returns the state of the unit that this process is a command of, and
