@@ -76,9 +76,9 @@ func Live(unit dbus.UnitStatus) bool {
 // executes itself anew. It reports the results of jobs to nobody then.
 var ErrConnectionLost = errors.New("the connection to systemd was lost")
 
-// LookAgain is how often somebody who waits for a job looks whether systemd is
+// lookAgain is how often somebody who waits for a job looks whether systemd is
 // still there to report it.
-const LookAgain = 5 * time.Second
+const lookAgain = 5 * time.Second
 
 // StopRunners stops every runner of a service and returns when all have stopped.
 // The stop jobs do not pull in or wait for the stop of other units, so this may
@@ -90,31 +90,41 @@ func (c *Conn) StopRunners(ctx context.Context, service string, progress func(st
 	if err != nil {
 		return err
 	}
+	var live []string
+	for _, runner := range runners {
+		if Live(runner) || runner.JobId != 0 {
+			live = append(live, runner.Name)
+		}
+	}
+	return c.StopUnits(ctx, live, "ignore-dependencies", progress)
+}
+
+// StopUnits stops units, with jobs of that mode, and returns when all have
+// stopped, as those that systemd does not know have. progress is told which are
+// still stopping. The error may be ErrConnectionLost.
+func (c *Conn) StopUnits(ctx context.Context, names []string, mode string, progress func(stopping []string)) error {
 	type outcome struct{ unit, result string }
 	outcomes := make(chan outcome)
 	var stopping []string
 	var problems []error
-	for _, runner := range runners {
-		if !Live(runner) && runner.JobId == 0 {
-			continue
-		}
+	for _, name := range names {
 		result := make(chan string, 1)
-		if _, err := c.StopUnitContext(ctx, runner.Name, "ignore-dependencies", result); err != nil {
+		if _, err := c.StopUnitContext(ctx, name, mode, result); err != nil {
 			if !noSuchUnit(err) {
-				problems = append(problems, fmt.Errorf("stop %s: %w", runner.Name, err))
+				problems = append(problems, fmt.Errorf("stop %s: %w", name, err))
 			}
 			continue
 		}
-		stopping = append(stopping, runner.Name)
+		stopping = append(stopping, name)
 		go func() {
 			select {
 			case r := <-result:
-				outcomes <- outcome{runner.Name, r}
+				outcomes <- outcome{name, r}
 			case <-ctx.Done():
 			}
 		}()
 	}
-	alive := time.NewTicker(LookAgain)
+	alive := time.NewTicker(lookAgain)
 	defer alive.Stop()
 	for len(stopping) > 0 {
 		progress(stopping)
