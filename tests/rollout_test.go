@@ -32,13 +32,12 @@ func TestRollouts(t *testing.T) {
 		rollouts = 4
 	}
 	for _, kind := range []struct {
-		name     string
-		rollouts int
-		image    string
-		make     func(revision string) definition
+		name  string
+		image string
+		make  func(revision string) definition
 	}{
-		{"application", rollouts, "app:1", func(revision string) definition { return app(revision) }},
-		{"nginx", 3, "nginx:1", nginx},
+		{"application", "app:1", func(revision string) definition { return app(revision) }},
+		{"nginx", "nginx:1", nginx},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
 			g := start(t, installed(t, bookworm), vm.Options{})
@@ -47,12 +46,12 @@ func TestRollouts(t *testing.T) {
 			checkOthers := otherClients(t, g)
 			l := startLoad(t, g, "", "--connections-per-second", "40", "--keep-alive", "8", "http://"+address+"/")
 			edits := make(map[string]time.Time)
-			for i := 1; i <= kind.rollouts; i++ {
+			for i := 1; i <= rollouts; i++ {
 				revision := fmt.Sprintf("r%d", i)
 				edits[revision] = edit(t, g, "web", kind.make(revision))
 				answers(t, g, revision)
 			}
-			settled(t, g, fmt.Sprintf("r%d", kind.rollouts))
+			settled(t, g, fmt.Sprintf("r%d", rollouts))
 			report := l.stop(t)
 			noneLost(t, "from the host", report)
 			checkOthers()
