@@ -52,7 +52,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	s.test("all tests, with the race detector", false, append([]string{"-race", "-tags", "peer", "-timeout", "10m"}, extra...), "./...")
 	if !*host && !s.interrupted {
-		s.test("machine tests", true, append([]string{"-tags", "machine", "-count", "1", "-timeout", "80m"}, extra...), "./tests")
+		s.test("machine tests", true, append([]string{"-tags", "machine", "-count", "1", "-timeout", "2h"}, extra...), "./tests")
 	}
 	stop()
 	return s.finish()
