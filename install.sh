@@ -100,7 +100,7 @@ set_helpers() {
 # settings FILE FOLDER: the settings of before, with another folder of helpers.
 settings() {
   if [ -e "$1" ]; then
-    sed '/^HELPERS=/d' "$1"
+    sed -e '/^HELPERS=/d' -e '$a\' "$1" # ends the last line, if it has no end
   else
     cat <<'TEXT'
 # Settings of service-manager, an environment file.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math/big"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -51,12 +52,16 @@ Example:
   ExecStart=/usr/local/bin/sm-docker-run run --unit %n --name web --env LEVEL=info nginx:1.27
 `
 
+// unitName is what systemd takes for the full name of a service unit, of up to 255
+// characters.
+var unitName = regexp.MustCompile(`^[A-Za-z0-9:_.\\-][A-Za-z0-9:_.\\@-]*\.service$`)
+
 // parseOptions reads the command line of run.
 func parseOptions(w command.World) (*options, error) {
 	o := &options{stopTimeout: stopTimeout(10 * time.Second)}
 	f := command.NewFlags("run", runHelp)
 	f.StringVar(&o.name, "name", "", "`name` of the container (required)")
-	f.StringVar(&o.unit, "unit", "", "systemd `unit` that the container belongs to, %n in a unit file: its output goes to the journal under that unit, and sweep removes it when the unit is not running")
+	f.StringVar(&o.unit, "unit", "", "systemd `unit` that the container belongs to, %n in a unit file: its output goes to the journal under that unit, and sweep removes it when the unit, of the system's service manager, is not running")
 	f.StringVar(&o.record, "record", "", "run record: write the container's name, id and addresses to `file` before READY=1, for EnvironmentFile=")
 	f.Var(&o.stopTimeout, "stop-timeout", "kill the container when it has not ended this long after its stop signal: a `duration`, or seconds")
 	o.pull = pullFlag(f)
@@ -77,7 +82,7 @@ func parseOptions(w command.World) (*options, error) {
 	f.Var(&o.logOpts, "log-opt", "log driver option `name=value` (repeatable)")
 	f.StringVar(&o.memory, "memory", "", "memory limit in `bytes`, such as 64m")
 	f.StringVar(&o.network, "network", "", "`network` to connect to")
-	f.Var(&o.publish, "publish", "publish a port: [[`ip`:]port:]port[/protocol] (repeatable)")
+	f.Var(&o.publish, "publish", "publish a port: `[[ip:]port:]port[/protocol]` (repeatable)")
 	f.BoolVar(&o.readOnly, "read-only", false, "mount the root file system read-only")
 	f.StringVar(&o.stopSignal, "stop-signal", "", "`signal` that stops the container, in the place of the image's")
 	f.Var(&o.tmpfs, "tmpfs", "mount a tmpfs at `path[:options]` (repeatable)")
@@ -91,6 +96,9 @@ func parseOptions(w command.World) (*options, error) {
 		return nil, command.Usagef("run: the image is missing")
 	}
 	o.image, o.args = f.Arg(0), f.Args()[1:]
+	if o.unit != "" && (!unitName.MatchString(o.unit) || len(o.unit) > 255) {
+		return nil, command.Usagef("--unit: must be the full name of a service unit, such as web.service; in a unit file, %%n (got %q)", o.unit)
+	}
 	return o, checkName(o.name)
 }
 

@@ -39,13 +39,12 @@ func runContainer(ctx context.Context, w command.World) error {
 	caught := make(chan os.Signal, 1)
 	signal.Notify(caught, stopSignals...)
 	defer signal.Stop(caught)
-	if err := r.connect(ctx); err != nil {
-		return err
-	}
-	defer r.d.Close()
 	c, err := r.start(ctx, config, host)
+	if r.d != nil {
+		defer r.d.Close()
+	}
 	if err != nil {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil && !errors.As(err, new(*leftError)) {
 			// A stop in the middle of the start; nothing is left of it.
 			return &command.SignalError{Signal: unix.SIGTERM}
 		}
@@ -64,17 +63,34 @@ type runner struct {
 // connect connects to the daemon, unless that is done.
 func (r *runner) connect(ctx context.Context) (err error) {
 	if r.d == nil {
-		r.d, err = connect(ctx, r.w, r.o.name, *r.o.patience)
+		r.d, err = docker.Connect(ctx, r.w.Notify, *r.o.patience)
 	}
 	return err
 }
 
+// leftError says that a container of a start that failed is left.
+type leftError struct{ start, remove error }
+
+func (e *leftError) Error() string { return fmt.Sprintf("%v, and then: %v", e.start, e.remove) }
+
 // start brings a container into being, in the place of any older one of its name.
-// When it fails, no container is left. Only the parts that create nothing end
-// early with ctx: a request that is cut off may still be carried out.
+// When it fails, no container is left, unless the error is a leftError. Only the
+// parts that create nothing end early with ctx: a request that is cut off may still
+// be carried out.
 func (r *runner) start(ctx context.Context, config *container.Config, host *container.HostConfig) (c container.InspectResponse, err error) {
+	if err := r.connect(ctx); err != nil {
+		return c, err
+	}
+	cgroup, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return c, fmt.Errorf("find the slice of this process: %w", err)
+	}
+	if docker.OfUser(string(cgroup)) {
+		// sweep asks the system's service manager, which does not know the unit.
+		delete(config.Labels, unitLabel)
+	}
 	if host.CgroupParent == "" {
-		if host.CgroupParent, err = r.slice(ctx); err != nil {
+		if host.CgroupParent, err = r.slice(ctx, string(cgroup)); err != nil {
 			return c, err
 		}
 	}
@@ -91,8 +107,11 @@ func (r *runner) start(ctx context.Context, config *container.Config, host *cont
 		return c, err
 	}
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, r.d.Remove(whole, id))
+		if err == nil {
+			return
+		}
+		if removeErr := r.d.Remove(whole, id); removeErr != nil {
+			err = &leftError{err, removeErr}
 		}
 	}()
 	if err := ctx.Err(); err != nil {
@@ -102,29 +121,18 @@ func (r *runner) start(ctx context.Context, config *container.Config, host *cont
 	if err != nil {
 		return c, fmt.Errorf("start the container: %s", docker.Reason(err))
 	}
-	err = r.d.Retry(whole, func() error {
-		c, err = r.d.ContainerInspect(whole, id)
-		return err
-	})
-	if err != nil {
-		return c, fmt.Errorf("look at the container that was started: %s", docker.Reason(err))
-	}
-	return c, nil
+	return r.d.Inspect(whole, id)
 }
 
-// slice returns the slice that this process is in, for the container to be in it
+// slice returns the slice of that control group, for the container to be in it
 // too. Only with the systemd driver can Docker put a container there.
-func (r *runner) slice(ctx context.Context) (string, error) {
-	text, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil {
-		return "", fmt.Errorf("find the slice of this process: %w", err)
-	}
-	slice := docker.Slice(string(text))
+func (r *runner) slice(ctx context.Context, cgroup string) (string, error) {
+	slice := docker.Slice(cgroup)
 	if slice == "" {
 		return "", nil
 	}
 	var driver string
-	err = r.d.Retry(ctx, func() error {
+	err := r.d.Retry(ctx, func() error {
 		info, err := r.d.Info(ctx)
 		driver = info.CgroupDriver
 		return err
@@ -173,6 +181,8 @@ func (r *runner) follow(ctx context.Context, c container.InspectResponse, caught
 	p, err := r.d.Process(c)
 	if err == nil {
 		defer p.Close()
+	} else if c, err = r.d.Inspect(context.WithoutCancel(ctx), c.ID); err != nil {
+		return about(r.o.name, err)
 	}
 	if c.State.Running {
 		ip4, ip6 := docker.Addresses(c)
@@ -200,14 +210,23 @@ func (r *runner) end(ctx context.Context, id string, waited error) error {
 		return about(r.o.name, waited)
 	}
 	if err := r.connect(whole); err != nil {
-		return err
+		return about(r.o.name, err)
 	}
 	if ctx.Err() != nil {
 		return about(r.o.name, r.stop(whole, id))
 	}
-	c, err := r.d.Ended(whole, id)
-	if err == nil {
+	// Its process has ended, so the daemon is to know soon how. A unit whose container
+	// is dead must not stay up for one that does not.
+	limited, cancel := context.WithTimeout(ctx, *r.o.patience)
+	defer cancel()
+	c, err := r.d.Ended(limited, id)
+	switch {
+	case err == nil:
 		err = r.result(whole, c)
+	case ctx.Err() != nil:
+		err = r.stop(whole, id)
+	case limited.Err() != nil:
+		err = fmt.Errorf("its process has ended, and the Docker daemon did not say how within %s; look at \"docker inspect %s\"", *r.o.patience, r.o.name)
 	}
 	return about(r.o.name, err)
 }
@@ -261,8 +280,11 @@ func (r *runner) result(ctx context.Context, c container.InspectResponse) error 
 	if c.State.ExitCode == 0 {
 		return nil
 	}
-	// Without its last words a container's end is still worth telling.
-	output, _ := r.d.LastLines(ctx, c, 10)
+	// Without its last words, or if they do not come, a container's end is still worth
+	// telling.
+	limited, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	output, _ := r.d.LastLines(limited, c, 10)
 	if !r.o.inJournal() {
 		for _, line := range output {
 			fmt.Fprintf(r.w.Stderr, "%s: | %s\n", r.o.name, line.Text)

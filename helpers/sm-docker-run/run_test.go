@@ -9,11 +9,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/docker/docker/pkg/stdcopy"
 	"golang.org/x/sys/unix"
@@ -28,6 +30,9 @@ type daemon struct {
 	t        *testing.T
 	left     bool   // a container of that name is there already
 	startErr string // what starting it fails with
+	firm     bool   // it is not removed
+	silent   bool   // nobody is told how it has ended
+	pid      int    // of its first process, at the first look only
 	exitCode int    // how it has ended by the time that it is looked at
 	onCreate func() // called when it is created
 	requests []string
@@ -71,6 +76,10 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.left = false
 		w.WriteHeader(204)
 	case "DELETE /containers/0123":
+		if d.firm {
+			reply(500, message("device or resource busy"))
+			return
+		}
 		w.WriteHeader(204)
 	case "POST /containers/0123/start":
 		if d.startErr != "" {
@@ -78,13 +87,22 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		w.WriteHeader(204)
+	case "POST /containers/0123/stop":
+		d.silent = false
+		w.WriteHeader(204)
 	case "POST /containers/0123/wait":
+		if d.silent {
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+			return
+		}
 		reply(200, map[string]int{"StatusCode": d.exitCode})
 	case "GET /containers/0123/json":
 		reply(200, map[string]any{
 			"Id": "0123", "Name": "/web", "Config": map[string]any{},
-			"State": map[string]any{"Status": "exited", "ExitCode": d.exitCode},
+			"State": map[string]any{"Status": "exited", "ExitCode": d.exitCode, "Running": d.pid != 0, "Pid": d.pid},
 		})
+		d.pid = 0
 	case "GET /containers/0123/logs":
 		io.WriteString(stdcopy.NewStdWriter(w, stdcopy.Stderr), "2026-11-22T15:56:38.2Z config not found\n")
 	default:
@@ -101,7 +119,8 @@ type outcome struct {
 	removed bool
 }
 
-func (d *daemon) run(ctx context.Context, args ...string) outcome {
+// serve has the daemon answer until the test ends.
+func (d *daemon) serve() {
 	d.t.Helper()
 	socket := filepath.Join(d.t.TempDir(), "s")
 	listener, err := net.Listen("unix", socket)
@@ -110,8 +129,13 @@ func (d *daemon) run(ctx context.Context, args ...string) outcome {
 	}
 	server := &http.Server{Handler: d}
 	go server.Serve(listener)
-	defer server.Close()
+	d.t.Cleanup(func() { server.Close() })
 	d.t.Setenv("DOCKER_HOST", "unix://"+socket)
+}
+
+func (d *daemon) run(ctx context.Context, args ...string) outcome {
+	d.t.Helper()
+	d.serve()
 	var o outcome
 	var stderr bytes.Buffer
 	o.err = run(ctx, command.World{
@@ -179,6 +203,62 @@ func TestRunStoppedWhileStarting(t *testing.T) {
 	}
 	if !o.removed || slices.Contains(d.requests, "POST /containers/0123/start") {
 		t.Errorf("want the container removed and never started; requests: %q", d.requests)
+	}
+}
+
+// What is left of a start that was interrupted is said.
+func TestRunStoppedAndLeft(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	d := &daemon{t: t, onCreate: cancel, firm: true}
+	o := d.run(ctx, "run", "--name", "web", "img")
+	if want := "web: context canceled, and then: remove container 0123: device or resource busy"; fmt.Sprint(o.err) != want {
+		t.Errorf("got %v; want %s", o.err, want)
+	}
+}
+
+func TestRunStoppedWithoutDaemon(t *testing.T) {
+	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(t.TempDir(), "none"))
+	ctx, cancel := context.WithCancel(context.Background())
+	err := run(ctx, command.World{
+		Args: []string{"run", "--name", "web", "img"}, Stdout: io.Discard, Stderr: io.Discard,
+		Env:    func(string) (string, bool) { return "", false },
+		Notify: notify.To(func(string) { cancel() }), // it waits for the daemon
+	})
+	if !errors.As(err, new(*command.SignalError)) {
+		t.Errorf("got %v; want the end by SIGTERM", err)
+	}
+}
+
+// A process that has ended before it could be opened never was ready.
+func TestRunEndsBeforeItIsSeen(t *testing.T) {
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	d := &daemon{t: t, exitCode: 3, pid: gone.Process.Pid}
+	o := d.run(context.Background(), "run", "--name", "web", "img")
+	if o.err == nil || o.err.Error() != `web: exited with status 3: "config not found"` || slices.Contains(o.states, "READY=1") {
+		t.Errorf("got %v, %q; want its end and no READY=1", o.err, o.states)
+	}
+}
+
+// A daemon that does not tell how a container has ended does not keep its unit up.
+func TestEndWithSilentDaemon(t *testing.T) {
+	end := func(ctx context.Context, patience time.Duration, notifier notify.Notifier) (*daemon, error) {
+		d := &daemon{t: t, silent: true}
+		d.serve()
+		r := &runner{w: command.World{Stderr: io.Discard, Notify: notifier}, o: &options{name: "web", patience: &patience}}
+		return d, r.end(ctx, "0123", nil)
+	}
+	_, err := end(context.Background(), 100*time.Millisecond, notify.Notifier{})
+	if want := `web: its process has ended, and the Docker daemon did not say how within 100ms; look at "docker inspect web"`; fmt.Sprint(err) != want {
+		t.Errorf("got %v; want %s", err, want)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	d, err := end(ctx, time.Hour, notify.Notifier{})
+	if err != nil || !slices.Contains(d.requests, "POST /containers/0123/stop") {
+		t.Errorf("when it is to stop meanwhile: %v after %q; want the container stopped", err, d.requests)
 	}
 }
 

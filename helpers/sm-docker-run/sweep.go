@@ -54,18 +54,22 @@ func sweep(ctx context.Context, w command.World) error {
 	}
 	// Asked after the list was made: a unit that has started since then counts as
 	// running, and what it made since then is not in the list.
-	states, err := unitStates(ctx, containers)
+	conn, err := systemd.Connect(ctx)
 	if err != nil {
 		return err
 	}
+	defer conn.Close()
 	var problems []error
 	for _, c := range containers {
-		unit := c.Labels[unitLabel]
-		state, known := states[unit]
-		if !known || state.live {
+		unit, name := c.Labels[unitLabel], strings.TrimPrefix(strings.Join(c.Names, " "), "/")
+		state, err := stateOf(ctx, conn, unit)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w; it is left as it is: run \"docker rm -f %s\" if nothing uses it", name, err, name))
 			continue
 		}
-		name := strings.TrimPrefix(strings.Join(c.Names, " "), "/")
+		if state.live {
+			continue
+		}
 		if err := d.Remove(ctx, c.ID); err != nil {
 			problems = append(problems, about(name, err))
 			continue
@@ -81,29 +85,16 @@ type unitState struct {
 	text string
 }
 
-// unitStates asks systemd for the states of the units that containers belong to.
-func unitStates(ctx context.Context, containers []container.Summary) (map[string]unitState, error) {
-	conn, err := systemd.Connect(ctx)
+// stateOf asks systemd for the state of the unit that a container belongs to.
+func stateOf(ctx context.Context, conn *systemd.Conn, unit string) (unitState, error) {
+	status, err := conn.State(ctx, unit)
 	if err != nil {
-		return nil, err
+		return unitState{}, err
 	}
-	defer conn.Close()
-	states := make(map[string]unitState)
-	for _, c := range containers {
-		unit := c.Labels[unitLabel]
-		if _, ok := states[unit]; ok {
-			continue
-		}
-		status, err := conn.State(ctx, unit)
-		if err != nil {
-			return nil, err
-		}
-		text := status.ActiveState
-		if status.LoadState == "not-found" {
-			text = "not there"
-		}
-		// A queued job may be about to start it.
-		states[unit] = unitState{systemd.Live(status) || status.JobId != 0, text}
+	text := status.ActiveState
+	if status.LoadState == "not-found" {
+		text = "not there"
 	}
-	return states, nil
+	// A queued job may be about to start it.
+	return unitState{systemd.Live(status) || status.JobId != 0, text}, nil
 }

@@ -446,6 +446,13 @@ func TestNoAddressYet(t *testing.T) {
 	}
 }
 
+func TestNoAddressHidesPassword(t *testing.T) {
+	w, _ := world(nil, "http://user:secret@:80/")
+	if err := run(t.Context(), w); err == nil || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "http://user:xxxxx@:80/") {
+		t.Errorf("got %v; want the URL without its password", err)
+	}
+}
+
 func FuzzParseTarget(f *testing.F) {
 	for _, seed := range []string{"http://172.17.0.3:80/", "https://[fd00::3]/x?y#z", "tcp://h:1", "unix:///s", "http://:80/", "http://[]:80/", "tcp://u@h:1", "http://a b/", "%"} {
 		f.Add(seed)

@@ -28,6 +28,9 @@ func parseTarget(text string) (target, error) {
 	if err != nil {
 		return target{}, fmt.Errorf("URL %q: %w", text, innermost(err))
 	}
+	if _, secret := u.User.Password(); secret {
+		text = u.Redacted() // it is only told from here on
+	}
 	port := u.Port()
 	switch u.Scheme {
 	case "http":

@@ -2,6 +2,19 @@ package docker
 
 import "strings"
 
+// OfUser reports whether a process belongs to a user's own service manager, by the
+// content of its /proc/PID/cgroup.
+func OfUser(cgroup string) bool {
+	for line := range strings.Lines(cgroup) {
+		for _, part := range strings.Split(strings.TrimSpace(line), "/") {
+			if strings.HasPrefix(part, "user@") && strings.HasSuffix(part, ".service") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Slice returns the systemd slice that a process is in, by the content of its
 // /proc/PID/cgroup, or "" when it is in none.
 func Slice(cgroup string) string {

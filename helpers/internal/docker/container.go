@@ -31,6 +31,21 @@ func (d *Daemon) Find(ctx context.Context, name string) (c container.InspectResp
 	return c, c.Name == "/"+name, nil
 }
 
+// Inspect returns the container with that id. The error is ErrGone when there is none.
+func (d *Daemon) Inspect(ctx context.Context, id string) (c container.InspectResponse, err error) {
+	err = d.Retry(ctx, func() error {
+		c, err = d.ContainerInspect(ctx, id)
+		return err
+	})
+	if cerrdefs.IsNotFound(err) {
+		return c, ErrGone
+	}
+	if err != nil {
+		return c, fmt.Errorf("look at container %s: %s", Short(id), Reason(err))
+	}
+	return c, nil
+}
+
 // RemoveNamed removes the container with exactly that name and its anonymous
 // volumes, and reports whether there was one. It is killed if it runs.
 func (d *Daemon) RemoveNamed(ctx context.Context, name string) (bool, error) {

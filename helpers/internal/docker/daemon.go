@@ -35,10 +35,7 @@ func Connect(ctx context.Context, n notify.Notifier, patience time.Duration) (*D
 		return nil, fmt.Errorf("use the Docker daemon that DOCKER_HOST names: %w", err)
 	}
 	d := &Daemon{Client: c, patience: patience, notify: n}
-	err = d.Retry(ctx, func() error {
-		if err := d.asleep(ctx); err != nil {
-			return err
-		}
+	ping := d.unlessAsleep(ctx, func() error {
 		// A daemon that is starting, or a systemd socket that has yet to start it,
 		// accepts the connection and says nothing.
 		limited, cancel := context.WithTimeout(ctx, patience)
@@ -53,7 +50,7 @@ func Connect(ctx context.Context, n notify.Notifier, patience time.Duration) (*D
 		c.NegotiateAPIVersionPing(ping)
 		return nil
 	})
-	if err != nil {
+	if err := d.retry(ctx, ping, ping); err != nil {
 		c.Close()
 		return nil, err
 	}
@@ -63,14 +60,23 @@ func Connect(ctx context.Context, n notify.Notifier, patience time.Duration) (*D
 // Retry calls f until it fails for another reason than a daemon that cannot be
 // reached, or has been unreachable for too long.
 func (d *Daemon) Retry(ctx context.Context, f func() error) error {
+	return d.retry(ctx, f, d.unlessAsleep(ctx, f))
+}
+
+// retry is Retry, with another function for all calls but the first.
+func (d *Daemon) retry(ctx context.Context, f, again func() error) error {
+	const firstPause = 100 * time.Millisecond
 	var since time.Time
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+	for pause := firstPause; ; pause = min(2*pause, time.Second) {
+		began := time.Now()
 		err := f()
+		f = again
 		if !unreachable(err) {
 			return err
 		}
-		if since.IsZero() {
-			since = time.Now()
+		// A daemon that broke off what it did for long was there until now.
+		if since.IsZero() || brokeOff(err) && time.Since(began) > d.patience {
+			since, pause = time.Now(), firstPause
 		}
 		if errors.Is(err, fs.ErrPermission) {
 			return fmt.Errorf("no permission to use the Docker daemon at %s; run this as root or as a member of its group", d.DaemonHost())
@@ -92,8 +98,28 @@ func (d *Daemon) absent(err error) error {
 	if errors.Is(err, errStopped) {
 		return &absentError{fmt.Sprintf("%v (waited %s for it); start it with \"systemctl start %s\"", err, d.patience, localUnit), err}
 	}
-	return &absentError{fmt.Sprintf("the Docker daemon at %s does not answer (waited %s); look at \"systemctl status docker.service\"",
-		d.DaemonHost(), d.patience), err}
+	remedy := "check DOCKER_HOST, which names it"
+	if d.local() {
+		remedy = fmt.Sprintf("look at \"systemctl status %s\"", localUnit)
+	}
+	return &absentError{fmt.Sprintf("the Docker daemon at %s does not answer (waited %s%s); %s",
+		d.DaemonHost(), d.patience, cause(err), remedy), err}
+}
+
+// cause returns, behind a colon, why there was no connection, where that says more
+// than that there was none.
+func cause(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return ""
+	}
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	reason := Reason(err)
+	if strings.HasPrefix(reason, "Cannot connect to the Docker daemon at ") {
+		return ""
+	}
+	return ": " + reason
 }
 
 type absentError struct {
@@ -104,13 +130,18 @@ type absentError struct {
 func (e *absentError) Error() string { return e.message }
 func (e *absentError) Unwrap() error { return e.err }
 
-// unreachable reports whether err says that the daemon is not there, or went
-// away in the middle of its answer.
+// unreachable reports whether err says that the daemon is not there, or went away.
 func unreachable(err error) bool {
 	if err == nil || errors.As(err, new(*absentError)) {
 		return false
 	}
-	return errors.Is(err, errStopped) || client.IsErrConnectionFailed(err) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
+	return errors.Is(err, errStopped) || client.IsErrConnectionFailed(err) || brokeOff(err)
+}
+
+// brokeOff reports whether err says that the daemon went away in the middle of
+// its answer.
+func brokeOff(err error) bool {
+	return !client.IsErrConnectionFailed(err) && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF))
 }
 
 // Reason returns what the daemon says in err as one line, without the phrases

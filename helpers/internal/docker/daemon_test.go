@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -91,10 +92,16 @@ func TestConnectFails(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	t.Setenv("DOCKER_HOST", "unix://"+socket)
 	_, err := Connect(context.Background(), notify.Notifier{}, 10*time.Millisecond)
-	want := fmt.Sprintf("the Docker daemon at unix://%s does not answer (waited 10ms); look at \"systemctl status docker.service\"", socket)
+	want := fmt.Sprintf("the Docker daemon at unix://%s does not answer (waited 10ms); check DOCKER_HOST, which names it", socket)
 	if err == nil || err.Error() != want {
 		t.Errorf("without a socket: %v; want %s", err, want)
 	}
+	t.Setenv("DOCKER_HOST", "tcp://daemon.invalid:2376")
+	_, err = Connect(context.Background(), notify.Notifier{}, 10*time.Millisecond)
+	if err == nil || !strings.Contains(err.Error(), "(waited 10ms: lookup daemon.invalid") {
+		t.Errorf("with a host that does not exist: %v; want the reason", err)
+	}
+	t.Setenv("DOCKER_HOST", "unix://"+socket)
 
 	// Accepts and says nothing, like the socket unit of a daemon that hangs.
 	listener, err := net.Listen("unix", socket)
@@ -113,6 +120,32 @@ func TestConnectFails(t *testing.T) {
 	t.Setenv("DOCKER_HOST", "unix://"+socket+"-none")
 	if _, err = Connect(ctx, stop, time.Hour); err != cause {
 		t.Errorf("when stopped: %v; want the cause", err)
+	}
+}
+
+// A daemon that broke off after hours has been away since then, and not since an
+// earlier time that it was.
+func TestRetryCountsFromTheLastAnswer(t *testing.T) {
+	const patience = 200 * time.Millisecond
+	d := dial(t, nil, patience)
+	calls := 0
+	err := d.Retry(context.Background(), func() error {
+		calls++
+		switch calls {
+		case 1:
+			return io.EOF
+		case 2, 3:
+			time.Sleep(patience + time.Millisecond)
+			return io.ErrUnexpectedEOF
+		}
+		return nil
+	})
+	if err != nil || calls != 4 {
+		t.Errorf("Retry = %v after %d calls; want success with the fourth", err, calls)
+	}
+	err = d.Retry(context.Background(), func() error { return io.EOF })
+	if err == nil || !strings.Contains(err.Error(), "does not answer (waited 200ms") {
+		t.Errorf("Retry of what always fails = %v", err)
 	}
 }
 

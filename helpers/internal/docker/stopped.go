@@ -13,14 +13,29 @@ const localUnit = "docker.service"
 // errStopped is a daemon that somebody has stopped.
 var errStopped = errors.New(localUnit + " has been stopped")
 
+// local reports whether the daemon is the one of localUnit.
+func (d *Daemon) local() bool {
+	host := d.DaemonHost()
+	return host == "unix:///var/run/docker.sock" || host == "unix:///run/docker.sock"
+}
+
+// unlessAsleep returns f for a daemon that nobody has stopped; for another it does
+// not come to f.
+func (d *Daemon) unlessAsleep(ctx context.Context, f func() error) func() error {
+	return func() error {
+		if err := d.asleep(ctx); err != nil {
+			return err
+		}
+		return f()
+	}
+}
+
 // asleep returns errStopped when to connect would start a daemon that somebody
 // has stopped: its socket is usually held by systemd, which starts it for anybody
 // who connects. A unit that is restarted for ever must not undo an operator's
 // "systemctl stop docker".
 func (d *Daemon) asleep(ctx context.Context) error {
-	switch d.DaemonHost() {
-	case "unix:///var/run/docker.sock", "unix:///run/docker.sock":
-	default:
+	if !d.local() {
 		return nil
 	}
 	conn, err := systemd.Connect(ctx)

@@ -25,8 +25,11 @@ func (p *Process) Inheritable() (int, error) {
 // Inherited returns a handle on the process that a descriptor from Inheritable
 // stands for, and owns that descriptor.
 func Inherited(fd int) (*Process, error) {
-	// Of all descriptors only that of a process takes a signal.
-	if err := unix.PidfdSendSignal(fd, 0, nil, 0); err != nil && err != unix.ESRCH {
+	// Of all descriptors only that of a process takes a signal; EPERM says that this
+	// user may not send it one.
+	switch err := unix.PidfdSendSignal(fd, 0, nil, 0); err {
+	case nil, unix.ESRCH, unix.EPERM:
+	default:
 		return nil, fmt.Errorf("descriptor %d is not a process: %w", fd, err)
 	}
 	unix.CloseOnExec(fd)

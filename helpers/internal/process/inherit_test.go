@@ -4,7 +4,10 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"runtime"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestInherit(t *testing.T) {
@@ -38,6 +41,37 @@ func TestInherit(t *testing.T) {
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+// The container of a user's unit may run as another user.
+func TestInheritAnothersProcess(t *testing.T) {
+	p, err := Open(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	fd, err := p.Inheritable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os.Getuid() == 0 {
+		asNobody(t)
+	}
+	inherited, err := Inherited(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inherited.Close()
+}
+
+// asNobody takes root's rights from this thread, which ends with the test.
+func asNobody(t *testing.T) {
+	t.Helper()
+	runtime.LockOSThread()
+	const nobody = 65534
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); errno != 0 {
+		t.Fatal(errno)
 	}
 }
 
