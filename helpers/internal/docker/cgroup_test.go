@@ -30,11 +30,11 @@ func TestSlice(t *testing.T) {
 
 func TestOfUser(t *testing.T) {
 	for cgroup, want := range map[string]bool{
-		"0::/user.slice/user-7.slice/user@7.service/app.slice/x.service\n":                 true,
+		"0::/user.slice/user-7.slice/user@7.service/app.slice/x.service\n":                   true,
 		"1:name=systemd:/user.slice/user-7.slice/user@7.service/app.slice/x.service\n0::/\n": true,
-		"0::/user.slice/user-7.slice/user@7.service\n":                                     true,
-		"0::/system.slice/system-web.slice/web@2-9ab.service\n":                            false,
-		"0::/user.slice/user-0.slice/session-3.scope\n":                                    false,
+		"0::/user.slice/user-7.slice/user@7.service\n":                                       true,
+		"0::/system.slice/system-web.slice/web@2-9ab.service\n":                              false,
+		"0::/user.slice/user-0.slice/session-3.scope\n":                                      false,
 		"": false,
 	} {
 		if got := OfUser(cgroup); got != want {

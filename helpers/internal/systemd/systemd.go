@@ -12,7 +12,7 @@ import (
 	"github.com/coreos/go-systemd/v22/dbus"
 	godbus "github.com/godbus/dbus/v5"
 
-	"service-manager/units"
+	"service-manager/units/definition"
 )
 
 // Conn is a connection to the system's service manager.
@@ -60,11 +60,20 @@ func (c *Conn) Runners(ctx context.Context, service string) ([]dbus.UnitStatus, 
 	}
 	runners := loaded[:0]
 	for _, unit := range loaded {
-		if unit.Name != units.ManagerUnit(service) {
+		if isRunner(service, unit.Name) {
 			runners = append(runners, unit)
 		}
 	}
 	return runners, nil
+}
+
+// isRunner reports whether a unit that is called SERVICE@….service is a runner of
+// the service. It may also be its manager, or an instance of somebody's template of
+// that name: a service may be called postgresql, and must not stop
+// postgresql@15-main.service.
+func isRunner(service, unit string) bool {
+	instance := strings.TrimSuffix(strings.TrimPrefix(unit, service+"@"), ".service")
+	return definition.CheckRevision(instance) == nil
 }
 
 // Live reports whether a unit runs, starts, stops or waits for its next start.

@@ -1,0 +1,17 @@
+package systemd
+
+import "testing"
+
+func TestIsRunner(t *testing.T) {
+	for unit, want := range map[string]bool{
+		"postgresql@2-9ab31f5c0e8d4b7a6c5d4e3f2a1b0c9d.service": true,
+		"postgresql@manager.service":                            false,
+		"postgresql@15-main.service":                            false,
+		"postgresql@.service":                                   false,
+		"postgresql@1000.service":                               false,
+	} {
+		if got := isRunner("postgresql", unit); got != want {
+			t.Errorf("isRunner(%s) = %v", unit, got)
+		}
+	}
+}
