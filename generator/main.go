@@ -28,7 +28,7 @@ generator, at boot and at every daemon-reload; see systemd.generator(7).
 Flags:
   --dry-run  print every unit to standard output with its path as a heading, and
              problems to standard error; exit 1 when there were any
-  --root DIR read and write below DIR instead of / (for tests and images)
+  --root DIR read below DIR instead of / (for tests and images)
 `
 
 func main() {

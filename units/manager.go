@@ -43,6 +43,8 @@ func manager(helpers string, s Service) []byte {
 	t.section("Service")
 	t.set("Type", "oneshot")
 	t.set("RemainAfterExit", "yes")
+	// For the status, and because older runners may drain for longer than these.
+	t.set("NotifyAccess", "exec")
 	t.set("Restart", "on-failure")
 	t.set("RestartSec", "5s")
 	t.command("ExecStart", helper(helpers, "sm-ipvs"), "check", literal(outside.Address.String()))

@@ -218,9 +218,13 @@ func (r rollout) stopOnce(ctx context.Context, service string) error {
 		fmt.Fprintf(r.w.Stdout, "%s is only restarted: its runners go on\n", units.ManagerUnit(service))
 		return nil
 	}
-	return conn.StopRunners(ctx, service, func(stopping []string) {
+	err = conn.StopRunners(ctx, service, func(stopping []string) {
 		r.w.Notify.Status("stopping %s", strings.Join(stopping, ", "))
 	})
+	if err == nil {
+		r.w.Notify.Status("stopped")
+	}
+	return err
 }
 
 // keepExtending asks for time as long as runners stop; each of them has limits

@@ -117,9 +117,9 @@ func TestOutcomes(t *testing.T) {
 		{name: "a good revision that somebody stops", current: two, good: two, env: failure, systemd: recorder{stopping: true}, args: "reject web " + two, wantGood: two},
 		{name: "reject by hand", current: two, args: "reject web " + two, wantError: "SERVICE_RESULT is not set"},
 
-		{name: "stop waits for all", current: two, good: two, args: "stop web", wantGood: two, wantAsked: []string{"stop runners of web"}},
+		{name: "stop waits for all", current: two, good: two, args: "stop web", wantGood: two, wantAsked: []string{"stop runners of web"}, wantStatus: "stopped"},
 		{name: "stop goes on when systemd executes itself anew", current: two, good: two, systemd: recorder{lost: 1}, args: "stop web", wantGood: two,
-			wantAsked: []string{"stop runners of web", "stop runners of web"}},
+			wantAsked: []string{"stop runners of web", "stop runners of web"}, wantStatus: "stopped"},
 		{name: "a restart of the manager stops nothing", current: two, good: two, systemd: recorder{restarting: true}, args: "stop web", wantGood: two},
 	}
 	for _, test := range tests {
