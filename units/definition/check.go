@@ -49,8 +49,16 @@ func checkString(s string) error {
 		return fmt.Errorf("must have at most %d bytes", maxString)
 	case strings.ContainsRune(s, 0):
 		return errors.New("must not contain a NUL character")
+	case strings.ContainsFunc(s, noncharacter):
+		return errors.New("must not contain what Unicode calls noncharacters, such as U+FFFE")
 	}
 	return nil
+}
+
+// noncharacter reports whether systemd refuses a whole unit file for the sake of a
+// code point that is none of Unicode's characters.
+func noncharacter(r rune) bool {
+	return r >= 0xFDD0 && r <= 0xFDEF || r&0xFFFE == 0xFFFE
 }
 
 func checkDescription(s string) error {

@@ -108,6 +108,11 @@ func TestParseInvalid(t *testing.T) {
 		{`{"environment": {"A=B": "", "1": ""}}`, []string{
 			`environment.A=B: a variable's name must be made of letters, digits, "_", "." and "-", and begin with a letter or "_"`,
 			`environment.1: a variable's name must be made of letters, digits, "_", "." and "-", and begin with a letter or "_"`}},
+		{`{"environment": {"A": "x\ufffe"}, "command": ["\ufdd0"], "volumes": ["/a:/\udbff\udfff"]}`, []string{
+			`command[0]: must not contain what Unicode calls noncharacters, such as U+FFFE (got "\ufdd0")`,
+			`environment.A: must not contain what Unicode calls noncharacters, such as U+FFFE (got "x\ufffe")`,
+			`volumes[0]: must not contain what Unicode calls noncharacters, such as U+FFFE (got "/a:/\udbff\udfff")`,
+		}},
 		{`{"environment": {"A": "x\u0000"}}`, []string{`environment.A: must not contain a NUL character (got "x\u0000")`}},
 		{`{"environment": ["A=B"]}`, []string{`environment: must be an object of strings, like {"NAME": "value"} (got ["A=B"])`}},
 		{`{"environment": {"A": "1", "A": "2"}}`, []string{`environment: must be an object of strings, like {"NAME": "value"} (got {"A": "1", "A": "2"})`}},
