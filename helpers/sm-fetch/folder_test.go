@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units/host"
 	"service-manager/units/revision"
 )
 
@@ -225,4 +226,91 @@ func TestCopyOfRevision(t *testing.T) {
 	if err := m.once(); err == nil || m.logged(`has the field "image" twice`) != 1 {
 		t.Errorf("a field that is there twice was taken: %v", err)
 	}
+	// Also when the definition would come to the same as the current one.
+	m.define("web", `{"image":"nginx:2","image":"nginx:1","address":"172.17.0.1:7001","port":80}`)
+	if err := m.once(); err == nil || m.logged(`sm-fetch: web: the definition has the field "image" twice`) != 1 {
+		t.Errorf("a field that is there twice was taken: %v", err)
+	}
+	m.define("web", image("nginx:1"))
+	if err := m.once(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A folder that is made anew, such as by a tool that fills it only afterwards,
+// removes nothing.
+func TestFolderMadeAnew(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.define("web", image("nginx:1"))
+	m.define("api", image("api:1"))
+	stop := m.follow()
+	m.waitCurrent("web", 1)
+	m.waitCurrent("api", 1)
+	if err := os.RemoveAll(filepath.Join(m.root, services)); err != nil {
+		t.Fatal(err)
+	}
+	m.define("web", image("nginx:1"))
+	stays := "api: " + filepath.Join(m.root, services) + " does not have it; it stays as it is"
+	m.eventually("api stays", func() bool { return m.logged(stays) == 1 })
+	stop()
+	stop = m.follow() // which looks for what was removed meanwhile
+	m.define("db", image("db:1"))
+	m.waitCurrent("db", 1)
+	// From now on it is as any folder.
+	m.define("api", image("api:1"))
+	m.waitStatus("3 services")
+	m.undefine("web")
+	m.waitGone("web")
+	stop()
+	if current, _ := m.store.Current("api"); current == "" {
+		t.Error("api was removed")
+	}
+	if _, stops := m.system.counts(); stops != 1 {
+		t.Errorf("services were stopped %d times, want 1", stops)
+	}
+}
+
+// A removal that was cut short does not take with it what came afterwards.
+func TestOnceEndsRemovalFirst(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.define("web", image("nginx:1"))
+	if err := m.once(); err != nil {
+		t.Fatal(err)
+	}
+	m.system.set(func() { m.system.fail = errors.New("systemd does not answer") })
+	m.undefine("web")
+	if err := m.once(); err == nil {
+		t.Fatal("a removal that failed is not told")
+	}
+	if err := m.once(); err == nil {
+		t.Error("a removal that failed is not told a second time")
+	}
+	m.system.set(func() { m.system.fail = nil })
+	m.define("web", image("nginx:2"))
+	if err := m.once(); err != nil {
+		t.Fatal(err)
+	}
+	m.waitCurrent("web", 1)
+	if m.store.Deleted("web") {
+		t.Error("the new service is marked deleted")
+	}
+}
+
+// By hand, the store is the one that the host follows.
+func TestOnceReadsSettings(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.define("web", image("nginx:1"))
+	if err := os.WriteFile(filepath.Join(m.root, host.Settings), []byte("# settings\nCOUCHDB_URL=\"http://admin:secret@127.0.0.1:1/services\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.once("web"); err == nil || err.Error() != "cannot read http://127.0.0.1:1/services: connection refused" {
+		t.Errorf("got error %v", err)
+	}
+	if err := run(t.Context(), m.world("once", "--root", m.root, "--services", filepath.Join(m.root, services)), m.system); err != nil {
+		t.Error(err)
+	}
+	m.waitCurrent("web", 1)
 }

@@ -25,7 +25,8 @@ store of their definitions, and has systemd reload its units when they change.
           code is 1 when one of the named services, or any when none is named, is
           invalid or missing; the others are up to date then all the same
 
-The store is the CouchDB database that $COUCHDB_URL names, like
+The store is the CouchDB database that COUCHDB_URL names, in the environment or
+else in /etc/service-manager/service-manager.conf, like
 http://user:password@127.0.0.1:5984/services, or without that the folder
 /etc/service-manager/services: one file NAME.json for each service.
 

@@ -67,12 +67,16 @@ type settings struct {
 }
 
 func parse(w command.World, verb string) (settings, error) {
-	s := settings{couchdb: w.Getenv("COUCHDB_URL")}
+	var s settings
 	flags := command.NewFlags("sm-fetch "+verb, help)
 	flags.StringVar(&s.root, "root", "/", "read and write below `dir` instead of / (for tests and images)")
 	flags.StringVar(&s.services, "services", "", "the `folder` with definitions (default "+services+")")
 	flags.StringVar(&s.generated, "generated", "", "the `folder` that the generator writes to (default "+generated+")")
 	if err := flags.Parse(w, w.Args); err != nil {
+		return settings{}, err
+	}
+	var err error
+	if s.couchdb, err = s.database(w); err != nil {
 		return settings{}, err
 	}
 	if s.services == "" {
@@ -83,6 +87,16 @@ func parse(w command.World, verb string) (settings, error) {
 	}
 	s.arguments = flags.Args()
 	return s, nil
+}
+
+// database returns the URL of the database that is the store, empty when a folder
+// is. What the environment does not say the settings file does: whoever calls this
+// program by hand means the store that the host follows.
+func (s settings) database(w command.World) (string, error) {
+	if url, ok := w.Env("COUCHDB_URL"); ok || s.services != "" {
+		return url, nil
+	}
+	return host.Setting(s.root, "COUCHDB_URL")
 }
 
 // parts are the parts of a run, put together.
@@ -139,12 +153,20 @@ func (s settings) store(log *journal) (store.Store, error) {
 	return database, nil
 }
 
+// resume goes on with removals that the last run had begun.
+func (p *parts) resume(ctx context.Context) {
+	if err := p.follower.Applier.Resume(ctx); err != nil {
+		p.log.Warning("%v", err)
+	}
+}
+
 // once is sm-fetch once.
 func (s settings) once(ctx context.Context, w command.World, system system) error {
 	p, err := s.assemble(w, system, 0)
 	if err != nil {
 		return err
 	}
+	p.resume(ctx)
 	outcome := p.follower.Once(ctx, s.arguments)
 	if err := p.reloader.Now(ctx); err != nil {
 		if outcome != nil {
@@ -170,9 +192,7 @@ func (s settings) follow(ctx context.Context, w command.World, system system) er
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if err := p.follower.Applier.Resume(ctx); err != nil {
-		p.log.Warning("%v", err)
-	}
+	p.resume(ctx)
 	reloaded := make(chan error, 1)
 	go func() {
 		reloaded <- p.reloader.Run(ctx)

@@ -3,8 +3,6 @@
 package host
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -39,7 +37,7 @@ type Reader struct {
 // Whatever is unreadable is left out and named in the error; the rest is good all
 // the same.
 func Open(root string) (*Reader, error) {
-	helpers, helpersErr := helpers(filepath.Join(root, Settings))
+	helpers, helpersErr := helpers(root)
 	runner, runnerErr := dropIns(root, "@runner.service.d")
 	common, commonErr := dropIns(root, "@.service.d")
 	store := revision.Store{Root: filepath.Join(root, revision.Root), Run: filepath.Join(root, revision.Run)}
@@ -67,26 +65,32 @@ func Read(root string) (units.Host, error) {
 	return h, errors.Join(problems...)
 }
 
-// helpers returns the folder that HELPERS= in the settings names.
-func helpers(path string) (string, error) {
-	settings, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+// helpers returns the folder that HELPERS= in the settings below root names.
+func helpers(root string) (string, error) {
+	folder, err := Setting(root, "HELPERS")
+	if err != nil || folder == "" {
 		return DefaultHelpers, err
 	}
-	folder := DefaultHelpers
-	lines := bufio.NewScanner(bytes.NewReader(settings))
-	for lines.Scan() {
-		value, ok := strings.CutPrefix(strings.TrimSpace(lines.Text()), "HELPERS=")
-		if !ok {
-			continue
-		}
-		value = strings.Trim(value, `"'`)
-		if !filepath.IsAbs(value) || strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-			return DefaultHelpers, fmt.Errorf("%s: HELPERS: must be an absolute path without spaces (got %q)", path, value)
-		}
-		folder = filepath.Clean(value)
+	if !filepath.IsAbs(folder) || strings.ContainsFunc(folder, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return DefaultHelpers, fmt.Errorf("%s: HELPERS: must be an absolute path without spaces (got %q)", filepath.Join(root, Settings), folder)
 	}
-	return folder, lines.Err()
+	return filepath.Clean(folder), nil
+}
+
+// Setting returns the value that a setting has in the file below root, empty when
+// it has none. The last one counts, as in an environment file of systemd's.
+func Setting(root, name string) (string, error) {
+	settings, err := os.ReadFile(filepath.Join(root, Settings))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	value := ""
+	for line := range strings.Lines(string(settings)) {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(line), name+"="); ok {
+			value = strings.Trim(v, `"'`)
+		}
+	}
+	return value, nil
 }
 
 // dropIns returns the drop-ins in the folders of a kind, by service, sorted. The

@@ -25,28 +25,42 @@ func (a *Applier) validate(c store.Change) (rev string, document []byte, err err
 	if err != nil {
 		// Not a JSON object: Parse says why, better.
 		if _, err := definition.Parse(c.ID, "", c.Document); err != nil {
-			return fmt.Sprintf("%x", sha256.Sum256(c.Document)), nil, err
+			return identify(c.Document), nil, err
 		}
 		return "", nil, fmt.Errorf("%s: %w", c.ID, err)
 	}
-	rev, err = a.name(c.ID, sum)
-	if err != nil || rev == "" {
-		return "", nil, err
-	}
-	// The document is parsed as it was written first: the second form has lost
-	// what is wrong about it as text, such as a field that is there twice.
+	rev, unchanged := a.name(c.ID, sum)
+	// The document is parsed as it was written first: the second form, and with it
+	// the digest, has lost what is wrong about it as text, such as a field that is
+	// there twice.
 	if _, err := definition.Parse(c.ID, declared(c.Document, rev), c.Document); err != nil {
-		var invalid *definition.Invalid
-		if errors.As(err, &invalid) {
-			invalid.Revision = rev
+		if unchanged {
+			// This text is wrong, and not the revision that it means.
+			return identify(c.Document), nil, called(err, "")
 		}
-		return rev, nil, err
+		return rev, nil, called(err, rev)
+	}
+	if unchanged {
+		a.valid(c.ID)
+		return "", nil, nil
 	}
 	if document, err = named(c.Document, c.ID, rev); err != nil {
 		return "", nil, fmt.Errorf("%s: %w", c.ID, err)
 	}
 	_, err = definition.Parse(c.ID, rev, document)
 	return rev, document, err
+}
+
+// identify tells one document from another as long as it has no revision.
+func identify(document []byte) string { return fmt.Sprintf("%x", sha256.Sum256(document)) }
+
+// called returns an error about a document with its revision in it.
+func called(err error, rev string) error {
+	var invalid *definition.Invalid
+	if errors.As(err, &invalid) {
+		invalid.Revision = rev
+	}
+	return err
 }
 
 // declared returns the revision that a document from a file claims to be, which
@@ -62,10 +76,10 @@ func declared(document []byte, rev string) string {
 }
 
 // name returns the name of the revision that a document with that digest is, for
-// a store that names none; empty when it is the current one.
-func (a *Applier) name(service, sum string) (string, error) {
+// a store that names none, and whether that is the current one.
+func (a *Applier) name(service, sum string) (rev string, unchanged bool) {
 	if definition.CheckService(service) != nil {
-		return "1-" + sum, nil // which is as good as any for the report
+		return "1-" + sum, false // which is as good as any for the report
 	}
 	current, _ := a.Revisions.Current(service) // a damaged link is replaced
 	if current != "" {
@@ -74,11 +88,10 @@ func (a *Applier) name(service, sum string) (string, error) {
 		switch {
 		case err == nil && invalid == nil:
 			if d, err := digest(have); err == nil && d == sum {
-				a.valid(service)
-				return "", nil
+				return current, true
 			}
 		case strings.HasSuffix(current, "-"+sum):
-			return current, nil // its file is damaged, and is written again
+			return current, false // its file is damaged, and is written again
 		}
 	}
 	names, _ := a.Revisions.Revisions(service) // what else is there is no revision
@@ -86,7 +99,7 @@ func (a *Applier) name(service, sum string) (string, error) {
 	if len(names) > 0 {
 		newest = max(newest, revision.Generation(names[len(names)-1]))
 	}
-	return fmt.Sprintf("%d-%s", newest+1, sum), nil
+	return fmt.Sprintf("%d-%s", newest+1, sum), false
 }
 
 // valid forgets that the newest revision of a service was invalid.

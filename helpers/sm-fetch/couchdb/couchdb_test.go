@@ -130,7 +130,7 @@ func TestPass(t *testing.T) {
 		{"server without instances", wiretest.Info(`"7-x"`, "0"), store.Position{Since: "7-x", Instance: "5"}, since("7-x"), nothing, nil, "", false},
 		{"plain numbers", wiretest.Info("7", "0"), store.Position{Since: "7"}, allChanges, normal.Answer, []string{"web " + webRev2}, "", true},
 		{"no database", missing.Answer, store.Position{}, "", nil, nil, "the database does not exist", false},
-		{"wrong password", wiretest.Load(t, "09").Answer, store.Position{}, "", nil, nil, "Unauthorized: Name or password is incorrect.", false},
+		{"wrong password", wiretest.Load(t, "09").Answer, store.Position{}, "", nil, nil, "the server refuses this name and password; check COUCHDB_URL", false},
 		{"winner of a conflict, deletion, design document", info, store.Position{}, allChanges, conflict.Answer,
 			[]string{"api deleted", "web 3-ffffffffffffffffffffffffffffffff"}, "", true},
 	} {

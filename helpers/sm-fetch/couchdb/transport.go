@@ -69,8 +69,11 @@ func (g getter) RoundTrip(request *http.Request) (*http.Response, error) {
 
 // explain cuts an error of the driver down to its reason.
 func explain(err error) error {
-	if kivik.HTTPStatus(err) == http.StatusNotFound {
+	switch kivik.HTTPStatus(err) {
+	case http.StatusNotFound:
 		return store.ErrMissing
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return errors.New("the server refuses this name and password; check COUCHDB_URL")
 	}
 	var request *url.Error
 	if errors.As(err, &request) {

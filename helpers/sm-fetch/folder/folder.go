@@ -5,6 +5,7 @@ package folder
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"service-manager/helpers/internal/watch"
@@ -45,13 +46,18 @@ func Open(path string, times Times, report func(problem string)) *Store {
 // Name returns the path of the folder.
 func (s *Store) Name() string { return s.path }
 
-// Pass hands over every definition in the folder. A folder has no positions.
-func (s *Store) Pass(ctx context.Context, _ store.Position, handle func(store.Change) error) (store.Snapshot, error) {
+// Pass hands over every definition in the folder. Positions in a folder only say
+// which one it is.
+func (s *Store) Pass(ctx context.Context, from store.Position, handle func(store.Change) error) (store.Snapshot, error) {
 	s.scan.forget()
 	for {
 		found, err := s.scan.look(time.Now())
-		if errors.Is(err, errNoFolder) {
+		switch {
+		case errors.Is(err, errNoFolder):
 			return store.Snapshot{Absent: true}, nil
+		case errors.Is(err, store.ErrAgain):
+			s.scan.forget()
+			continue
 		}
 		if err != nil {
 			return store.Snapshot{}, err
@@ -62,7 +68,8 @@ func (s *Store) Pass(ctx context.Context, _ store.Position, handle func(store.Ch
 			}
 		}
 		if !found.unsettled {
-			return store.Snapshot{Present: s.scan.present(), Exact: true}, nil
+			anew := replaced(from.Instance, s.scan.instance)
+			return store.Snapshot{Position: store.Position{Instance: s.scan.instance}, Present: s.scan.present(), Exact: !anew, Anew: anew}, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -73,7 +80,7 @@ func (s *Store) Pass(ctx context.Context, _ store.Position, handle func(store.Ch
 }
 
 // Watch hands over what changes in the folder after the last Pass.
-func (s *Store) Watch(ctx context.Context, _ store.Position, handle func(store.Change, store.Position) error) error {
+func (s *Store) Watch(ctx context.Context, from store.Position, handle func(store.Change, store.Position) error) error {
 	watcher, err := watch.New()
 	if err != nil {
 		return err
@@ -81,7 +88,8 @@ func (s *Store) Watch(ctx context.Context, _ store.Position, handle func(store.C
 	defer watcher.Close()
 	existed := s.scan.exists()
 	for {
-		if err := watcher.Sync([]string{s.path}); err != nil {
+		linked := s.scan.linked
+		if err := watcher.Sync(append([]string{s.path}, linked...)); err != nil {
 			return err
 		}
 		found, err := s.scan.look(time.Now())
@@ -93,9 +101,12 @@ func (s *Store) Watch(ctx context.Context, _ store.Position, handle func(store.C
 			return store.ErrAgain
 		}
 		for _, change := range found.changes {
-			if err := handle(change, store.Position{}); err != nil {
+			if err := handle(change, from); err != nil {
 				return err
 			}
+		}
+		if !slices.Equal(linked, s.scan.linked) {
+			continue
 		}
 		var again <-chan time.Time
 		if found.unsettled {

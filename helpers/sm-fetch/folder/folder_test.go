@@ -200,7 +200,39 @@ func TestEdits(t *testing.T) {
 			if err := os.Symlink("nowhere", filepath.Join(w.path, "broken.json")); err != nil {
 				w.t.Fatal(err)
 			}
-		}, nil, nil},
+		}, nil, []string{"broken: FOLDER/broken.json leads to nothing; the service stays as it is"}},
+		{"an edit of what a link leads to", func(w *watched) {
+			away := w.t.TempDir()
+			target := filepath.Join(away, "target")
+			if err := errors.Join(os.WriteFile(target, []byte(first), 0o644), os.Symlink(target, filepath.Join(w.path, "link.json"))); err != nil {
+				w.t.Fatal(err)
+			}
+			w.waitFor("link first")
+			// In place, and by another file of that name.
+			if err := os.WriteFile(target, []byte(second), 0o644); err != nil {
+				w.t.Fatal(err)
+			}
+			w.waitFor("link second")
+			if err := errors.Join(os.WriteFile(target+".new", []byte(first), 0o644), os.Rename(target+".new", target)); err != nil {
+				w.t.Fatal(err)
+			}
+		}, []string{"link first", "link second", "link first"}, nil},
+		{"what a link leads to goes for a while", func(w *watched) {
+			target := filepath.Join(w.path, "target")
+			if err := errors.Join(os.WriteFile(target, []byte(first), 0o644), os.Symlink("target", filepath.Join(w.path, "link.json"))); err != nil {
+				w.t.Fatal(err)
+			}
+			w.waitFor("link first")
+			w.remove("target")
+			// What is removed with it is found to be gone, and the link's service is not.
+			w.write("gone.json", first)
+			w.waitFor("gone first")
+			w.remove("gone.json")
+			w.waitFor("gone deleted")
+			if err := os.WriteFile(target, []byte(second), 0o644); err != nil {
+				w.t.Fatal(err)
+			}
+		}, []string{"link first", "gone first", "gone deleted", "link second"}, []string{"link: FOLDER/link.json leads to nothing; the service stays as it is"}},
 		{"no regular file", func(w *watched) {
 			if err := syscall.Mkfifo(filepath.Join(w.path, "pipe.json"), 0o644); err != nil {
 				w.t.Fatal(err)
@@ -321,14 +353,49 @@ func TestFolderGoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.write("api.json", first)
-	select {
-	case err := <-w.ends:
-		if !errors.Is(err, store.ErrAgain) {
-			t.Errorf("got error %v", err)
+	if err := <-w.ends; !errors.Is(err, store.ErrAgain) {
+		t.Errorf("got error %v", err)
+	}
+	if diff := cmp.Diff([]string{"web first"}, w.changes); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What a folder does not have that took another one's place has not been removed;
+// but it has where a link was turned to another folder.
+func TestPassOfAnotherFolder(t *testing.T) {
+	root := t.TempDir()
+	path, link := filepath.Join(root, "services"), filepath.Join(root, "link")
+	if err := errors.Join(os.Mkdir(path, 0o755), os.Mkdir(path+".new", 0o755), os.Symlink("services", link)); err != nil {
+		t.Fatal(err)
+	}
+	pass := func(path string, from store.Position) store.Snapshot {
+		t.Helper()
+		s := Open(path, quick, func(problem string) { t.Error(problem) })
+		snapshot, err := s.Pass(t.Context(), from, func(store.Change) error { return nil })
+		if err != nil {
+			t.Fatal(err)
 		}
-	case <-w.more:
-		// The watcher may not have noticed that the folder was gone for an instant.
-		w.waitFor("web deleted")
+		if snapshot.Exact == snapshot.Anew {
+			t.Errorf("a snapshot that is exact and of another folder: %+v", snapshot)
+		}
+		return snapshot
+	}
+	before, linked := pass(path, store.Position{}), pass(link, store.Position{})
+	if before.Anew || pass(path, before.Position).Anew {
+		t.Error("the same folder is another one")
+	}
+	if err := errors.Join(os.Remove(link), os.Symlink("services.new", link)); err != nil {
+		t.Fatal(err)
+	}
+	if pass(link, linked.Position).Anew {
+		t.Error("a link that was turned is taken for a folder that was replaced")
+	}
+	if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if !pass(path, before.Position).Anew {
+		t.Error("a folder that was made anew is taken for the one before")
 	}
 }
 

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -25,9 +27,11 @@ type scanner struct {
 	path   string
 	times  Times
 	report func(problem string)
-	// folder is what the files were last seen in, nil before the first look.
-	folder   fs.FileInfo
+	// instance is the folder that the files were last seen in, empty before the first look.
+	instance string
 	files    map[string]*file // by service
+	// linked are the folders of files that are only linked to, sorted.
+	linked   []string
 	reported map[string]bool
 }
 
@@ -55,12 +59,12 @@ func newScanner(path string, times Times, report func(string)) *scanner {
 
 // forget makes the next look find everything anew.
 func (s *scanner) forget() {
-	s.folder = nil
+	s.instance = ""
 	s.files = make(map[string]*file)
 }
 
 // exists reports whether the folder was there at the last look.
-func (s *scanner) exists() bool { return s.folder != nil }
+func (s *scanner) exists() bool { return s.instance != "" }
 
 // present returns the services that had a file at the last look.
 func (s *scanner) present() map[string]bool {
@@ -78,10 +82,10 @@ type findings struct {
 	unsettled bool
 }
 
-// look finds what has changed since the last look. When the folder is another
-// one than before, everything in it is found anew.
+// look finds what has changed since the last look. The error is ErrAgain when the
+// folder has been replaced since then.
 func (s *scanner) look(now time.Time) (findings, error) {
-	info, err := os.Stat(s.path)
+	instance, err := instanceOf(s.path)
 	var entries []os.DirEntry
 	if err == nil {
 		entries, err = os.ReadDir(s.path)
@@ -93,24 +97,42 @@ func (s *scanner) look(now time.Time) (findings, error) {
 	if err != nil {
 		return findings{}, err
 	}
-	s.folder = info
+	if replaced(s.instance, instance) {
+		return findings{}, store.ErrAgain
+	}
+	s.instance = instance
 
 	var found findings
 	there := make(map[string]bool)
+	linked := make(map[string]bool)
 	for _, entry := range entries {
 		service, ok := s.service(entry.Name())
 		if !ok {
 			continue
 		}
-		is, err := sign(filepath.Join(s.path, entry.Name()))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // it has just gone, or it is a link to nothing
+		path := filepath.Join(s.path, entry.Name())
+		link := entry.Type()&fs.ModeSymlink != 0
+		if link {
+			if folder := linkedFolder(path); folder != "" {
+				linked[folder] = true
+			}
+		}
+		is, err := sign(path)
+		lost := link && errors.Is(err, fs.ErrNotExist)
+		if errors.Is(err, fs.ErrNotExist) && !lost {
+			continue // it has just gone
 		}
 		there[service] = true
 		f := s.files[service]
 		if f == nil {
 			f = &file{}
 			s.files[service] = f
+		}
+		if lost {
+			// What it leads to may just not be mounted.
+			s.once(entry.Name(), fmt.Sprintf("%s: %s leads to nothing; the service stays as it is", service, path))
+			f.gone = false
+			continue
 		}
 		if is != f.seen || f.gone || f.since.IsZero() {
 			f.seen, f.since, f.gone = is, now, false
@@ -121,6 +143,7 @@ func (s *scanner) look(now time.Time) (findings, error) {
 		}
 		found.unsettled = found.unsettled || !settled
 	}
+	s.linked = slices.Sorted(maps.Keys(linked))
 	for service, f := range s.files {
 		if there[service] {
 			continue
@@ -136,6 +159,21 @@ func (s *scanner) look(now time.Time) (findings, error) {
 		found.changes = append(found.changes, store.Change{ID: service, Deleted: true})
 	}
 	return found, nil
+}
+
+// linkedFolder returns the folder of the file that a link leads to, or would, if
+// that file were there.
+func linkedFolder(path string) string {
+	target, err := os.Readlink(path)
+	if err != nil {
+		return ""
+	}
+	if whole, err := filepath.EvalSymlinks(path); err == nil {
+		target = whole
+	} else if !filepath.IsAbs(target) {
+		target = filepath.Join(filepath.Dir(path), target)
+	}
+	return filepath.Dir(target)
 }
 
 // service returns the service that a file defines, and whether it defines any.

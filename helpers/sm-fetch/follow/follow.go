@@ -103,7 +103,7 @@ func (f *Follower) once(ctx context.Context, passed func()) error {
 	passed()
 	return f.Store.Watch(ctx, snapshot.Position, func(c store.Change, position store.Position) error {
 		if err := f.Applier.Apply(ctx, c); err != nil {
-			return err
+			return &diskError{err}
 		}
 		f.state.appeared(c)
 		if !snapshot.Absent {
@@ -152,7 +152,7 @@ func (f *Follower) explain(err error) string {
 	case f.passed:
 		return fmt.Sprintf("lost %s: %v", f.Store.Name(), err)
 	}
-	return fmt.Sprintf("cannot reach %s: %v", f.Store.Name(), err)
+	return fmt.Sprintf("cannot read %s: %v", f.Store.Name(), err)
 }
 
 // jitter keeps hosts that lost the same store from coming back all at once.

@@ -25,7 +25,7 @@ func (f *Follower) pass(ctx context.Context, everything bool) (store.Snapshot, e
 		state = store.State{Store: f.Store.Name()}
 	}
 	if everything {
-		state.Position = store.Position{}
+		state.Position.Since = ""
 	}
 	snapshot, deleted, err := f.apply(ctx, state.Position)
 	if errors.Is(err, store.ErrMissing) && same && state.Position != (store.Position{}) {
@@ -42,24 +42,26 @@ func (f *Follower) pass(ctx context.Context, everything bool) (store.Snapshot, e
 	}
 	if same && snapshot.Exact && len(absent) > 0 {
 		// An editor may just be between moving the old file and writing the new one.
-		if absent, err = f.stillAbsent(ctx, absent); err != nil {
+		if snapshot, absent, err = f.stillAbsent(ctx, snapshot, absent); err != nil {
 			return snapshot, err
 		}
 	}
 	var problems []error
 	switch {
-	case same:
-		for _, service := range absent {
-			if snapshot.Exact && !slices.Contains(state.Kept, service) {
-				deleted = append(deleted, service)
-			}
+	case same && !snapshot.Anew:
+		if snapshot.Exact {
+			deleted = append(deleted, absent...)
 		}
 		for _, service := range deleted {
-			problems = append(problems, f.Applier.Apply(ctx, store.Change{ID: service, Deleted: true}))
+			// What the store has never had it cannot have deleted; it may remember one
+			// of that name from before.
+			if !slices.Contains(state.Kept, service) {
+				problems = append(problems, f.Applier.Apply(ctx, store.Change{ID: service, Deleted: true}))
+			}
 		}
 		state.Kept = slices.DeleteFunc(state.Kept, func(s string) bool { return snapshot.Present[s] })
 	default:
-		f.keep(absent)
+		f.keep(slices.DeleteFunc(slices.Clone(absent), func(s string) bool { return slices.Contains(state.Kept, s) }))
 		state.Kept = absent
 	}
 	if err := errors.Join(problems...); err != nil {
@@ -111,25 +113,35 @@ func (f *Follower) absent(snapshot store.Snapshot) ([]string, error) {
 	}), nil
 }
 
-// stillAbsent returns those services that the store still does not have after a
-// while.
-func (f *Follower) stillAbsent(ctx context.Context, services []string) ([]string, error) {
-	select {
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	case <-time.After(f.Times.Grace):
+// stillAbsent returns the services that the store has not had for a while, with
+// the snapshot that says so.
+func (f *Follower) stillAbsent(ctx context.Context, snapshot store.Snapshot, absent []string) (store.Snapshot, []string, error) {
+	for {
+		select {
+		case <-ctx.Done():
+			return snapshot, nil, context.Cause(ctx)
+		case <-time.After(f.Times.Grace):
+		}
+		before := absent
+		var err error
+		if snapshot, _, err = f.apply(ctx, snapshot.Position); err != nil {
+			return snapshot, nil, err
+		}
+		if snapshot.Absent || snapshot.Anew {
+			return snapshot, nil, store.ErrAgain
+		}
+		if absent, err = f.absent(snapshot); err != nil {
+			return snapshot, nil, err
+		}
+		// One that has just gone may come again, too.
+		if !slices.ContainsFunc(absent, func(s string) bool { return !slices.Contains(before, s) }) {
+			return snapshot, absent, nil
+		}
 	}
-	snapshot, _, err := f.apply(ctx, store.Position{})
-	if err == nil && snapshot.Absent {
-		err = store.ErrAgain
-	}
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(services, func(service string) bool { return snapshot.Present[service] }), nil
 }
 
-// keep tells of services that came from another store.
+// keep tells of services that came from another store, or from another one of the
+// same name.
 func (f *Follower) keep(services []string) {
 	for _, service := range services {
 		f.Log.Warning("%s: %s does not have it; it stays as it is; to remove it: systemctl stop %s@manager && rm -r %s/%s",

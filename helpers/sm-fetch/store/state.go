@@ -31,8 +31,8 @@ const maxState = 128 << 10
 
 // ReadState reads the state that belongs to a folder of revisions. Without a
 // file, or with one that makes no sense, it is the zero State: following then
-// begins at the beginning, which is slower and no loss. The error tells about
-// the latter case.
+// begins at the beginning, and what the store does not have stays. The error tells
+// about the latter case.
 func ReadState(revisions string) (State, error) {
 	path := StatePath(revisions)
 	data, err := os.ReadFile(path)

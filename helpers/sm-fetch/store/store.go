@@ -32,7 +32,7 @@ type Change struct {
 // beginning.
 type Position struct {
 	Since string `json:"since,omitempty"` // opaque; means something to the store alone
-	// Instance tells a database from one of the same name that was there before.
+	// Instance tells a store from one of the same name that was there before.
 	Instance string `json:"instance,omitempty"`
 }
 
@@ -41,9 +41,11 @@ type Snapshot struct {
 	Position
 	// Present holds the documents that exist, nil unless the pass saw all of them.
 	Present map[string]bool
-	// Exact says that whatever is not Present has been removed. A database may
-	// just have been made anew; a folder is what it is.
+	// Exact says that whatever is not Present has been removed.
 	Exact bool
+	// Anew says that the store is another one of that name than the position is of,
+	// and so that what is not Present has not been removed from it.
+	Anew bool
 	// Absent says that the store does not exist yet, and that Watch waits for it.
 	Absent bool
 }
