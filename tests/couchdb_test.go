@@ -80,7 +80,7 @@ systemctl restart sm-fetch`)
 		settled(t, g, "r2")
 		// sm-fetch starts all the same, and the service too.
 		output(t, g, "systemctl restart sm-fetch && systemctl restart web@manager")
-		fetchStatus(t, g, "cannot reach http://127.0.0.1:5984/services: ")
+		fetchStatus(t, g, "cannot read http://127.0.0.1:5984/services: ")
 		settled(t, g, "r2")
 	})
 	t.Run("with the server back", func(t *testing.T) {

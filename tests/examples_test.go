@@ -33,6 +33,16 @@ func TestExampleUnits(t *testing.T) {
 		}
 		t.Run("shop", func(t *testing.T) { shop(t, g) })
 		t.Run("cache", func(t *testing.T) { cache(t, g) })
+		t.Run("a container of a user's", func(t *testing.T) {
+			// Who may use Docker may not signal what runs in a container.
+			output(t, g, `systemd-run --quiet --unit plain --service-type=notify -p NotifyAccess=exec -p User=nobody -p SupplementaryGroups=docker \
+	/usr/local/bin/sm-docker-run run --unit plain.service --name plain app:1`)
+			waitFor(t, g, time.Minute, `test "$(cat /proc/$(systemctl show -P MainPID plain)/comm)" = sm-docker-run && tr '\0' '\n' < /proc/$(systemctl show -P MainPID plain)/environ | grep ^SM_DOCKER_RUN_WAIT=`)
+			if out := output(t, g, "docker ps --format '{{.Names}}'; systemctl stop plain; systemctl is-failed plain || true"); out != "plain\ninactive" {
+				t.Errorf("running, and then stopped: %q", out)
+			}
+			output(t, g, "docker rm plain")
+		})
 	})
 }
 

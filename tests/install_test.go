@@ -122,8 +122,16 @@ test "$(readlink /proc/$(systemctl show -P MainPID web@`+revisionName(t, g, "goo
 		slow := startLoad(t, g, "", "--connections-per-second", "0", "--keep-alive", "0", "--slow", "2", "--slow-for", "4s", "--for", "900ms", "http://"+address+"/")
 		waitFor(t, g, time.Minute, bothUnderWay)
 		definitions := output(t, g, "cd /etc/service-manager && find services revisions -type f -exec md5sum {} + -o -type l -printf '%p %l\\n' | sort")
+		// Another generator's unit is not ours, whatever it is called.
+		output(t, g, `cd /etc/systemd/system-generators
+cat > other <<'END'
+#!/bin/sh
+printf '[Service]\nExecStart=sleep infinity\n' > "$1/other@manager.service"
+END
+chmod +x other && systemctl daemon-reload && systemctl start other@manager`)
 		out := output(t, g, "/root/bundle/install.sh --uninstall")
 		t.Log(out)
+		output(t, g, "systemctl is-active other@manager && systemctl stop other@manager && rm /etc/systemd/system-generators/other && systemctl daemon-reload")
 		noneLost(t, "requests under way when it was removed", slow.wait(t))
 		nothingLeft(t, g)
 		output(t, g, places+" > /root/after")

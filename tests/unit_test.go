@@ -64,6 +64,17 @@ func TestUnits(t *testing.T) {
 			output(t, g, "systemctl start web@manager && curl -fsS -m 5 http://"+address+"/")
 			settled(t, g, "r2")
 		})
+		t.Run("another's units of that name are let alone", func(t *testing.T) {
+			// As a service called postgresql has them beside it on Debian.
+			const other = "web@15-main.service"
+			output(t, g, "systemd-run --quiet --unit "+other+" sleep infinity")
+			edit(t, g, "web", app("r3"))
+			settled(t, g, "r3")
+			output(t, g, "systemctl stop web@manager && systemctl is-active "+other+" && systemctl start web@manager")
+			edit(t, g, "web", app("r2"))
+			settled(t, g, "r2")
+			output(t, g, "systemctl stop "+other)
+		})
 		t.Run("a dependent unit starts when the service serves, and stops first", func(t *testing.T) {
 			output(t, g, "systemctl stop web@manager")
 			put(t, g, "dependent.service", "/etc/systemd/system/dependent.service")
