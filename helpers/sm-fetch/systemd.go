@@ -21,24 +21,28 @@ type system interface {
 type realSystem struct{}
 
 func (realSystem) reload(ctx context.Context) error {
-	conn, err := systemd.Connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	return conn.ReloadContext(ctx)
+	return systemd.Patiently(ctx, func() error {
+		conn, err := systemd.Connect(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		return conn.ReloadContext(ctx)
+	})
 }
 
 func (realSystem) stop(ctx context.Context, service string, progress func(string)) error {
-	conn, err := systemd.Connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
 	tell := func(stopping []string) { progress(strings.Join(stopping, ", ")) }
-	// A service may never have got as far as to have a manager.
-	if err := conn.StopUnits(ctx, []string{units.ManagerUnit(service)}, "replace", tell); err != nil {
-		return err
-	}
-	return conn.StopRunners(ctx, service, tell)
+	return systemd.Patiently(ctx, func() error {
+		conn, err := systemd.Connect(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		// A service may never have got as far as to have a manager.
+		if err := conn.StopUnits(ctx, []string{units.ManagerUnit(service)}, "replace", tell); err != nil {
+			return err
+		}
+		return conn.StopRunners(ctx, service, tell)
+	})
 }

@@ -59,24 +59,38 @@ func (r rollout) accept(ctx context.Context, service, name string) error {
 	if name != current {
 		return r.acceptReplaced(ctx, service, name, current)
 	}
-	conn, err := r.connect(ctx)
-	if err != nil {
-		return fmt.Errorf("%s %s: not accepted: %w", service, name, err)
-	}
-	defer conn.Close()
-	if err := r.store.SetGood(service, name); err != nil {
-		return err
-	}
-	if err := r.store.ClearFailed(service, name); err != nil {
-		return err
-	}
-	r.w.Notify.Status("%s", "serving")
-	if err := conn.RetireRunners(ctx, service, units.RunnerUnit(service, name)); err != nil {
+	serves := false
+	err = r.ask(ctx, fmt.Sprintf("%s %s: not accepted", service, name), func(conn systemdConn) error {
+		if err := r.store.SetGood(service, name); err != nil {
+			return err
+		}
+		if err := r.store.ClearFailed(service, name); err != nil {
+			return err
+		}
+		r.w.Notify.Status("%s", "serving")
+		serves = true
+		return conn.RetireRunners(ctx, service, units.RunnerUnit(service, name))
+	})
+	if err != nil && serves {
 		// Others may have been told to stop already. To fail now would stop the one
 		// that is left; a runner too many is retired with the next revision.
 		fmt.Fprintf(r.w.Stderr, "%s %s: serves, but others may still run: %v; see systemctl status '%s@*'\n", service, name, err, service)
+		return nil
 	}
-	return nil
+	return err
+}
+
+// ask connects to systemd for f, again when systemd has left meanwhile. The error
+// of a connection begins with what comes of it.
+func (r rollout) ask(ctx context.Context, consequence string, f func(systemdConn) error) error {
+	return systemd.Patiently(ctx, func() error {
+		conn, err := r.connect(ctx)
+		if err != nil {
+			return fmt.Errorf("%s: %w", consequence, err)
+		}
+		defer conn.Close()
+		return f(conn)
+	})
 }
 
 // acceptReplaced is for a revision that is not current. The good one serves until
@@ -96,20 +110,13 @@ func (r rollout) acceptReplaced(ctx context.Context, service, name, current stri
 		why = "replaced by " + current
 	}
 	r.w.Notify.Status("stopping: %s while it started", why)
-	if err := r.leave(ctx, units.RunnerUnit(service, name)); err != nil {
+	err = r.ask(ctx, "not stopped", func(conn systemdConn) error {
+		return conn.RetireOnceStarted(ctx, units.RunnerUnit(service, name))
+	})
+	if err != nil {
 		fmt.Fprintf(r.w.Stderr, "%s %s: serves on, though %s while it started: %v; stop it with systemctl\n", service, name, why, err)
 	}
 	return nil
-}
-
-// leave has a runner that starts now stopped once it has started.
-func (r rollout) leave(ctx context.Context, unit string) error {
-	conn, err := r.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	return conn.RetireOnceStarted(ctx, unit)
 }
 
 // reject records a failed start. A good revision is started again instead. What
@@ -139,27 +146,24 @@ func (r rollout) reject(ctx context.Context, service, name string) error {
 		// It has been replaced, and may have served before; what failed is its stop.
 		return nil
 	}
-	conn, err := r.connect(ctx)
-	if err != nil {
-		return fmt.Errorf("%s %s: not rejected: %w", service, name, err)
-	}
-	defer conn.Close()
-	unit := units.RunnerUnit(service, name)
-	if stopping, err := conn.StopRequested(ctx, unit); err != nil || stopping {
-		return err
-	}
-	if name == good {
-		return r.startAgain(ctx, conn, unit)
-	}
-	reason, err := r.reason(ctx, conn, unit, result)
-	if err != nil {
-		return err
-	}
-	if err := r.store.SetFailed(service, name, reason); err != nil {
-		return err
-	}
-	r.w.Notify.Status("rejected: %s", reason)
-	return nil
+	return r.ask(ctx, fmt.Sprintf("%s %s: not rejected", service, name), func(conn systemdConn) error {
+		unit := units.RunnerUnit(service, name)
+		if stopping, err := conn.StopRequested(ctx, unit); err != nil || stopping {
+			return err
+		}
+		if name == good {
+			return r.startAgain(ctx, conn, unit)
+		}
+		reason, err := r.reason(ctx, conn, unit, result)
+		if err != nil {
+			return err
+		}
+		if err := r.store.SetFailed(service, name, reason); err != nil {
+			return err
+		}
+		r.w.Notify.Status("rejected: %s", reason)
+		return nil
+	})
 }
 
 // startAgain starts a good revision that systemd will not start by itself,
@@ -196,35 +200,23 @@ func (r rollout) stop(ctx context.Context, service string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go r.keepExtending(ctx)
-	for {
-		err := r.stopOnce(ctx, service)
-		if !errors.Is(err, systemd.ErrConnectionLost) {
+	return r.ask(ctx, fmt.Sprintf("%s: stop the runners", service), func(conn systemdConn) error {
+		restarting, err := conn.Restarting(ctx, units.ManagerUnit(service))
+		if err != nil {
 			return err
 		}
-	}
-}
-
-func (r rollout) stopOnce(ctx context.Context, service string) error {
-	conn, err := r.connect(ctx)
-	if err != nil {
-		return fmt.Errorf("%s: stop the runners: %w", service, err)
-	}
-	defer conn.Close()
-	restarting, err := conn.Restarting(ctx, units.ManagerUnit(service))
-	if err != nil {
+		if restarting {
+			fmt.Fprintf(r.w.Stdout, "%s is only restarted: its runners go on\n", units.ManagerUnit(service))
+			return nil
+		}
+		err = conn.StopRunners(ctx, service, func(stopping []string) {
+			r.w.Notify.Status("stopping %s", strings.Join(stopping, ", "))
+		})
+		if err == nil {
+			r.w.Notify.Status("stopped")
+		}
 		return err
-	}
-	if restarting {
-		fmt.Fprintf(r.w.Stdout, "%s is only restarted: its runners go on\n", units.ManagerUnit(service))
-		return nil
-	}
-	err = conn.StopRunners(ctx, service, func(stopping []string) {
-		r.w.Notify.Status("stopping %s", strings.Join(stopping, ", "))
 	})
-	if err == nil {
-		r.w.Notify.Status("stopped")
-	}
-	return err
 }
 
 // keepExtending asks for time as long as runners stop; each of them has limits

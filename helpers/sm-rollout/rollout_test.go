@@ -38,7 +38,16 @@ type recorder struct {
 
 func (r *recorder) record(format string, args ...any) error {
 	r.asked = append(r.asked, fmt.Sprintf(format, args...))
-	return r.fail
+	return errors.Join(r.lose(), r.fail)
+}
+
+// lose loses the connection as often as it is to be lost.
+func (r *recorder) lose() error {
+	if r.lost == 0 {
+		return nil
+	}
+	r.lost--
+	return fmt.Errorf("ask: %w", systemd.ErrConnectionLost)
 }
 func (r *recorder) RetireRunners(_ context.Context, service, except string) error {
 	return r.record("retire runners of %s except %s", service, except)
@@ -47,19 +56,14 @@ func (r *recorder) RetireOnceStarted(_ context.Context, unit string) error {
 	return r.record("retire %s once started", unit)
 }
 func (r *recorder) StopRunners(_ context.Context, service string, _ func([]string)) error {
-	err := r.record("stop runners of %s", service)
-	if r.lost > 0 {
-		r.lost--
-		return fmt.Errorf("stop: %w", systemd.ErrConnectionLost)
-	}
-	return err
+	return r.record("stop runners of %s", service)
 }
 func (r *recorder) RestartsByItself(context.Context, string) (bool, error) { return r.restarts, nil }
 func (r *recorder) Restarting(context.Context, string) (bool, error)       { return r.restarting, nil }
 func (r *recorder) StartWithoutWaiting(_ context.Context, unit string) error {
 	return r.record("start %s", unit)
 }
-func (r *recorder) StopRequested(context.Context, string) (bool, error) { return r.stopping, nil }
+func (r *recorder) StopRequested(context.Context, string) (bool, error) { return r.stopping, r.lose() }
 func (r *recorder) StatusText(context.Context, string) (string, error)  { return r.status, nil }
 func (r *recorder) Close() error                                        { return nil }
 
@@ -99,6 +103,10 @@ func TestOutcomes(t *testing.T) {
 			wantAsked: leave, wantStatus: "stopping: deleted while it started"},
 		{name: "a failure to retire does not stop what serves", current: two, good: one, args: "accept web " + two, systemd: recorder{fail: errors.New("no")}, wantGood: two,
 			wantAsked: retire, wantStatus: "serving"},
+		{name: "accept goes on when systemd executes itself anew", current: two, good: one, args: "accept web " + two, systemd: recorder{lost: 2}, wantGood: two,
+			wantAsked: []string{retire[0], retire[0], retire[0]}, wantStatus: "serving"},
+		{name: "reject goes on when systemd executes itself anew", current: two, good: one, env: failure, systemd: recorder{status: "not healthy", lost: 1},
+			args: "reject web " + two, wantGood: one, wantFailed: "not healthy (exit-code exited 3)\n", wantStatus: "rejected: not healthy (exit-code exited 3)"},
 		{name: "the main process is gone", current: two, good: one, env: map[string]string{"MAINPID": "999999999"}, args: "accept web " + two, wantGood: one,
 			wantError: "web " + two + ": not accepted: the main process of the unit has ended"},
 

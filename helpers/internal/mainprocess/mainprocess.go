@@ -132,10 +132,15 @@ func environmentPID(w command.World) (int, error) {
 
 // ownState returns the state of the unit that this process is a command of, and
 // nothing when systemd did not start it.
-func ownState(ctx context.Context, w command.World) (string, error) {
+func ownState(ctx context.Context, w command.World) (state string, err error) {
 	if w.Getenv("SYSTEMD_EXEC_PID") != strconv.Itoa(os.Getpid()) {
 		return "", nil
 	}
 	// Also when it has been told to end: that is what it looks for.
-	return systemd.SubState(context.WithoutCancel(ctx), os.Getpid())
+	ctx = context.WithoutCancel(ctx)
+	err = systemd.Patiently(ctx, func() error {
+		state, err = systemd.SubState(ctx, os.Getpid())
+		return err
+	})
+	return state, err
 }

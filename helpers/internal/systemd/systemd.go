@@ -81,10 +81,6 @@ func Live(unit dbus.UnitStatus) bool {
 	return unit.ActiveState != "inactive" && unit.ActiveState != "failed"
 }
 
-// ErrConnectionLost says that systemd has left its clients, as it does when it
-// executes itself anew. It reports the results of jobs to nobody then.
-var ErrConnectionLost = errors.New("the connection to systemd was lost")
-
 // lookAgain is how often somebody who waits for a job looks whether systemd is
 // still there to report it.
 const lookAgain = 5 * time.Second

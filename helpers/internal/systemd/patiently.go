@@ -1,0 +1,59 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	godbus "github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
+)
+
+// ErrConnectionLost says that systemd has left its clients, as it does when it
+// executes itself anew. It reports the results of jobs to nobody then.
+var ErrConnectionLost = errors.New("the connection to systemd was lost")
+
+// lost reports whether err says that systemd has left its clients, or that it
+// listens to nobody for the moment.
+func lost(err error) bool {
+	var reply godbus.Error
+	if errors.As(err, &reply) {
+		return reply.Name == "org.freedesktop.DBus.Error.NoReply" || reply.Name == "org.freedesktop.DBus.Error.Disconnected"
+	}
+	for _, e := range []error{ErrConnectionLost, godbus.ErrClosed, io.EOF, unix.ECONNREFUSED, unix.ECONNRESET, unix.EPIPE} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// absence is how long systemd may be away: to execute itself anew takes it a
+// second.
+const absence = 30 * time.Second
+
+// Patiently calls f, which connects to systemd and asks for something that may be
+// asked for twice, until it fails for another reason than that systemd has left
+// its clients, or has stayed away for too long.
+func Patiently(ctx context.Context, f func() error) error {
+	var since time.Time
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		began := time.Now()
+		err := f()
+		if !lost(err) {
+			return err
+		}
+		if since.IsZero() || time.Since(began) > absence {
+			since = time.Now()
+		}
+		if time.Since(since) > absence {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
+}
