@@ -275,6 +275,23 @@ systemctl daemon-reload # sm-fetch may not have come to that`)
 		output(t, g, "rm /run/hold && systemctl start web@"+stopped)
 		settled(t, g, "r4")
 	})
+	t.Run("dead, and its address is the next one's", func(t *testing.T) {
+		output(t, g, "rm -r /run/held && touch /run/hold")
+		edit(t, g, "web", app("r5"))
+		waitFor(t, g, time.Minute, "test -d /run/held")
+		dead := revisionName(t, g, "current")
+		const addressOf = `. "/run/service-manager/web/%s.env" && echo $SM_CONTAINER_IP`
+		was := output(t, g, fmt.Sprintf(addressOf, dead))
+		output(t, g, "docker kill web."+dead)
+		edit(t, g, "web", app("r6"))
+		waitFor(t, g, time.Minute, `cd /etc/service-manager/revisions/web && test "$(readlink good)" = "$(readlink current)" && systemctl is-active "web@$(basename "$(readlink good)" .json)"`)
+		if now := output(t, g, fmt.Sprintf(addressOf, revisionName(t, g, "good"))); now != was {
+			t.Fatalf("the next container has %s and not %s: there is nothing to see here", now, was)
+		}
+		output(t, g, "systemctl show -P SubState web@"+dead+" | grep -x start-post && rm /run/hold")
+		gone(t, dead)
+		settled(t, g, "r6")
+	})
 	noneLost(t, "by revisions that were replaced", l.stop(t))
 	checkOthers()
 }

@@ -67,11 +67,11 @@ func add(ctx context.Context, w command.World) error {
 	if err := ipvs.Configure(); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	if err := handle.Add(ctx, at, to, *scheduler, *weight); err != nil {
+	if err := handle.Add(ctx, at, to, owner(w), *scheduler, *weight); err != nil {
 		return err
 	}
 	if err := lookAtMain(ctx, w, what); err != nil {
-		return errors.Join(err, takeBack(handle, at, to))
+		return errors.Join(err, takeBack(handle, at, to, owner(w)))
 	}
 	w.Notify.Status("serving %s from %s", at, to)
 	return nil
@@ -92,6 +92,6 @@ func lookAtMain(ctx context.Context, w command.World, what string) error {
 
 // takeBack removes a destination that must not serve after all, also when this
 // process has been told to end.
-func takeBack(handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort) error {
-	return handle.Remove(context.Background(), at, to)
+func takeBack(handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort, owner string) error {
+	return handle.Remove(context.Background(), at, to, owner)
 }

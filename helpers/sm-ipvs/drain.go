@@ -20,8 +20,9 @@ left. Open connections that nobody uses count as well, so give it a time-out.
 A UDP destination is removed at once instead, because clients that it has would
 stay with it for ever.
 
-Succeeds without doing anything when there is no such destination, and when the
-host of DESTINATION is empty (":80"), as it is when a container never started.
+Succeeds without doing anything when there is no such destination, when another
+container has been added as DESTINATION since ($SM_CONTAINER_ID tells), and when
+the host of DESTINATION is empty (":80"), as it is when a container never started.
 
 In a unit:
   ExecStop=sm-ipvs drain --timeout 30s 172.17.0.1:7001 ${SM_CONTAINER_IP}:80
@@ -63,9 +64,9 @@ func drain(ctx context.Context, w command.World) error {
 	}
 	defer handle.Close()
 	if at.Protocol == ipvs.UDP {
-		return handle.Remove(ctx, at, to)
+		return handle.Remove(ctx, at, to, owner(w))
 	}
-	if err := handle.Quiesce(ctx, at, to); err != nil {
+	if mine, err := handle.Quiesce(ctx, at, to, owner(w)); err != nil || !mine {
 		return err
 	}
 	left, err := awaitIdle(ctx, w, handle, at, to, *timeout)

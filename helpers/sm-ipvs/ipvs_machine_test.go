@@ -246,6 +246,43 @@ func TestMachineAddTakesBack(t *testing.T) {
 	}
 }
 
+// A container has the address of one that has ended, whose unit is still to take
+// its destination out.
+func TestMachineLeavesAnothersDestination(t *testing.T) {
+	b := newBench(t)
+	as := func(id string, args ...string) {
+		t.Helper()
+		var l log
+		env := func(name string) (string, bool) { return id, name == "SM_CONTAINER_ID" }
+		if err := run(t.Context(), l.world(env, args...)); err != nil {
+			t.Fatalf("sm-ipvs %s: %v", strings.Join(args, " "), err)
+		}
+	}
+	for _, n := range []struct{ address, to string }{
+		{"10.77.0.1:7001", "10.77.0.2:80"}, {"[fd77::1]:7001", "[fd77::2]:80"}, {"10.77.0.1:53/udp", "10.77.0.2:53"},
+	} {
+		as("old", "add", n.address, n.to)
+		as("new", "add", n.address, n.to)
+		as("old", "drain", n.address, n.to)
+		as("old", "remove", n.address, n.to)
+		as("old", "remove", n.address, n.to)
+		b.expect(n.address, destinations(n.to, 1))
+		as("new", "drain", n.address, n.to)
+		if !strings.HasSuffix(n.address, "udp") {
+			b.expect(n.address, destinations(n.to, 0))
+		}
+		as("new", "remove", n.address, n.to)
+		b.expect(n.address, nil)
+		// Nobody has it now, and one without a name may do anything.
+		as("new", "add", n.address, n.to)
+		b.ok("remove", n.address, n.to)
+		b.expect(n.address, nil)
+		b.ok("add", n.address, n.to)
+		as("old", "remove", n.address, n.to)
+		b.expect(n.address, nil)
+	}
+}
+
 func TestMachineRefuses(t *testing.T) {
 	b := newBench(t)
 	_, err := b.run("add", "--scheduler", "nope", "10.77.0.1:7001", "10.77.0.2:80")

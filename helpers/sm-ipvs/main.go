@@ -60,6 +60,10 @@ func named(w command.World, err error) error {
 	return fmt.Errorf("%s: %w", name, err)
 }
 
+// owner returns whose destination it is: the container of the run record, or
+// nobody's.
+func owner(w command.World) string { return w.Getenv("SM_CONTAINER_ID") }
+
 // pair reads the operands of the commands that change a destination. The error
 // is ipvs.ErrNoHost when the destination's address is empty.
 func pair(args []string) (at ipvs.Address, to netip.AddrPort, err error) {

@@ -15,8 +15,9 @@ Usage: sm-ipvs remove ADDRESS DESTINATION
 Takes DESTINATION out of the virtual service at ADDRESS, and the service away when
 it has no destination left. Connections to DESTINATION end: drain first.
 
-Succeeds without doing anything when there is no such destination, and when the
-host of DESTINATION is empty (":80"), as it is when a container never started.
+Succeeds without doing anything when there is no such destination, when another
+container has been added as DESTINATION since ($SM_CONTAINER_ID tells), and when
+the host of DESTINATION is empty (":80"), as it is when a container never started.
 
 In a unit:
   ExecStopPost=sm-ipvs remove 172.17.0.1:7001 ${SM_CONTAINER_IP}:80
@@ -42,5 +43,5 @@ func remove(ctx context.Context, w command.World) error {
 		return fmt.Errorf("remove %s from %s: %w", to, at, err)
 	}
 	defer handle.Close()
-	return handle.Remove(ctx, at, to)
+	return handle.Remove(ctx, at, to, owner(w))
 }

@@ -19,14 +19,18 @@ const MaxWeight = 65535
 
 // Add makes a destination, reached by masquerading, part of the virtual service
 // at an address, which it creates when it is missing. A destination that is
-// there already gets the weight. scheduler is what the service gets; an empty
-// one leaves an existing service as it is.
-func (h *Handle) Add(ctx context.Context, at Address, to netip.AddrPort, scheduler string, weight int) error {
+// there already gets the weight, and the new owner. scheduler is what the service
+// gets; an empty one leaves an existing service as it is.
+func (h *Handle) Add(ctx context.Context, at Address, to netip.AddrPort, owner, scheduler string, weight int) error {
 	unlock, err := lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	// First: from here on nobody else removes it.
+	if err := setOwner(at, to, owner); err != nil {
+		return err
+	}
 	if err := h.ensureService(at, scheduler); err != nil {
 		return err
 	}
@@ -85,28 +89,36 @@ func (h *Handle) putDestination(at Address, to netip.AddrPort, weight int) error
 }
 
 // Quiesce sets the weight of a destination to 0: it keeps its connections and
-// gets no new ones. A destination that is not there is left alone.
-func (h *Handle) Quiesce(ctx context.Context, at Address, to netip.AddrPort) error {
+// gets no new ones. A destination that is not there, or is another owner's, is left
+// alone; mine is false in the latter case.
+func (h *Handle) Quiesce(ctx context.Context, at Address, to netip.AddrPort, owner string) (mine bool, err error) {
 	unlock, err := lock(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer unlock()
+	if another, err := ofAnother(at, to, owner); err != nil || another {
+		return false, err
+	}
 	err = h.moby.UpdateDestination(at.key(), destination(to))
 	if err != nil && !absent(err) {
-		return fmt.Errorf("set the weight of %s at %s to 0: %w", to, at, err)
+		return true, fmt.Errorf("set the weight of %s at %s to 0: %w", to, at, err)
 	}
-	return nil
+	return true, nil
 }
 
 // Remove takes a destination out of the virtual service at an address, and the
-// service away when it has no destination left. What is not there is no error.
-func (h *Handle) Remove(ctx context.Context, at Address, to netip.AddrPort) error {
+// service away when it has no destination left. What is not there, or is another
+// owner's, is no error.
+func (h *Handle) Remove(ctx context.Context, at Address, to netip.AddrPort, owner string) error {
 	unlock, err := lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	if another, err := ofAnother(at, to, owner); err != nil || another {
+		return err
+	}
 	err = h.moby.DelDestination(at.key(), destination(to))
 	if err != nil && !absent(err) {
 		return fmt.Errorf("remove %s from %s: %w", to, at, err)
@@ -118,7 +130,7 @@ func (h *Handle) Remove(ctx context.Context, at Address, to netip.AddrPort) erro
 	if found {
 		return fmt.Errorf("remove %s from %s: the kernel still has it; see 'ipvsadm -Ln'", to, at)
 	}
-	return h.removeEmpty(at)
+	return errors.Join(forgetOwner(at, to), h.removeEmpty(at))
 }
 
 // removeEmpty deletes the virtual service at an address unless it has destinations.

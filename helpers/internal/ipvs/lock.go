@@ -9,9 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// runFolder is where the helpers keep what is true until the next boot.
+const runFolder = "/run/service-manager"
+
 // lockFile keeps two helpers from changing virtual services at the same time:
 // one removes a service that has become empty just as another adds to it.
-const lockFile = "/run/service-manager/ipvs.lock"
+const lockFile = runFolder + "/ipvs.lock"
 
 // lock waits for the right to change virtual services. The returned function
 // gives it back; so does the end of the process.
