@@ -46,12 +46,6 @@ func (r rollout) accept(ctx context.Context, service, name string) error {
 		return err
 	}
 	defer unlock()
-	switch err := mainprocess.Check(ctx, r.w); {
-	case errors.Is(err, mainprocess.ErrGone):
-		return mainprocess.Gone(fmt.Sprintf("%s %s: not accepted", service, name))
-	case err != nil:
-		return fmt.Errorf("%s %s: not accepted: %w", service, name, err)
-	}
 	current, err := r.store.Current(service)
 	if err != nil {
 		return err
@@ -61,6 +55,10 @@ func (r rollout) accept(ctx context.Context, service, name string) error {
 	}
 	serves := false
 	err = r.ask(ctx, fmt.Sprintf("%s %s: not accepted", service, name), func(conn systemdConn) error {
+		// Not before: it may have taken long to reach systemd.
+		if err := r.checkMain(ctx, service, name); err != nil && !serves {
+			return err
+		}
 		if err := r.store.SetGood(service, name); err != nil {
 			return err
 		}
@@ -80,6 +78,18 @@ func (r rollout) accept(ctx context.Context, service, name string) error {
 	return err
 }
 
+// checkMain returns an error when the unit's main process has ended, or is about to.
+func (r rollout) checkMain(ctx context.Context, service, name string) error {
+	err := mainprocess.Check(ctx, r.w)
+	if errors.Is(err, mainprocess.ErrGone) {
+		return mainprocess.Gone(fmt.Sprintf("%s %s: not accepted", service, name))
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s: not accepted: %w", service, name, err)
+	}
+	return nil
+}
+
 // ask connects to systemd for f, again when systemd has left meanwhile. The error
 // of a connection begins with what comes of it.
 func (r rollout) ask(ctx context.Context, consequence string, f func(systemdConn) error) error {
@@ -97,6 +107,9 @@ func (r rollout) ask(ctx context.Context, consequence string, f func(systemdConn
 // current does. Any other may have connections by now, which a failure would cut:
 // it goes in order instead, or when that cannot be had, with the next revision.
 func (r rollout) acceptReplaced(ctx context.Context, service, name, current string) error {
+	if err := r.checkMain(ctx, service, name); err != nil {
+		return err
+	}
 	good, err := r.store.Good(service)
 	if err != nil {
 		return err
@@ -119,15 +132,19 @@ func (r rollout) acceptReplaced(ctx context.Context, service, name, current stri
 	return nil
 }
 
-// reject records a failed start. A good revision is started again instead. What
-// fails because somebody stops it has not failed.
+// reject records a failed start. A good revision is started again instead, however
+// it has ended, unless somebody stops it. What fails because somebody stops it has
+// not failed.
 func (r rollout) reject(ctx context.Context, service, name string) error {
 	result := r.w.Getenv("SERVICE_RESULT")
 	if result == "" {
 		return fmt.Errorf("%s %s: SERVICE_RESULT is not set; reject is for ExecStopPost= lines of a unit", service, name)
 	}
 	if result == "success" {
-		return nil
+		// The usual end of a revision that has been replaced.
+		if good, err := r.store.Good(service); err != nil || name != good {
+			return err
+		}
 	}
 	unlock, err := r.store.Lock(service)
 	if err != nil {
@@ -142,7 +159,7 @@ func (r rollout) reject(ctx context.Context, service, name string) error {
 	if err != nil {
 		return err
 	}
-	if name != good && name != current {
+	if name != good && (name != current || result == "success") {
 		// It has been replaced, and may have served before; what failed is its stop.
 		return nil
 	}
