@@ -104,7 +104,7 @@ systemctl restart sm-fetch`)
 	noneLost(t, "through all of this", l.stop(t))
 
 	t.Run("deleted", func(t *testing.T) {
-		slow := startLoad(t, g, "", "--connections-per-second", "0", "--keep-alive", "0", "--slow", "2", "--slow-for", "3s", "--for", "900ms", "http://"+address+"/")
+		slow := sendLoad(t, g, "", "--connections-per-second", "0", "--keep-alive", "0", "--slow", "2", "--slow-for", "3s", "--for", "900ms", "http://"+address+"/")
 		waitFor(t, g, time.Minute, bothUnderWay)
 		server.Send("DELETE", "/services/web?rev="+rev, "")
 		noneLost(t, "requests under way when the document was deleted", slow.wait(t))

@@ -167,7 +167,7 @@ func TestDropIns(t *testing.T) {
 		if now := revisionName(t, g, "good"); now != good {
 			t.Errorf("good is %s, want %s", now, good)
 		}
-		waitFor(t, g, time.Minute, "test \"$(docker ps -aq --filter label=service-manager.unit | wc -l)\" = 1 && test \"$(ipvsadm -Ln | grep -c Masq)\" = 1\n"+answering("r0"))
+		waitFor(t, g, time.Minute, "test \"$(docker ps -aq --filter label=service-manager.unit | wc -l)\" = 1\ntest \"$(ipvsadm -Ln | grep -c Masq)\" = 1\n"+answering("r0"))
 	})
 	t.Run("a further check that succeeds", func(t *testing.T) {
 		edit(t, g, "web", app("r1"))

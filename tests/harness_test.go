@@ -174,12 +174,21 @@ var loads int
 const patient = "--for 30m --connect-timeout 60s --answer-timeout 90s"
 
 // startLoad starts the load client with its arguments, the last of which is the
-// URL. A prefix such as "ip netns exec client" goes before it.
+// URL, and waits for the first answer. A prefix such as "ip netns exec client" goes
+// before it.
 func startLoad(t testing.TB, g *vm.Guest, prefix string, args ...string) *load {
+	t.Helper()
+	l := sendLoad(t, g, prefix, args...)
+	waitFor(t, g, 2*time.Minute, "test -e "+l.begun())
+	return l
+}
+
+// sendLoad is startLoad without the wait.
+func sendLoad(t testing.TB, g *vm.Guest, prefix string, args ...string) *load {
 	t.Helper()
 	loads++
 	l := &load{guest: g, file: fmt.Sprintf("/tmp/load-%d.json", loads)}
-	line := strings.TrimSpace(prefix + " load " + patient + " --out " + l.file)
+	line := strings.TrimSpace(prefix + " load " + patient + " --out " + l.file + " --begun " + l.begun())
 	for _, a := range args {
 		line += " '" + a + "'"
 	}
@@ -190,14 +199,21 @@ func startLoad(t testing.TB, g *vm.Guest, prefix string, args ...string) *load {
 	return l
 }
 
+// begun is the file that the client makes at the first answer.
+func (l *load) begun() string { return l.file + ".begun" }
+
 // stop ends the client, which waits for the requests under way, and returns what
-// it counted.
+// it counted. It must not have ended by itself: what came later was not measured.
 func (l *load) stop(t testing.TB) traffic.Report {
 	t.Helper()
 	if err := l.command.Signal(ctx(t, time.Minute), "TERM"); err != nil {
 		t.Fatal(err)
 	}
-	return l.wait(t)
+	report := l.wait(t)
+	if !report.Stopped {
+		t.Errorf("the load ended by itself after %.0fs", report.Seconds)
+	}
+	return report
 }
 
 // wait waits for the client's own end.
@@ -224,14 +240,22 @@ func readReport(t testing.TB, g *vm.Guest, file string) traffic.Report {
 }
 
 // noneLost fails the test when a request was lost, or not even sent because too
-// many were under way.
+// many were under way, or when one was connected only after many attempts of the
+// kernel's.
 func noneLost(t testing.TB, what string, r traffic.Report) {
 	t.Helper()
 	noneSentLost(t, what, r)
 	if r.Total.Skipped > 0 {
 		t.Errorf("%s: %d requests were skipped", what, r.Total.Skipped)
 	}
+	if r.Total.SlowestConnect > longestConnect {
+		t.Errorf("%s: the slowest connection took %.1fs", what, r.Total.SlowestConnect)
+	}
 }
+
+// longestConnect is, in seconds, where patience with an emulated processor ends: the
+// fifth attempt to connect goes out after 15 seconds.
+const longestConnect = 15
 
 // noneSentLost fails the test when a request that was sent was lost, or when there
 // were none.

@@ -81,7 +81,8 @@ func TestInstall(t *testing.T) {
 	})
 	t.Run("a newer one", func(t *testing.T) {
 		// A byte behind an executable changes it and not what it does.
-		output(t, g, `cp -r /root/bundle /root/newer
+		output(t, g, `set -e
+cp -r /root/bundle /root/newer
 for file in /root/newer/bin/*; do echo >> $file; done
 /root/newer/install.sh
 for file in /root/newer/bin/sm-*; do cmp $file /usr/local/bin/${file##*/}; done
@@ -119,7 +120,7 @@ test "$(readlink /proc/$(systemctl show -P MainPID web@`+revisionName(t, g, "goo
 		edit(t, g, "lone", app("lone").with("address", "172.17.0.1:7002"))
 		waitFor(t, g, 2*time.Minute, "test -L /etc/service-manager/revisions/lone/good && test $(systemctl list-jobs --no-legend | wc -l) = 0")
 		output(t, g, "systemctl stop lone@manager && systemctl start lone@$(basename $(readlink /etc/service-manager/revisions/lone/good) .json)")
-		slow := startLoad(t, g, "", "--connections-per-second", "0", "--keep-alive", "0", "--slow", "2", "--slow-for", "4s", "--for", "900ms", "http://"+address+"/")
+		slow := sendLoad(t, g, "", "--connections-per-second", "0", "--keep-alive", "0", "--slow", "2", "--slow-for", "4s", "--for", "900ms", "http://"+address+"/")
 		waitFor(t, g, time.Minute, bothUnderWay)
 		definitions := output(t, g, "cd /etc/service-manager && find services revisions -type f -exec md5sum {} + -o -type l -printf '%p %l\\n' | sort")
 		// Another generator's unit is not ours, whatever it is called.

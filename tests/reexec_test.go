@@ -35,7 +35,7 @@ func TestSystemdExecutedAnew(t *testing.T) {
 	t.Run("while the service drains", func(t *testing.T) {
 		edit(t, g, "web", app("r2").with("drain_timeout", "20s"))
 		settled(t, g, "r2")
-		slow := startLoad(t, g, "", "--connections-per-second", "0", "--keep-alive", "0", "--slow", "2", "--slow-for", "8s", "--for", "900ms", "http://"+address+"/")
+		slow := sendLoad(t, g, "", "--connections-per-second", "0", "--keep-alive", "0", "--slow", "2", "--slow-for", "8s", "--for", "900ms", "http://"+address+"/")
 		waitFor(t, g, time.Minute, bothUnderWay)
 		output(t, g, "systemctl stop --no-block web@manager")
 		waitFor(t, g, time.Minute, "pgrep -fx '/usr/local/bin/sm-rollout stop web' && pgrep -f '^/usr/local/bin/sm-ipvs drain'")

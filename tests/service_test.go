@@ -136,6 +136,10 @@ docker run -d --name client -v /tmp/reports:/reports client:1 `+patient+` --conn
 		t.Helper()
 		noneLost(t, "from another network namespace", netns.stop(t))
 		output(t, g, "docker stop -t 60 client; docker rm client")
-		noneLost(t, "from another container", readReport(t, g, "/tmp/reports/container.json"))
+		inside := readReport(t, g, "/tmp/reports/container.json")
+		if !inside.Stopped {
+			t.Errorf("the load in another container ended by itself after %.0fs", inside.Seconds)
+		}
+		noneLost(t, "from another container", inside)
 	}
 }

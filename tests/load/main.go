@@ -49,6 +49,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.DurationVar(&o.ConnectTimeout, "connect-timeout", 15*time.Second, "longest `wait` for a connection")
 	flags.DurationVar(&o.AnswerTimeout, "answer-timeout", 30*time.Second, "longest `wait` for an answer")
 	out := flags.String("out", "", "`file` for the report instead of standard output")
+	begun := flags.String("begun", "", "`file` that is made at the first answer")
 	progress := flags.Bool("progress", false, "print a line every second on standard error")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -62,6 +63,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o.URL = flags.Arg(0)
 	if *progress {
 		o.Progress = stderr
+	}
+	if *begun != "" {
+		o.Begun = func() {
+			if err := os.WriteFile(*begun, nil, 0o644); err != nil {
+				fmt.Fprintf(stderr, "load: %v\n", err)
+			}
+		}
 	}
 	report, err := traffic.Run(ctx, o)
 	if err != nil {

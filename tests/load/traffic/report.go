@@ -124,6 +124,7 @@ func (r Report) String() string {
 type recorder struct {
 	mu     sync.Mutex
 	start  time.Time
+	begun  func() // called at the first answer, unless nil
 	report Report
 }
 
@@ -170,6 +171,10 @@ func (r *recorder) answered(traffic, revision string, connect, total time.Durati
 	}
 	seen.Answers++
 	seen.Last = now
+	if r.begun != nil {
+		r.begun()
+		r.begun = nil
+	}
 }
 
 func (c *Counts) time(connect, total time.Duration) {

@@ -31,6 +31,7 @@ type Options struct {
 	ConnectTimeout       time.Duration
 	AnswerTimeout        time.Duration // on top of SlowFor for slow requests
 	Progress             io.Writer     // told every second, unless nil
+	Begun                func()        // called at the first answer, unless nil
 }
 
 func (o Options) check() (*url.URL, error) {
@@ -75,7 +76,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	}
 	r := &run{Options: o, url: u, slots: make(chan struct{}, maxOutstanding)}
 	r.slow = &url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/slow", RawQuery: "for=" + o.SlowFor.String()}
-	r.recorder.start = time.Now()
+	r.recorder.start, r.recorder.begun = time.Now(), o.Begun
 	r.recorder.report = Report{URL: o.URL, Started: r.recorder.start.Round(0), Revisions: map[string]*Revision{}}
 	limited, cancel := context.WithTimeout(ctx, o.For)
 	defer cancel()
@@ -193,6 +194,9 @@ func (r *run) keepAlive(ctx context.Context) {
 	}
 }
 
+// onItsWay is longer than a request is on its way to the server.
+const onItsWay = time.Second
+
 // next sends a request on c, or on a new connection when c is nil, and returns
 // the connection for the next request, if any.
 func (r *run) next(c *connection) *connection {
@@ -208,6 +212,7 @@ func (r *run) next(c *connection) *connection {
 		return loss
 	}
 	reused := c != nil
+	asked := time.Now()
 	var answer reply
 	var loss *lossError
 	if !reused {
@@ -217,8 +222,9 @@ func (r *run) next(c *connection) *connection {
 		answer, loss = c.get(r.url, r.AnswerTimeout)
 	}
 	// A server may close a connection that it keeps at any time, also while a
-	// request is on its way. A client may then send a GET once more.
-	if reused && loss != nil && (loss.kind == EOFBeforeReply || loss.kind == ResetBeforeReply) {
+	// request is on its way. A client may then send a GET once more. One that the
+	// server had for longer it has cut.
+	if reused && loss != nil && (loss.kind == EOFBeforeReply || loss.kind == ResetBeforeReply) && time.Since(asked) < onItsWay {
 		r.recorder.retried(traffic)
 		c.Close()
 		if loss = connect(); loss == nil {

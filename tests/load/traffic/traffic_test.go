@@ -353,6 +353,38 @@ func TestStopWaitsForAnswers(t *testing.T) {
 	}
 }
 
+// What the server had for long before it closed the connection it has cut.
+func TestKeepAliveCutIsLost(t *testing.T) {
+	t.Parallel()
+	o := options(serve(t, func(_ int, c *net.TCPConn, in *bufio.Reader) {
+		request(in)
+		io.WriteString(c, ok)
+		request(in)
+		time.Sleep(onItsWay + 100*time.Millisecond) // the length of its work
+	}))
+	o.KeepAlive, o.For, o.AnswerTimeout = 1, time.Second, 10*time.Second
+	r := mustRun(t, o)
+	if r.KeepAlive.Lost != 1 || r.KeepAlive.LostByKind[EOFBeforeReply] != 1 || r.KeepAlive.Retried != 0 {
+		t.Errorf("%s, %v; want one lost", r, r.KeepAlive.LostByKind)
+	}
+}
+
+func TestBegun(t *testing.T) {
+	t.Parallel()
+	o := options(serve(t, always(ok)))
+	begun := 0
+	o.KeepAlive, o.Begun = 2, func() { begun++ }
+	if r := mustRun(t, o); begun != 1 || r.Total.Answered < 2 {
+		t.Errorf("begun %d times with %d answers", begun, r.Total.Answered)
+	}
+	begun = 0
+	o = options(serve(t, then("", false)))
+	o.KeepAlive, o.Begun = 1, func() { begun++ }
+	if mustRun(t, o); begun != 0 {
+		t.Error("begun without an answer")
+	}
+}
+
 func TestProgress(t *testing.T) {
 	t.Parallel()
 	var lines bytes.Buffer
