@@ -254,8 +254,8 @@ func noneLost(t testing.TB, what string, r traffic.Report) {
 }
 
 // longestConnect is, in seconds, where patience with an emulated processor ends: the
-// fifth attempt to connect goes out after 15 seconds.
-const longestConnect = 15
+// sixth attempt to connect goes out after 31 seconds.
+const longestConnect = 31
 
 // noneSentLost fails the test when a request that was sent was lost, or when there
 // were none.
