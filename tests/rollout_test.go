@@ -84,7 +84,9 @@ func logTimes(t testing.TB, edits map[string]time.Time, report traffic.Report, p
 func TestManyConnections(t *testing.T) {
 	long(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
-	slowly := func(revision string) definition { return app(revision).with("drain_timeout", "20s") }
+	// At 300 a second a request waits for half a minute in the application's queue,
+	// which a shorter drain would cut.
+	slowly := func(revision string) definition { return app(revision).with("drain_timeout", "60s") }
 	first(t, g, slowly("r0"), "r0")
 	checkOthers := otherClients(t, g)
 	revisions := 0

@@ -253,7 +253,12 @@ func TestMachineLeavesAnothersDestination(t *testing.T) {
 	as := func(id string, args ...string) {
 		t.Helper()
 		var l log
-		env := func(name string) (string, bool) { return id, name == "SM_CONTAINER_ID" }
+		env := func(name string) (string, bool) {
+			if name != "SM_CONTAINER_ID" {
+				return "", false
+			}
+			return id, true
+		}
 		if err := run(t.Context(), l.world(env, args...)); err != nil {
 			t.Fatalf("sm-ipvs %s: %v", strings.Join(args, " "), err)
 		}
