@@ -22,6 +22,7 @@ type systemdConn interface {
 	StopRunners(ctx context.Context, service string, progress func(stopping []string)) error
 	RestartsByItself(ctx context.Context, unit string) (bool, error)
 	Restarting(ctx context.Context, unit string) (bool, error)
+	CancelRestarts(ctx context.Context, service string) error
 	StartWithoutWaiting(ctx context.Context, unit string) error
 	StopRequested(ctx context.Context, unit string) (bool, error)
 	StatusText(ctx context.Context, unit string) (string, error)
@@ -224,7 +225,7 @@ func (r rollout) stop(ctx context.Context, service string) error {
 		}
 		if restarting {
 			fmt.Fprintf(r.w.Stdout, "%s is only restarted: its runners go on\n", units.ManagerUnit(service))
-			return nil
+			return conn.CancelRestarts(ctx, service)
 		}
 		err = conn.StopRunners(ctx, service, func(stopping []string) {
 			r.w.Notify.Status("stopping %s", strings.Join(stopping, ", "))

@@ -60,6 +60,9 @@ func (r *recorder) StopRunners(_ context.Context, service string, _ func([]strin
 }
 func (r *recorder) RestartsByItself(context.Context, string) (bool, error) { return r.restarts, nil }
 func (r *recorder) Restarting(context.Context, string) (bool, error)       { return r.restarting, nil }
+func (r *recorder) CancelRestarts(_ context.Context, service string) error {
+	return r.record("cancel restarts of %s", service)
+}
 func (r *recorder) StartWithoutWaiting(_ context.Context, unit string) error {
 	return r.record("start %s", unit)
 }
@@ -132,7 +135,7 @@ func TestOutcomes(t *testing.T) {
 		{name: "stop waits for all", current: two, good: two, args: "stop web", wantGood: two, wantAsked: []string{"stop runners of web"}, wantStatus: "stopped"},
 		{name: "stop goes on when systemd executes itself anew", current: two, good: two, systemd: recorder{lost: 1}, args: "stop web", wantGood: two,
 			wantAsked: []string{"stop runners of web", "stop runners of web"}, wantStatus: "stopped"},
-		{name: "a restart of the manager stops nothing", current: two, good: two, systemd: recorder{restarting: true}, args: "stop web", wantGood: two},
+		{name: "a restart of the manager stops nothing", current: two, good: two, systemd: recorder{restarting: true}, args: "stop web", wantGood: two, wantAsked: []string{"cancel restarts of web"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
