@@ -210,16 +210,19 @@ demo() {
   exec "$program" "$@"
 }
 
+# only_action refuses a second action of main's.
+only_action() { [ "$action" = install ] || misused "--$action goes with no other action"; }
+
 main() {
   local action=install prefix='' bundle='' keep='' install=''
   while [ $# -gt 0 ]; do
     case $1 in
       --prefix) [ $# -gt 1 ] || misused "--prefix needs a folder"; prefix=$2; shift ;;
       --prefix=*) prefix=${1#*=} ;;
-      --bundle) [ $# -gt 1 ] || misused "--bundle needs a folder"; action=bundle bundle=$2; shift ;;
-      --bundle=*) action=bundle bundle=${1#*=} ;;
-      --uninstall) action=uninstall ;;
-      --demo) action=demo ;;
+      --bundle) [ $# -gt 1 ] || misused "--bundle needs a folder"; only_action; action=bundle bundle=$2; shift ;;
+      --bundle=*) only_action; action=bundle bundle=${1#*=} ;;
+      --uninstall) only_action; action=uninstall ;;
+      --demo) only_action; action=demo ;;
       --keep) keep=--keep ;;
       --install-packages) install=yes ;;
       -h|--help) usage; exit 0 ;;
@@ -227,6 +230,8 @@ main() {
     esac
     shift
   done
+  case $action$bundle in bundle|bundle-*) misused "--bundle needs a folder" ;; esac
+  [ $action != bundle ] || [ -z "$prefix" ] || misused "--prefix goes with the installation of a bundle, not with --bundle"
   [ $action = demo ] || [ -z "$keep$install" ] || misused "--keep and --install-packages go with --demo"
   case $prefix in ''|/*) ;; *) misused "--prefix must be an absolute path (got $prefix)" ;; esac
   case $prefix in *[!A-Za-z0-9/._-]*) misused "--prefix must be made of letters, digits and /._- (got $prefix)" ;; esac
