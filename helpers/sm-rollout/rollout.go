@@ -56,9 +56,11 @@ func (r rollout) accept(ctx context.Context, service, name string) error {
 	}
 	serves := false
 	err = r.ask(ctx, fmt.Sprintf("%s %s: not accepted", service, name), func(conn systemdConn) error {
-		// Not before: it may have taken long to reach systemd.
-		if err := r.checkMain(ctx, service, name); err != nil && !serves {
-			return err
+		if !serves {
+			// Not before: it may have taken long to reach systemd.
+			if err := r.checkMain(ctx, service, name); err != nil {
+				return err
+			}
 		}
 		if err := r.store.SetGood(service, name); err != nil {
 			return err

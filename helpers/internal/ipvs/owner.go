@@ -23,7 +23,7 @@ func ownerFile(at Address, to netip.AddrPort) string {
 }
 
 // setOwner notes the owner of a destination; with an empty one, that it has none.
-// It takes the lock.
+// The lock must be held.
 func setOwner(at Address, to netip.AddrPort, owner string) error {
 	if owner == "" {
 		return forgetOwner(at, to)
@@ -38,6 +38,7 @@ func setOwner(at Address, to netip.AddrPort, owner string) error {
 	return nil
 }
 
+// forgetOwner notes that a destination has no owner. The lock must be held.
 func forgetOwner(at Address, to netip.AddrPort) error {
 	err := os.Remove(ownerFile(at, to))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -48,7 +49,7 @@ func forgetOwner(at Address, to netip.AddrPort) error {
 
 // ofAnother reports whether a destination is known to be of another owner. Who has
 // no name is refused nothing, and neither is anybody at a destination without one.
-// It takes the lock.
+// The lock must be held.
 func ofAnother(at Address, to netip.AddrPort, owner string) (bool, error) {
 	if owner == "" {
 		return false, nil

@@ -58,8 +58,7 @@ func (s *Store) Pass(ctx context.Context, from store.Position, handle func(store
 		case errors.Is(err, store.ErrAgain):
 			s.scan.forget()
 			continue
-		}
-		if err != nil {
+		case err != nil:
 			return store.Snapshot{}, err
 		}
 		for _, change := range found.changes {

@@ -118,9 +118,9 @@ func (s *scanner) look(now time.Time) (findings, error) {
 			}
 		}
 		is, err := sign(path)
-		lost := link && errors.Is(err, fs.ErrNotExist)
-		if errors.Is(err, fs.ErrNotExist) && !lost {
-			continue // it has just gone
+		gone := errors.Is(err, fs.ErrNotExist)
+		if gone && !link {
+			continue
 		}
 		there[service] = true
 		f := s.files[service]
@@ -128,7 +128,7 @@ func (s *scanner) look(now time.Time) (findings, error) {
 			f = &file{}
 			s.files[service] = f
 		}
-		if lost {
+		if gone {
 			// What it leads to may just not be mounted.
 			s.once(entry.Name(), fmt.Sprintf("%s: %s leads to nothing; the service stays as it is", service, path))
 			f.gone = false
