@@ -25,14 +25,15 @@ type host struct {
 	fail       error
 	idle       bool   // the generator does not run
 	meanwhile  func() // happens in the next reload, after the generator has run
-	later      time.Duration
+	times      Times
 	log        []string
 	comparison chan struct{}
 }
 
 func newHost(t *testing.T) *host {
 	dir := t.TempDir()
-	return &host{t: t, root: filepath.Join(dir, "revisions"), generated: filepath.Join(dir, "generator"), comparison: make(chan struct{}, 1000), later: time.Hour}
+	return &host{t: t, root: filepath.Join(dir, "revisions"), generated: filepath.Join(dir, "generator"), comparison: make(chan struct{}, 1000),
+		times: Times{Quiet: 50 * time.Millisecond, Burst: time.Second, Retry: 20 * time.Millisecond, Later: time.Hour}}
 }
 
 func (h *host) reloader() *Reloader {
@@ -42,7 +43,7 @@ func (h *host) reloader() *Reloader {
 		Reload:    h.reload,
 		Roots:     []string{h.root},
 		Log:       h,
-		Times:     Times{Quiet: 50 * time.Millisecond, Burst: time.Second, Retry: 20 * time.Millisecond, Later: h.later},
+		Times:     h.times,
 	}
 }
 
@@ -177,6 +178,8 @@ func (h *host) drain() {
 
 func TestReload(t *testing.T) {
 	h := newHost(t)
+	// A slow disk takes a moment for each change of the burst.
+	h.times.Quiet, h.times.Burst = 500*time.Millisecond, 20*time.Second
 	h.link("web", "1")
 	h.run()
 	// The units were others when it started.
@@ -250,7 +253,7 @@ func TestReloadDoesNotHelp(t *testing.T) {
 // What kept the generator from writing may be over by itself: a full disk, say.
 func TestReloadHelpsLater(t *testing.T) {
 	h := newHost(t)
-	h.idle, h.later = true, 20*time.Millisecond
+	h.idle, h.times.Later = true, 20*time.Millisecond
 	h.link("web", "1")
 	h.run()
 	h.eventually("a report", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return len(h.log) == 1 })
