@@ -47,14 +47,15 @@ find_go() {
 build() {
   local out=$1 go helper
   go=$(find_go)
-  mkdir -p "$out/bin" "$out/units" "$out/man"
+  mkdir -p "$out/bin" "$out/units/examples" "$out/man"
   export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath -buildvcs=false"
   "$go" build -ldflags '-s -w' -o "$out/bin/" ./generator $(printf './helpers/%s ' $HELPERS)
   mv "$out/bin/generator" "$out/bin/service-manager-generator"
   for helper in $HELPERS; do cp "helpers/$helper/$helper.8" "$out/man/"; done
   cp generator/service-manager-generator.8 "$out/man/"
   (cd units && cp $STATIC_UNITS "$out/units/")
-  cp install.sh LICENSE "$out/"
+  cp units/examples/* "$out/units/examples/"
+  cp install.sh README.md LICENSE "$out/"
 }
 
 require_root() { [ "$(id -u)" = 0 ] || fail "this needs root; run it with sudo"; }
@@ -175,6 +176,8 @@ uninstall() {
   systemctl daemon-reload
   rm -rf /run/service-manager
   say "removed; definitions, revisions and settings are still in $CONFIG_DIR"
+  units=$(grep -rlwE "${HELPERS// /|}" $UNIT_DIR 2>/dev/null | tr '\n' ' ') || true
+  [ -z "$units" ] || say "these still name its helpers, and fail without them: $units"
 }
 
 # installed_prefix: where an earlier installation put the helpers.
@@ -239,6 +242,7 @@ main() {
   case $action in
     demo) demo "$install" $keep ;;
     bundle)
+      [ -e go.mod ] || fail "--bundle needs the whole repository, and this is a bundle; copy it as it is"
       case $bundle in /*) ;; *) bundle=$CALLED_IN/$bundle ;; esac
       mkdir -p "$bundle"
       build "$(readlink -f "$bundle")"

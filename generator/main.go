@@ -19,7 +19,7 @@ import (
 )
 
 const help = `Usage: service-manager-generator NORMAL-DIR [EARLY-DIR LATE-DIR]
-       service-manager-generator --dry-run
+       service-manager-generator --dry-run [--root DIR]
 
 Writes a manager unit for every service in /etc/service-manager/revisions and a
 runner unit for each of its revisions that matters. systemd runs it as a
@@ -75,6 +75,9 @@ func run(args []string, stdout, stderr io.Writer, getenv func(string) string, ke
 
 // show prints the units that generate would write.
 func show(out io.Writer, root string) error {
+	if _, err := os.Stat(root); err != nil {
+		return err
+	}
 	h, err := host.Read(root)
 	for _, file := range units.Render(h) {
 		if file.Target != "" {

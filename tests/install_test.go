@@ -130,8 +130,13 @@ cat > other <<'END'
 printf '[Service]\nExecStart=sleep infinity\n' > "$1/other@manager.service"
 END
 chmod +x other && systemctl daemon-reload && systemctl start other@manager`)
+		output(t, g, `printf '[Service]\nExecStart=sm-ipvs check 172.17.0.1:7001\n' > /etc/systemd/system/mine.service`)
 		out := output(t, g, "/root/bundle/install.sh --uninstall")
 		t.Log(out)
+		if !strings.Contains(out, "fail without them: /etc/systemd/system/mine.service") {
+			t.Error("no word of a unit that names a helper")
+		}
+		output(t, g, "rm /etc/systemd/system/mine.service")
 		output(t, g, "systemctl is-active other@manager && systemctl stop other@manager && rm /etc/systemd/system-generators/other && systemctl daemon-reload")
 		noneLost(t, "requests under way when it was removed", slow.wait(t))
 		nothingLeft(t, g)

@@ -87,6 +87,9 @@ func (e *aboutError) Unwrap() error { return e.err }
 
 // checkName refuses what the daemon would refuse later, in less plain words.
 func checkName(name string) error {
+	if name == "" {
+		return command.Usagef("--name is missing: how the container is to be called")
+	}
 	const first = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 	if len(name) < 2 || !strings.Contains(first, name[:1]) || strings.Trim(name, first+"_.-") != "" {
 		return command.Usagef("--name: must be two or more of the characters A-Z a-z 0-9 _ . - and begin with a letter or digit (got %q)", name)

@@ -42,10 +42,9 @@ func main() { command.Main("sm-healthcheck", run) }
 
 func run(ctx context.Context, w command.World) error {
 	flags := command.NewFlags("sm-healthcheck", help)
-	plan := plan{}
-	flags.DurationVar(&plan.timeout, "timeout", 60*time.Second, "the longest `duration` to wait for a success")
-	flags.DurationVar(&plan.interval, "interval", 250*time.Millisecond, "the `duration` from one probe to the next")
-	flags.DurationVar(&plan.hold, "hold", 0, "the `duration` for which probes must go on to succeed; a failure starts it anew")
+	timeout := flags.Duration("timeout", 60*time.Second, "the longest `duration` to wait for a success")
+	interval := flags.Duration("interval", 250*time.Millisecond, "the `duration` from one probe to the next")
+	hold := flags.Duration("hold", 0, "the `duration` for which probes must go on to succeed; a failure starts it anew")
 	probeTimeout := flags.Duration("probe-timeout", 5*time.Second, "the longest `duration` of one probe")
 	verify := flags.Bool("verify", false, "verify the certificate of an https URL; without it any certificate will do")
 	var headers command.Strings
@@ -53,6 +52,7 @@ func run(ctx context.Context, w command.World) error {
 	if err := flags.Parse(w, w.Args); err != nil {
 		return err
 	}
+	plan := plan{timeout: *timeout, interval: *interval, hold: *hold}
 	switch {
 	case flags.NArg() != 1:
 		return command.Usagef("want one URL, got %d operands", flags.NArg())

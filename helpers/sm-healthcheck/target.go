@@ -13,6 +13,8 @@ import (
 // address of a container that has none.
 var errNoHost = errors.New("the container has no address yet")
 
+const wantScheme = "want http://, https://, tcp:// or unix://"
+
 // target is what to probe: a place to connect to, and for http what to ask for.
 type target struct {
 	network string // tcp or unix
@@ -23,6 +25,9 @@ type target struct {
 // parseTarget reads the URL on the command line. The error is errNoHost when
 // only the host is missing.
 func parseTarget(text string) (target, error) {
+	if !strings.Contains(text, "://") {
+		return target{}, fmt.Errorf("URL %q: %s", text, wantScheme)
+	}
 	// An empty IPv6 address is as good as no host, but not for every url.Parse.
 	u, err := url.Parse(strings.Replace(text, "://[]", "://", 1))
 	if err != nil {
@@ -47,7 +52,7 @@ func parseTarget(text string) (target, error) {
 		}
 		return target{network: "unix", address: u.Path}, nil
 	default:
-		return target{}, fmt.Errorf("URL %q: want http://, https://, tcp:// or unix://", text)
+		return target{}, fmt.Errorf("URL %q: %s", text, wantScheme)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return target{}, fmt.Errorf("URL %q: want a port from 1 to 65535", text)

@@ -36,7 +36,7 @@ func check(_ context.Context, w command.World) error {
 		return fmt.Errorf("check %s: %w", at, err)
 	}
 	if reason != "" {
-		return fmt.Errorf("%s: nothing serves here: %s; see systemctl status 'NAME@*' of the service NAME that has this address", at, reason)
+		return fmt.Errorf("%s: nothing serves here: %s; see systemctl status --all 'NAME@*' of the service NAME that has this address", at, reason)
 	}
 	return nil
 }

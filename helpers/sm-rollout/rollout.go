@@ -203,8 +203,14 @@ func (r rollout) reason(ctx context.Context, conn systemdConn, unit, result stri
 	if err != nil {
 		return "", err
 	}
-	verdict := strings.TrimSpace(fmt.Sprintf("%s %s %s", result, r.w.Getenv("EXIT_CODE"), r.w.Getenv("EXIT_STATUS")))
+	how := r.w.Getenv("EXIT_CODE") + " " + r.w.Getenv("EXIT_STATUS")
+	if how == "exited 0" {
+		how = "" // a step failed; the main process only ended because of that
+	}
+	verdict := strings.TrimSpace(result + " " + how)
 	switch {
+	case said != "" && verdict == "exit-code":
+		return said, nil
 	case said == "":
 		return verdict, nil
 	case result == "signal", result == "core-dump", result == "oom-kill":

@@ -115,10 +115,12 @@ func TestOutcomes(t *testing.T) {
 
 		{name: "a failed start is recorded with what the step said", current: two, good: one, env: failure, systemd: recorder{status: "not healthy after 60s"},
 			args: "reject web " + two, wantGood: one, wantFailed: "not healthy after 60s (exit-code exited 3)\n", wantStatus: "rejected: not healthy after 60s (exit-code exited 3)"},
+		{name: "a step that failed while the main process was well", current: two, env: map[string]string{"SERVICE_RESULT": "exit-code", "EXIT_CODE": "exited", "EXIT_STATUS": "0"}, systemd: recorder{status: "not healthy after 60s"},
+			args: "reject web " + two, wantFailed: "not healthy after 60s\n", wantStatus: "rejected: not healthy after 60s"},
 		{name: "a failed start without a word", current: two, env: map[string]string{"SERVICE_RESULT": "timeout"},
 			args: "reject web " + two, wantFailed: "timeout\n", wantStatus: "rejected: timeout"},
 		{name: "a helper that was killed", current: two, env: map[string]string{"SERVICE_RESULT": "signal", "EXIT_CODE": "exited", "EXIT_STATUS": "0"}, systemd: recorder{status: "serving"},
-			args: "reject web " + two, wantFailed: "a helper was killed after \"serving\" (signal exited 0)\n", wantStatus: "rejected: a helper was killed after \"serving\" (signal exited 0)"},
+			args: "reject web " + two, wantFailed: "a helper was killed after \"serving\" (signal)\n", wantStatus: "rejected: a helper was killed after \"serving\" (signal)"},
 		{name: "an orderly stop is no failure", current: two, good: one, env: map[string]string{"SERVICE_RESULT": "success"}, args: "reject web " + two, wantGood: one},
 		{name: "a good revision is never rejected", current: two, good: two, env: failure, systemd: recorder{restarts: true}, args: "reject web " + two, wantGood: two},
 		{name: "a good revision that systemd does not restart yet", current: two, good: two, env: failure, args: "reject web " + two, wantGood: two,

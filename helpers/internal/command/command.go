@@ -74,7 +74,7 @@ func Report(name string, w World, err error) int {
 	fmt.Fprintf(w.Stderr, "%s%s: %s\n", errorPrefix(w), name, message)
 	var usage *UsageError
 	if errors.As(err, &usage) {
-		fmt.Fprintf(w.Stderr, "Try '%s -h'.\n", name)
+		fmt.Fprintf(w.Stderr, "Try '%s -h'.\n", strings.TrimSpace(name+" "+usage.verb))
 	}
 	var quiet *QuietError
 	if !errors.As(err, &quiet) {
@@ -98,14 +98,17 @@ func errorPrefix(w World) string {
 }
 
 // UsageError is a command line that cannot be understood: exit code 2.
-type UsageError struct{ Err error }
+type UsageError struct {
+	Err  error
+	verb string // the one whose help explains it, if it has got that far
+}
 
 func (e *UsageError) Error() string { return e.Err.Error() }
 func (e *UsageError) Unwrap() error { return e.Err }
 
 // Usagef returns a UsageError.
 func Usagef(format string, args ...any) error {
-	return &UsageError{fmt.Errorf(format, args...)}
+	return &UsageError{Err: fmt.Errorf(format, args...)}
 }
 
 // ExitError ends the process with a given code. With a nil Err nothing is printed.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // ErrHelp is returned by Parse after it has printed the help that was asked for.
@@ -29,6 +30,26 @@ func NewFlags(name, help string) *Flags {
 	return f
 }
 
+// Duration defines a flag for a duration of time, such as 30s.
+func (f *Flags) Duration(name string, value time.Duration, usage string) *time.Duration {
+	d := duration(value)
+	f.Var(&d, name, usage)
+	return (*time.Duration)(&d)
+}
+
+// duration is a flag whose error says what is wanted.
+type duration time.Duration
+
+func (d *duration) String() string { return time.Duration(*d).String() }
+func (d *duration) Set(text string) error {
+	parsed, err := time.ParseDuration(text)
+	if err != nil {
+		return errors.New("want a duration with a unit, such as 30s or 1m30s")
+	}
+	*d = duration(parsed)
+	return nil
+}
+
 // Parse parses args. It returns ErrHelp after printing the help to standard
 // output, and a UsageError for anything it does not understand.
 func (f *Flags) Parse(w World, args []string) error {
@@ -38,7 +59,7 @@ func (f *Flags) Parse(w World, args []string) error {
 		return ErrHelp
 	}
 	if err != nil {
-		return &UsageError{err}
+		return &UsageError{Err: err}
 	}
 	return nil
 }
@@ -79,7 +100,12 @@ func Verbs(w World, help string, verbs map[string]func(World) error) error {
 			return Usagef("unknown command %q: one of %s", verb, names(verbs))
 		}
 		w.Args = w.Args[1:]
-		return run(w)
+		err := run(w)
+		var usage *UsageError
+		if errors.As(err, &usage) {
+			usage.verb = verb
+		}
+		return err
 	}
 }
 
