@@ -1,10 +1,12 @@
 package definition
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
+	"unicode/utf8"
 )
 
 // member is one name and value of a JSON object.
@@ -67,7 +69,15 @@ func checkSyntax(data []byte) error {
 	case syntax.Offset >= int64(len(data)) && syntax.Error() == "unexpected end of JSON input":
 		return ErrIncomplete
 	}
-	return fmt.Errorf("is not JSON: %w, at byte %d", err, syntax.Offset)
+	line, column := place(data[:syntax.Offset])
+	return fmt.Errorf("is not JSON: %w, in line %d, column %d", err, line, column)
+}
+
+// place returns the line and the column, both from 1, of the last character read.
+func place(read []byte) (line, column int) {
+	line = 1 + bytes.Count(read[:max(0, len(read)-1)], []byte("\n"))
+	begin := 1 + bytes.LastIndexByte(read[:max(0, len(read)-1)], '\n')
+	return line, max(1, utf8.RuneCount(read[begin:]))
 }
 
 // scanner steps through JSON that is known to be valid.

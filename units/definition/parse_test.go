@@ -136,8 +136,9 @@ func TestParseInvalid(t *testing.T) {
 			`volume: is not a field of a definition; it is spelled volumes`,
 			`colour: is not a field of a definition`, `"a\nb": is not a field of a definition`}},
 		{`{"port": 1, "port": 2}`, []string{`the definition has the field "port" twice`}},
-		{`{} {}`, []string{`the definition is not JSON: invalid character '{' after top-level value, at byte 67`}},
-		{`{"port": }`, []string{`the definition is not JSON: invalid character '}' looking for beginning of value, at byte 63`}},
+		{`{} {}`, []string{`the definition is not JSON: invalid character '{' after top-level value, in line 1, column 67`}},
+		{`{"port": }`, []string{`the definition is not JSON: invalid character '}' looking for beginning of value, in line 1, column 63`}},
+		{"{\"description\": \"ä\",\n  \"ä\" 1\n}", []string{`the definition is not JSON: invalid character '1' after object key, in line 2, column 7`}},
 	}
 	for _, test := range tests {
 		_, err := Parse("web", rev, withRequired(test.document))
