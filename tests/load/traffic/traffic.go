@@ -194,8 +194,9 @@ func (r *run) keepAlive(ctx context.Context) {
 	}
 }
 
-// onItsWay is longer than a request is on its way to the server.
-const onItsWay = time.Second
+// onItsWay is longer than a request is on its way to a server that has to wait
+// for an emulated processor, until the server reads it.
+const onItsWay = 5 * time.Second
 
 // next sends a request on c, or on a new connection when c is nil, and returns
 // the connection for the next request, if any.
