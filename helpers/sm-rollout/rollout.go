@@ -203,14 +203,12 @@ func (r rollout) reason(ctx context.Context, conn systemdConn, unit, result stri
 	if err != nil {
 		return "", err
 	}
-	how := r.w.Getenv("EXIT_CODE") + " " + r.w.Getenv("EXIT_STATUS")
-	if how == "exited 0" {
-		how = "" // a step failed; the main process only ended because of that
+	verdict := result
+	if code := r.w.Getenv("EXIT_CODE"); code != "" {
+		// What failed may be a step that came after it.
+		verdict = fmt.Sprintf("%s; main process %s %s", result, code, r.w.Getenv("EXIT_STATUS"))
 	}
-	verdict := strings.TrimSpace(result + " " + how)
 	switch {
-	case said != "" && verdict == "exit-code":
-		return said, nil
 	case said == "":
 		return verdict, nil
 	case result == "signal", result == "core-dump", result == "oom-kill":

@@ -108,7 +108,7 @@ func fine() outcome {
 	return outcome{
 		reports:  []traffic.Report{report(2313, 0, map[string]int{"one": 1450, "two": 863}), report(1822, 0, map[string]int{"two": 1822})},
 		toAnswer: 9480 * time.Millisecond, docker: 5700 * time.Millisecond, draining: 5100 * time.Millisecond,
-		good: "two", reason: "web.3-2ba49c17fcdbea66060380f5e839bcd5: exited with status 1 (exit-code exited 1)",
+		good: "two", reason: "web.3-2ba49c17fcdbea66060380f5e839bcd5: exited with status 1 (exit-code; main process exited 1)",
 	}
 }
 
@@ -124,7 +124,7 @@ func TestSummary(t *testing.T) {
                          meanwhile (clients do so, RFC 9110)
    revision two          is good, and served on while three failed
    revision three        rejected: web.3-2ba49…: exited with status 1
-                         (exit-code exited 1)
+                         (exit-code; main process exited 1)
 `, out.String())
 	if err := fine().judge(); err != nil {
 		t.Error(err)
