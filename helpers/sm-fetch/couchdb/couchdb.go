@@ -5,11 +5,7 @@ package couchdb
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"net/url"
-	"path"
-	"strings"
 	"sync"
 	"time"
 
@@ -26,6 +22,7 @@ const Heartbeat = 10 * time.Second
 // Store is a database. One process follows it once.
 type Store struct {
 	name      string
+	secrets   []string // that no error may repeat
 	db        *kivik.DB
 	heartbeat time.Duration
 
@@ -38,46 +35,36 @@ var _ store.Store = (*Store)(nil)
 // Open returns the database at a URL like http://user:password@host:5984/services
 // without talking to the server yet. A zero heartbeat is Heartbeat; a server that
 // is silent for three of them is given up.
-func Open(address string, heartbeat time.Duration) (*Store, error) {
-	u, err := url.Parse(address)
-	if err != nil {
-		// The reason only: the whole error repeats the URL with the password in it.
-		var reason *url.Error
-		if errors.As(err, &reason) {
-			err = reason.Err
-		}
-		return nil, fmt.Errorf("the URL of the database cannot be understood: %w", err)
-	}
-	user := u.User
-	u.User = nil
-	server, name := path.Split(strings.TrimSuffix(u.EscapedPath(), "/"))
-	if name == "" || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
-		return nil, fmt.Errorf("the URL of the database must look like http://user:password@host:5984/services (got %s)", u)
-	}
-	name, err = url.PathUnescape(name)
-	if err != nil {
-		return nil, fmt.Errorf("the URL of the database cannot be understood: %w", err)
-	}
+func Open(setting string, heartbeat time.Duration) (*Store, error) {
 	if heartbeat == 0 {
 		heartbeat = Heartbeat
 	}
+	return open(setting, heartbeat, limitsFor(heartbeat))
+}
+
+func open(setting string, heartbeat time.Duration, l limits) (*Store, error) {
+	a, err := parseAddress(setting)
+	if err != nil {
+		return nil, err
+	}
 	options := []kivik.Option{
 		driver.OptionNoRequestCompression(),
-		driver.OptionHTTPClient(&http.Client{Transport: transport(3 * heartbeat)}),
+		driver.OptionHTTPClient(newGuard(l).client()),
 	}
-	if user != nil {
+	if a.user != nil {
 		// With credentials in the URL the driver logs in for a cookie instead,
 		// which other servers do not offer.
-		password, _ := user.Password()
-		options = append(options, driver.BasicAuth(user.Username(), password))
+		password, _ := a.user.Password()
+		options = append(options, driver.BasicAuth(a.user.Username(), password))
 	}
-	client, err := kivik.New("couch", u.Scheme+"://"+u.Host+server, options...)
+	client, err := kivik.New("couch", a.server, options...)
 	if err != nil {
-		return nil, fmt.Errorf("the URL of the database cannot be used: %w", err)
+		return nil, errForm
 	}
 	return &Store{
-		name:      u.Scheme + "://" + u.Host + server + url.PathEscape(name),
-		db:        client.DB(name),
+		name:      a.name(),
+		secrets:   a.secrets(),
+		db:        client.DB(a.database),
 		heartbeat: heartbeat,
 	}, nil
 }
@@ -146,12 +133,12 @@ func (s *Store) changes(ctx context.Context, since string, options map[string]an
 	if since != "" {
 		params["since"] = since
 	}
-	feed := s.db.Changes(ctx, kivik.Params(params))
+	feed := s.db.Changes(detach(ctx), kivik.Params(params))
 	defer feed.Close()
 	for {
 		more, err := next(feed)
 		if err != nil {
-			return "", explain(err)
+			return "", s.explain(err)
 		}
 		if !more {
 			break

@@ -20,9 +20,9 @@ import (
 // describe returns when the database was made, if the server tells, and the
 // position of its newest change.
 func (s *Store) describe(ctx context.Context) (instance, seq string, err error) {
-	stats, err := s.db.Stats(ctx)
+	stats, err := s.db.Stats(detach(ctx))
 	if err != nil {
-		return "", "", explain(err)
+		return "", "", s.explain(err)
 	}
 	return instanceOf(stats.RawResponse), stats.UpdateSeq, nil
 }
@@ -80,7 +80,7 @@ func (s *Store) probe(ctx context.Context, instance string, stop context.CancelC
 
 // ask asks the server for its newest change, the zero line when it has none.
 func (s *Store) ask(ctx context.Context) (line, error) {
-	feed := s.db.Changes(ctx, kivik.Params(map[string]any{"descending": true, "limit": 1}))
+	feed := s.db.Changes(detach(ctx), kivik.Params(map[string]any{"descending": true, "limit": 1}))
 	defer feed.Close()
 	more, err := next(feed)
 	if err != nil || !more {

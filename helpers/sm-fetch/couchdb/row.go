@@ -26,12 +26,12 @@ func (s *Store) row(ctx context.Context, feed *kivik.Changes) (*store.Change, er
 		return change, nil
 	}
 	// The row's own revision is gone already: a newer one must be there.
-	err := s.db.Get(ctx, feed.ID()).ScanDoc(&document)
+	err := s.db.Get(detach(ctx), feed.ID()).ScanDoc(&document)
 	if kivik.HTTPStatus(err) == http.StatusNotFound {
 		return nil, nil // its end has a row of its own
 	}
 	if err != nil {
-		return nil, explain(err)
+		return nil, s.explain(err)
 	}
 	change := decode(feed.ID(), false, document)
 	if change == nil {

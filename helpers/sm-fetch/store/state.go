@@ -39,6 +39,9 @@ func ReadState(revisions string) (State, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return State{}, nil
 	}
+	if err == nil {
+		err = os.Chmod(path, 0o600) // earlier releases let everyone read it
+	}
 	if err != nil {
 		return State{}, fmt.Errorf("read how far the store was followed: %w", err)
 	}
@@ -74,7 +77,7 @@ func WriteState(revisions string, state State) error {
 		err = os.MkdirAll(revisions, 0o755)
 	}
 	if err == nil {
-		err = atomicfile.Write(StatePath(revisions), append(data, '\n'), 0o644)
+		err = atomicfile.Write(StatePath(revisions), append(data, '\n'), 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("write how far the store was followed: %w", err)

@@ -21,9 +21,15 @@ func TestState(t *testing.T) {
 	if err := WriteState(revisions, want); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Chmod(StatePath(revisions), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	got, err := ReadState(revisions)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if info, err := os.Stat(StatePath(revisions)); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file has the mode %v, %v", info.Mode(), err)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
