@@ -11,33 +11,58 @@ import (
 	"github.com/go-kivik/kivik/v4"
 
 	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units/definition"
 )
 
 // row returns the change of the feed's current row, nil when it is not about a
 // service or has been overtaken.
 func (s *Store) row(ctx context.Context, feed *kivik.Changes) (*store.Change, error) {
-	if strings.HasPrefix(feed.ID(), "_design/") {
-		return nil, nil
+	id := feed.ID()
+	if strings.HasPrefix(id, "_") {
+		return nil, nil // a design document, or what else CouchDB keeps for itself
 	}
 	var document json.RawMessage
 	// Without a document in the row this fails, and there is none.
 	_ = feed.ScanDoc(&document)
-	if change := decode(feed.ID(), feed.Deleted(), document); change != nil {
+	if change := decode(id, feed.Deleted(), document); change != nil {
 		return change, nil
 	}
+	if text := string(document); text == tooLarge || text == tooDeep {
+		return &store.Change{ID: id, Rev: lineOf(feed).rev, Document: instead(text)}, nil
+	}
+	if definition.CheckService(id) != nil {
+		return nil, nil
+	}
 	// The row's own revision is gone already: a newer one must be there.
-	err := s.db.Get(detach(ctx), feed.ID()).ScanDoc(&document)
-	if kivik.HTTPStatus(err) == http.StatusNotFound {
+	return s.get(ctx, id)
+}
+
+// get returns the newest change of a document, nil when there is none.
+func (s *Store) get(ctx context.Context, id string) (*store.Change, error) {
+	var document json.RawMessage
+	err := s.db.Get(detach(ctx), id).ScanDoc(&document)
+	switch kivik.HTTPStatus(err) {
+	case http.StatusNotFound:
 		return nil, nil // its end has a row of its own
+	case http.StatusRequestEntityTooLarge:
+		return nil, fmt.Errorf("the document %q is %s", id, strings.Trim(tooLarge, `"`))
 	}
 	if err != nil {
 		return nil, s.explain(err)
 	}
-	change := decode(feed.ID(), false, document)
+	change := decode(id, false, document)
 	if change == nil {
-		return nil, fmt.Errorf("the server sent a document %q without a revision", feed.ID())
+		return nil, fmt.Errorf("the server sent a document %q without a revision", id)
 	}
 	return change, nil
+}
+
+// instead returns the document for one that was not kept, as invalid as that.
+func instead(substitute string) []byte {
+	if substitute == tooLarge {
+		return bytes.Repeat([]byte(" "), definition.MaxSize+1)
+	}
+	return []byte(substitute)
 }
 
 // decode returns the change that a row is about, nil when it lacks the document.

@@ -40,6 +40,7 @@ type rows struct {
 	substitute string
 	skipped    int
 	outside    int // bytes beside changes since the last one
+	blank      int // of white space, of a feed in this window
 	count      int // changes
 
 	waited time.Duration // for the server, in this window
@@ -98,10 +99,12 @@ func (r *rows) fill() {
 // progress returns an error when the server takes too long over a list, or over
 // one change of a feed. Between changes a feed may be slow.
 func (r *rows) progress() error {
+	if r.waited < r.limits.Window {
+		return nil
+	}
+	r.blank = 0
 	if r.continuous && !r.open && r.outside == 0 {
 		r.waited, r.got = 0, 0
-	}
-	if r.waited < r.limits.Window {
 		return nil
 	}
 	if r.got < r.limits.Progress {
@@ -204,7 +207,7 @@ func (r *rows) end() error {
 	if r.continuous {
 		r.out = append(r.out, '\n')
 	}
-	r.open, r.outside = false, 0
+	r.open, r.outside, r.blank = false, 0, 0
 	if cap(r.row) > r.limits.Row {
 		r.row = nil // a large one is rare
 	} else {
@@ -216,11 +219,17 @@ func (r *rows) end() error {
 // between takes a byte that is not of a change. White space is signs of life.
 func (r *rows) between(c byte) error {
 	if !r.quoted && (c == ' ' || c == '\n' || c == '\r' || c == '\t') {
+		if r.blank++; r.blank > r.limits.Row {
+			return fmt.Errorf("the server sends more than %d KiB of white space", r.limits.Row>>10)
+		}
 		return nil
 	}
 	if !r.quoted && c == '{' && r.depth == r.top {
 		r.open, r.depth, r.name, r.document, r.substitute = true, r.depth+1, true, 0, ""
 		r.row = append(r.row, c)
+		if r.continuous {
+			r.waited, r.got = 0, 0 // the feed was not late with it
+		}
 		return nil
 	}
 	r.outside++
