@@ -117,7 +117,11 @@ TEXT
 install_from() {
   local from=$1 prefix=$2 previous='' file
   [ ! -e $GENERATOR ] || previous=$(installed_prefix)
-  mkdir -p -m 755 $CONFIG_DIR/services $CONFIG_DIR/revisions
+  mkdir -p -m 755 $CONFIG_DIR/services
+  # Definitions may hold secrets; sm-fetch takes the rest of what earlier releases
+  # let others read.
+  mkdir -p $CONFIG_DIR/revisions
+  chmod 700 $CONFIG_DIR/revisions
   # The units come first: a helper may have systemd start one that is new.
   for file in $STATIC_UNITS; do
     sed "s#/usr/local/bin/#$prefix/bin/#g" "$from/units/$file" > "$UNIT_DIR/$file.new"

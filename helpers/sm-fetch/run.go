@@ -31,6 +31,9 @@ const (
 // to do.
 const stopRetry = 5 * time.Second
 
+// cleanWait is how long a start waits for locks before it cleans up without them.
+const cleanWait = 5 * time.Second
+
 // run is the whole helper. system is what it asks of systemd.
 func run(ctx context.Context, w command.World, system system) error {
 	return command.Verbs(w, help, map[string]func(command.World) error{
@@ -184,13 +187,16 @@ func (s settings) follow(ctx context.Context, w command.World, system system) er
 		return err
 	}
 	revisions := p.follower.Applier.Revisions
-	if err := os.MkdirAll(revisions.Root, 0o755); err != nil {
+	if err := os.MkdirAll(revisions.Root, 0o700); err != nil {
 		return fmt.Errorf("make the folder of the revisions: %w", err)
 	}
-	if err := revisions.Clean(); err != nil {
+	// What holds a lock now may write; what it leaves behind goes with the next start.
+	short, cancel := context.WithTimeout(ctx, cleanWait)
+	if err := revisions.Clean(short); err != nil {
 		p.log.Warning("clean up after the last run: %v", err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	cancel()
+	ctx, cancel = context.WithCancel(ctx)
 	defer cancel()
 	p.resume(ctx)
 	reloaded := make(chan error, 1)

@@ -42,7 +42,7 @@ type rollout struct {
 // lock keeps a newer revision from becoming current in between: its runner would
 // be retired, too.
 func (r rollout) accept(ctx context.Context, service, name string) error {
-	unlock, err := r.store.Lock(service)
+	unlock, err := r.lock(ctx, service)
 	if err != nil {
 		return err
 	}
@@ -79,6 +79,13 @@ func (r rollout) accept(ctx context.Context, service, name string) error {
 		return nil
 	}
 	return err
+}
+
+// lock takes the lock of a service, and says so when that takes long.
+func (r rollout) lock(ctx context.Context, service string) (unlock func(), err error) {
+	return r.store.Lock(ctx, service, func(holder string) {
+		r.w.Notify.Status("waiting for the lock on the revisions of %s, which %s holds", service, holder)
+	})
 }
 
 // checkMain returns an error when the unit's main process has ended, or is about to.
@@ -149,7 +156,7 @@ func (r rollout) reject(ctx context.Context, service, name string) error {
 			return err
 		}
 	}
-	unlock, err := r.store.Lock(service)
+	unlock, err := r.lock(ctx, service)
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func (s Store) MarkDeleted(service string) error {
 	if err := check(service, ""); err != nil {
 		return err
 	}
-	if err := atomicfile.Write(filepath.Join(s.Root, service, deleted), nil, 0o644); err != nil {
+	if err := atomicfile.Write(filepath.Join(s.Root, service, deleted), nil, fileMode); err != nil {
 		return fmt.Errorf("%s: mark it deleted: %w", service, err)
 	}
 	return nil

@@ -64,10 +64,10 @@ func (s Store) SetFailed(service, revision, reason string) error {
 		return err
 	}
 	path := s.failedPath(service, revision)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := makeFolder(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("%s %s: record the failure: %w", service, revision, err)
 	}
-	if err := atomicfile.Write(path, []byte(reason+"\n"), 0o644); err != nil {
+	if err := atomicfile.Write(path, []byte(reason+"\n"), fileMode); err != nil {
 		return fmt.Errorf("%s %s: record the failure: %w", service, revision, err)
 	}
 	return nil

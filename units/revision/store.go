@@ -11,6 +11,7 @@ package revision
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,7 +20,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"service-manager/units/definition"
 	"service-manager/units/revision/atomicfile"
@@ -76,30 +76,6 @@ func (s Store) Services() ([]string, error) {
 	return names, errors.Join(problems...)
 }
 
-// Lock holds off everyone else who changes the links of a service. The returned
-// function ends that. The folder is made when it is missing.
-func (s Store) Lock(service string) (unlock func(), err error) {
-	path := filepath.Join(s.Root, service)
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		return nil, fmt.Errorf("lock %s: %w", service, err)
-	}
-	dir, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", service, err)
-	}
-	for {
-		err = syscall.Flock(int(dir.Fd()), syscall.LOCK_EX)
-		if !errors.Is(err, syscall.EINTR) {
-			break
-		}
-	}
-	if err != nil {
-		dir.Close()
-		return nil, fmt.Errorf("lock %s: %w", service, err)
-	}
-	return func() { dir.Close() }, nil
-}
-
 // Save stores the document of a revision, as it is. A revision that is there
 // already, and valid, stays as it is.
 func (s Store) Save(service, revision string, document []byte) error {
@@ -112,11 +88,10 @@ func (s Store) Save(service, revision string, document []byte) error {
 			return nil
 		}
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := makeFolder(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("%s %s: save the revision: %w", service, revision, err)
 	}
-	// A definition may hold secrets in its environment.
-	if err := atomicfile.Write(path, document, 0o600); err != nil {
+	if err := atomicfile.Write(path, document, fileMode); err != nil {
 		return fmt.Errorf("%s %s: save the revision: %w", service, revision, err)
 	}
 	return atomicfile.SyncDir(s.Root)
@@ -229,18 +204,28 @@ func (s Store) Remove(service string) error {
 	return nil
 }
 
-// Clean removes what writes and removals that were cut short left behind. It
-// waits for those who hold the lock of a service; nobody else may be writing.
-func (s Store) Clean() error {
-	services, _ := s.Services() // who reads the folder reports what else is in it
-	problems := []error{removeTemporary(s.Root)}
-	for _, service := range services {
-		unlock, err := s.Lock(service)
+// Clean removes what writes and removals that were cut short left behind, and
+// takes from other users what earlier releases let them read. It leaves a service
+// alone whose lock it does not get before the context ends.
+func (s Store) Clean(ctx context.Context) error {
+	problems := []error{removeTemporary(s.Root), tighten(s.Root, folderMode)}
+	entries, err := os.ReadDir(s.Root)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		problems = append(problems, err)
+	}
+	for _, entry := range entries {
+		service, isLock := strings.CutPrefix(entry.Name(), lockPrefix)
+		if !isLock && !entry.IsDir() || definition.CheckService(service) != nil {
+			continue
+		}
+		// To unlock removes the lock of a service that is gone.
+		unlock, err := s.Lock(ctx, service, nil)
 		if err != nil {
 			problems = append(problems, err)
 			continue
 		}
-		problems = append(problems, removeTemporary(filepath.Join(s.Root, service)))
+		dir := filepath.Join(s.Root, service)
+		problems = append(problems, removeTemporary(dir), tightenAll(dir), tightenAll(filepath.Join(s.Run, service)))
 		unlock()
 	}
 	return errors.Join(problems...)

@@ -27,17 +27,17 @@ type Applier struct {
 	Stop func(ctx context.Context, service string) error
 	// Reload has systemd forget a service that was removed.
 	Reload func(ctx context.Context) error
-	// Retry is how long to wait before a removal that failed is tried again. With
-	// zero it is not; it stays marked on disk.
+	// Retry is how long to wait before what failed is tried again. With zero it is
+	// not; a removal stays marked on disk.
 	Retry time.Duration
 	Log   Log
 
-	mu       sync.Mutex
-	invalid  map[string]string // service: its newest revision, when that is invalid
-	removals map[string]*removal
+	mu      sync.Mutex
+	invalid map[string]string // service: its newest revision, when that is invalid
+	work    map[string]*work  // by service: what goes on beside the changes of others
 	// addresses are those of the services' current revisions, nil until they are read.
 	addresses map[string]netip.AddrPort
-	failures  []error // of removals that are not retried
+	failures  []error // of work that is not retried
 	settled   func()
 	workers   sync.WaitGroup
 }
@@ -49,21 +49,61 @@ type Log interface {
 	Error(format string, args ...any)
 }
 
-// Apply applies one change. An invalid definition is reported and no error; the
-// error says that the disk did not take a valid one. A service that is being
-// removed takes its next change afterwards, without holding up the others.
+// lockWait is how long the changes of other services wait for one whose lock is
+// held. Helpers hold it for milliseconds, except when systemd is away.
+const lockWait = time.Second
+
+// Apply applies one change. An invalid definition is logged and Apply returns nil.
+// What cannot be done now, because the service is being removed, its lock is held
+// or the disk is in the way, is done later without holding up others; only with no
+// Retry is that an error.
 func (a *Applier) Apply(ctx context.Context, c store.Change) error {
 	a.mu.Lock()
-	if r := a.removals[c.ID]; r != nil {
-		r.postpone(c)
+	if w := a.work[c.ID]; w != nil {
+		w.postpone(c)
 		a.mu.Unlock()
 		return nil
 	}
 	a.mu.Unlock()
-	if c.Deleted {
-		return a.delete(ctx, c.ID)
+	short := ctx
+	if a.Retry != 0 {
+		var cancel context.CancelFunc
+		short, cancel = context.WithTimeoutCause(ctx, lockWait, errHeld)
+		defer cancel()
 	}
-	return a.accept(c)
+	marked, err := a.apply(short, c)
+	switch {
+	case err != nil && (a.Retry == 0 || ctx.Err() != nil):
+		return err
+	case err != nil:
+		a.Log.Error("%v; it is tried again every %v", err, a.Retry)
+		a.startWork(ctx, c.ID, &c, err)
+	case marked:
+		a.startWork(ctx, c.ID, nil, nil)
+	}
+	return nil
+}
+
+var errHeld = errors.New("others are applied first")
+
+// apply applies one change as far as that needs nothing of systemd, and reports
+// whether the service has to be removed now.
+func (a *Applier) apply(ctx context.Context, c store.Change) (marked bool, err error) {
+	if !c.Deleted {
+		return false, a.accept(ctx, c)
+	}
+	a.valid(c.ID)
+	if marked, err = a.mark(ctx, c.ID); marked && err == nil {
+		a.Log.Info("%s: was deleted from the store; it is stopped and removed", c.ID)
+	}
+	return marked, err
+}
+
+// lock takes the lock of a service, and says so when that takes long.
+func (a *Applier) lock(ctx context.Context, service string) (unlock func(), err error) {
+	return a.Revisions.Lock(ctx, service, func(holder string) {
+		a.Log.Warning("%s: waits for the lock on its revisions, which %s holds", service, holder)
+	})
 }
 
 // Invalid returns the newest revision of a service, or the empty string when
@@ -81,7 +121,7 @@ func (a *Applier) InvalidCount() int {
 	return len(a.invalid)
 }
 
-func (a *Applier) accept(c store.Change) error {
+func (a *Applier) accept(ctx context.Context, c store.Change) error {
 	rev, document, err := a.validate(c)
 	var invalid *definition.Invalid
 	if errors.As(err, &invalid) {
@@ -92,7 +132,7 @@ func (a *Applier) accept(c store.Change) error {
 		return err
 	}
 	a.valid(c.ID)
-	unlock, err := a.Revisions.Lock(c.ID)
+	unlock, err := a.lock(ctx, c.ID)
 	if err != nil {
 		return err
 	}
@@ -143,21 +183,9 @@ func (a *Applier) reject(service, rev string, invalid *definition.Invalid) {
 	}
 }
 
-// delete marks a service as deleted and has a worker stop and remove it.
-func (a *Applier) delete(ctx context.Context, service string) error {
-	a.valid(service)
-	marked, err := a.mark(service)
-	if err != nil || !marked {
-		return err
-	}
-	a.Log.Info("%s: was deleted from the store; it is stopped and removed", service)
-	a.startRemoval(ctx, service)
-	return nil
-}
-
 // mark marks a service as deleted. Of a service that is not there nothing has to
 // be removed.
-func (a *Applier) mark(service string) (bool, error) {
+func (a *Applier) mark(ctx context.Context, service string) (bool, error) {
 	if definition.CheckService(service) != nil {
 		return false, nil
 	}
@@ -165,7 +193,7 @@ func (a *Applier) mark(service string) (bool, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	unlock, err := a.Revisions.Lock(service)
+	unlock, err := a.lock(ctx, service)
 	if err != nil {
 		return false, err
 	}
@@ -192,7 +220,7 @@ func (a *Applier) Resume(ctx context.Context) error {
 	for _, name := range names {
 		if a.Revisions.Deleted(name) {
 			a.Log.Info("%s: was deleted from the store; its removal goes on", name)
-			a.startRemoval(ctx, name)
+			a.startWork(ctx, name, nil, nil)
 		}
 	}
 	if err != nil {

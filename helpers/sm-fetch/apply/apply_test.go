@@ -258,3 +258,49 @@ func FuzzApply(f *testing.F) {
 		}
 	})
 }
+
+// The trouble of one service holds up no other one, and is over when it is over.
+func TestTroubleOfOneService(t *testing.T) {
+	hold := func(t *testing.T, a *Applier) (mend func()) {
+		unlock, err := a.Revisions.Lock(t.Context(), "web", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return unlock
+	}
+	block := func(t *testing.T, a *Applier) (mend func()) {
+		path := filepath.Join(a.Revisions.Root, "web")
+		if err := errors.Join(os.MkdirAll(a.Revisions.Root, 0o700), os.WriteFile(path, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		return func() { os.Remove(path) }
+	}
+	for _, test := range []struct {
+		name  string
+		cause func(*testing.T, *Applier) func()
+	}{{"lock", hold}, {"disk", block}} {
+		t.Run(test.name, func(t *testing.T) {
+			a := newApplier(t)
+			mend := test.cause(t, a)
+			a.must(t, store.Change{ID: "api", Document: []byte(first)})
+			if err := a.Apply(t.Context(), file(first)); err != nil {
+				t.Fatal(err)
+			}
+			if err := a.Apply(t.Context(), file(second)); err != nil {
+				t.Fatal(err)
+			}
+			if a.must(t, store.Change{ID: "api", Document: []byte(second)}) == "" {
+				t.Error("api waits for web")
+			}
+			settled := make(chan struct{})
+			if a.Settled(func() { close(settled) }) {
+				t.Error("a change waits, and is not told")
+			}
+			mend()
+			<-settled
+			if got, err := a.Revisions.Current("web"); err != nil || !strings.HasSuffix(got, digestOf(t, second)) {
+				t.Errorf("current is %q, %v; want the newest", got, err)
+			}
+		})
+	}
+}

@@ -9,75 +9,89 @@ import (
 	"service-manager/helpers/sm-fetch/store"
 )
 
-// removal is the work on a service that was deleted. Draining its connections may
-// take long; what the store says meanwhile waits.
-type removal struct {
+// work is what goes on with one service beside the changes of others: its removal,
+// whose draining may take long, or a change that could not be applied. What the
+// store says about the service meanwhile waits.
+type work struct {
 	waiting *store.Change // the newest change since, nil when there is none
-	// applying says that the change that waited is being applied.
+	// applying says that a change is being applied, and the service not removed.
 	applying bool
 }
 
-// postpone keeps a change for after the removal. Only the newest counts.
-func (r *removal) postpone(c store.Change) {
-	if c.Deleted && !r.applying {
-		r.waiting = nil // that is what is happening already
+// postpone keeps a change for later. Only the newest counts.
+func (w *work) postpone(c store.Change) {
+	if c.Deleted && !w.applying {
+		w.waiting = nil // that is what is happening already
 		return
 	}
-	r.waiting = &c
+	w.waiting = &c
 }
 
-func (a *Applier) startRemoval(ctx context.Context, service string) {
+// startWork begins work on a service: with a change that has failed, or without
+// one with its removal.
+func (a *Applier) startWork(ctx context.Context, service string, c *store.Change, failure error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.removals == nil {
-		a.removals = make(map[string]*removal)
+	if a.work == nil {
+		a.work = make(map[string]*work)
 	}
-	if a.removals[service] != nil {
+	if a.work[service] != nil {
 		return
 	}
-	r := &removal{}
-	a.removals[service] = r
+	w := &work{waiting: c, applying: c != nil}
+	a.work[service] = w
 	a.workers.Add(1)
 	go func() {
 		defer a.workers.Done()
-		a.work(ctx, service, r)
+		if failure == nil || a.pause(ctx) {
+			a.do(ctx, service, w, failure)
+		}
 	}()
 }
 
-// work removes a service and then applies what waited for that.
-func (a *Applier) work(ctx context.Context, service string, r *removal) {
+// do removes a service, unless it has failed to apply a change, and then applies
+// what waits.
+func (a *Applier) do(ctx context.Context, service string, w *work, failure error) {
 	// A service of the same name that comes next is a new one only if systemd has
 	// seen this one go.
 	gone := func() bool {
-		return a.repeat(ctx, func() error { return a.remove(ctx, service) }) && a.repeat(ctx, func() error { return a.Reload(ctx) })
+		return a.repeat(ctx, nil, func() error { return a.remove(ctx, service) }) && a.repeat(ctx, nil, func() error { return a.Reload(ctx) })
 	}
-	if !gone() {
+	if failure == nil && !gone() {
 		return
 	}
-	for c := a.next(service, r); c != nil; c = a.next(service, r) {
+	for c := a.next(service, w); c != nil; c = a.next(service, w) {
 		marked := false
-		if !a.repeat(ctx, func() (err error) {
-			if !c.Deleted {
-				return a.accept(*c)
-			}
-			marked, err = a.mark(service)
+		if !a.repeat(ctx, failure, func() (err error) {
+			c = a.newer(w, c)
+			marked, err = a.apply(ctx, *c)
 			return err
 		}) || marked && !gone() {
 			return
 		}
+		failure = nil
 	}
 }
 
-// next returns the change that waits for a removal. When none does, the removal
-// is over.
-func (a *Applier) next(service string, r *removal) *store.Change {
+// newer returns the change that came after c, or else c.
+func (a *Applier) newer(w *work, c *store.Change) *store.Change {
 	a.mu.Lock()
-	c := r.waiting
-	r.waiting, r.applying = nil, c != nil
+	defer a.mu.Unlock()
+	if w.waiting != nil {
+		c, w.waiting = w.waiting, nil
+	}
+	return c
+}
+
+// next returns the change that waits. When none does, the work is over.
+func (a *Applier) next(service string, w *work) *store.Change {
+	a.mu.Lock()
+	c := w.waiting
+	w.waiting, w.applying = nil, c != nil
 	var settled func()
 	if c == nil {
-		delete(a.removals, service)
-		if len(a.removals) == 0 {
+		delete(a.work, service)
+		if len(a.work) == 0 {
 			settled, a.settled = a.settled, nil
 		}
 	}
@@ -88,9 +102,13 @@ func (a *Applier) next(service string, r *removal) *store.Change {
 	return c
 }
 
-// repeat does something until it succeeds, and reports whether it has.
-func (a *Applier) repeat(ctx context.Context, do func() error) bool {
+// repeat does something until it succeeds, and reports whether it has. known is a
+// failure that has been told.
+func (a *Applier) repeat(ctx context.Context, known error, do func() error) bool {
 	reported := ""
+	if known != nil {
+		reported = known.Error()
+	}
 	for {
 		err := do()
 		if err == nil {
@@ -109,11 +127,19 @@ func (a *Applier) repeat(ctx context.Context, do func() error) bool {
 			reported = err.Error()
 			a.Log.Error("%v; it is tried again every %v", err, a.Retry)
 		}
-		select {
-		case <-ctx.Done():
+		if !a.pause(ctx) {
 			return false
-		case <-time.After(a.Retry):
 		}
+	}
+}
+
+// pause waits before something is tried again, and reports whether it is to be.
+func (a *Applier) pause(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(a.Retry):
+		return true
 	}
 }
 
@@ -126,7 +152,7 @@ func (a *Applier) remove(ctx context.Context, service string) error {
 	if err := a.Stop(ctx, service); err != nil {
 		return fmt.Errorf("%s: remove it: %w", service, err)
 	}
-	unlock, err := a.Revisions.Lock(service)
+	unlock, err := a.lock(ctx, service)
 	if err != nil {
 		return err
 	}
@@ -141,19 +167,19 @@ func (a *Applier) remove(ctx context.Context, service string) error {
 	return nil
 }
 
-// Settled reports whether no removal goes on, and otherwise has f called once
-// none does. Until then a change may wait that is nowhere on disk.
+// Settled reports whether no work goes on, and otherwise has f called once none
+// does. Until then a change may wait that is nowhere on disk.
 func (a *Applier) Settled(f func()) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.removals) == 0 {
+	if len(a.work) == 0 {
 		return true
 	}
 	a.settled = f
 	return false
 }
 
-// Wait waits for the end of all removals and returns what went wrong with those
+// Wait waits for the end of all work and returns what went wrong with those
 // that are not retried.
 func (a *Applier) Wait() error {
 	a.workers.Wait()

@@ -74,7 +74,7 @@ func parseState(data []byte) (State, error) {
 func WriteState(revisions string, state State) error {
 	data, err := json.Marshal(state)
 	if err == nil {
-		err = os.MkdirAll(revisions, 0o755)
+		err = os.MkdirAll(revisions, 0o700)
 	}
 	if err == nil {
 		err = atomicfile.Write(StatePath(revisions), append(data, '\n'), 0o600)

@@ -1,0 +1,173 @@
+package revision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Revisions and records are for root alone: a definition may hold secrets, and
+// a user who can open a file can hold a lock on it.
+const (
+	folderMode = 0o700
+	fileMode   = 0o600
+)
+
+const lockPrefix = ".lock-"
+
+// lockPatience is how long a wait for a lock lasts before it is worth a message.
+var lockPatience = 10 * time.Second
+
+func (s Store) lockPath(service string) string { return filepath.Join(s.Root, lockPrefix+service) }
+
+// Lock keeps everyone else from changing the links of a service until unlock is
+// called. It waits until the context ends; waiting, if not nil, is told once who
+// holds the lock when that takes long.
+func (s Store) Lock(ctx context.Context, service string, waiting func(holder string)) (unlock func(), err error) {
+	if err := check(service, ""); err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	if err := makeFolder(s.Root); err != nil {
+		return nil, fmt.Errorf("%s: lock: %w", service, err)
+	}
+	slow := time.NewTimer(lockPatience)
+	defer slow.Stop()
+	path := s.lockPath(service)
+	for {
+		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, fileMode)
+		if err != nil {
+			return nil, fmt.Errorf("%s: lock: %w", service, err)
+		}
+		if err := await(ctx, file, slow.C, waiting); err != nil {
+			file.Close()
+			return nil, fmt.Errorf("%s: lock %s, which %s holds: %w", service, path, holder(path), err)
+		}
+		if samePath(file, path) {
+			return func() { s.unlock(file, service) }, nil
+		}
+		file.Close() // it was removed, with its service, while this waited for it
+	}
+}
+
+// unlock gives a lock back. The file of a service that is gone goes too; those who
+// wait for it notice.
+func (s Store) unlock(file *os.File, service string) {
+	if _, err := os.Lstat(filepath.Join(s.Root, service)); errors.Is(err, fs.ErrNotExist) && samePath(file, s.lockPath(service)) {
+		_ = os.Remove(s.lockPath(service)) // the next run cleans up
+	}
+	file.Close()
+}
+
+// await waits for the lock on a file. It asks again and again: a thread that
+// waited in the kernel could not be called back.
+func await(ctx context.Context, file *os.File, slow <-chan time.Time, waiting func(holder string)) error {
+	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR):
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-slow:
+			if waiting != nil {
+				waiting(holder(file.Name()))
+			}
+		case <-time.After(pause):
+		}
+	}
+}
+
+// samePath reports whether an open file is still the one at the path.
+func samePath(file *os.File, path string) bool {
+	open, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Lstat(path)
+	return err == nil && os.SameFile(open, there)
+}
+
+// holder names the process that holds the lock on a file.
+func holder(path string) string {
+	var stat syscall.Stat_t
+	if syscall.Lstat(path, &stat) != nil {
+		return "another process"
+	}
+	locks, _ := os.ReadFile("/proc/locks")
+	pid := lockHolder(string(locks), stat.Ino)
+	if pid == "" {
+		return "another process"
+	}
+	comm, _ := os.ReadFile("/proc/" + pid + "/comm")
+	return strings.TrimSpace(fmt.Sprintf("process %s %s", pid, quoteCommand(string(comm))))
+}
+
+// quoteCommand returns the name of a command in brackets. A process chooses its
+// own name.
+func quoteCommand(comm string) string {
+	comm = strings.TrimSuffix(comm, "\n")
+	if comm == "" || strings.ContainsFunc(comm, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return ""
+	}
+	return "(" + comm + ")"
+}
+
+// lockHolder returns the process that has a lock on the file with that inode
+// number, according to /proc/locks. Lines with an arrow are of those who wait.
+// The device is not compared: some file systems show another one there.
+func lockHolder(locks string, inode uint64) string {
+	for line := range strings.Lines(locks) {
+		f := strings.Fields(line)
+		if len(f) >= 6 && f[1] == "FLOCK" && strings.HasSuffix(f[5], fmt.Sprintf(":%d", inode)) && f[4] != "-1" && f[4] != "0" {
+			return f[4]
+		}
+	}
+	return ""
+}
+
+// makeFolder makes a folder that only root can read, and takes the permissions of
+// others from one that is there.
+func makeFolder(path string) error {
+	if err := os.MkdirAll(path, folderMode); err != nil {
+		return err
+	}
+	return tighten(path, folderMode)
+}
+
+// tighten takes permissions beyond mode from a file or folder.
+func tighten(path string, mode fs.FileMode) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it has gone meanwhile
+	}
+	if err != nil || info.Mode()&fs.ModeSymlink != 0 || info.Mode().Perm()&^mode == 0 {
+		return err
+	}
+	return os.Chmod(path, info.Mode().Perm()&mode)
+}
+
+// tightenAll takes permissions from what earlier releases have left readable: a
+// folder and the files in it.
+func tightenAll(dir string) error {
+	problems := []error{tighten(dir, folderMode)}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		problems = append(problems, err)
+	}
+	for _, entry := range entries {
+		if entry.Type().IsRegular() {
+			problems = append(problems, tighten(filepath.Join(dir, entry.Name()), fileMode))
+		}
+	}
+	return errors.Join(problems...)
+}

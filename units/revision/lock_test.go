@@ -1,0 +1,159 @@
+package revision
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"service-manager/units/revision/atomicfile"
+)
+
+func (s Store) mustLock(t *testing.T, service string) (unlock func()) {
+	t.Helper()
+	unlock, err := s.Lock(t.Context(), service, nil)
+	must(t, err)
+	return unlock
+}
+
+// Ten lock and unlock one service, whose file is removed each time as long as the
+// service does not exist.
+func TestLock(t *testing.T) {
+	s := newStore(t)
+	var inside, times atomic.Int32
+	var group sync.WaitGroup
+	for i := range 10 {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			for range 20 {
+				unlock, err := s.Lock(t.Context(), "web", nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if inside.Add(1) != 1 {
+					t.Error("locked twice")
+				}
+				if i == 0 {
+					_ = s.Remove("web")
+				} else if i == 1 {
+					_ = s.Save("web", name(1), document(1))
+				}
+				times.Add(1)
+				inside.Add(-1)
+				unlock()
+			}
+		}()
+	}
+	group.Wait()
+	if times.Load() != 200 {
+		t.Errorf("locked %d times, want 200", times.Load())
+	}
+}
+
+func TestLockLeavesNothingOfAServiceThatIsGone(t *testing.T) {
+	s := newStore(t)
+	s.mustSave(t, 1)
+	s.mustLock(t, "web")()
+	if _, err := os.Stat(s.Root + "/.lock-web"); err != nil {
+		t.Error(err)
+	}
+	unlock := s.mustLock(t, "web")
+	must(t, s.Remove("web"))
+	unlock()
+	s.mustLock(t, "never")()
+	write(t, s.Root+"/.lock-crashed", "")
+	must(t, s.Clean(t.Context()))
+	if left, err := os.ReadDir(s.Root); err != nil || len(left) > 0 {
+		t.Errorf("%v are left, %v", left, err)
+	}
+}
+
+func TestLockThatIsHeld(t *testing.T) {
+	defer func(d time.Duration) { lockPatience = d }(lockPatience)
+	lockPatience = time.Millisecond
+	s := newStore(t)
+	unlock := s.mustLock(t, "web")
+	defer unlock()
+	me := fmt.Sprintf("process %d (", os.Getpid())
+	ctx, cancel := context.WithCancel(t.Context())
+	told := ""
+	_, err := s.Lock(ctx, "web", func(holder string) {
+		told = holder
+		cancel()
+	})
+	if err == nil || !strings.Contains(err.Error(), "web: lock "+s.Root+"/.lock-web, which "+me) {
+		t.Errorf("Lock = %v", err)
+	}
+	if !strings.HasPrefix(told, me) {
+		t.Errorf("told %q, want %q", told, me)
+	}
+	s.mustLock(t, "api")()
+}
+
+func TestLockHolder(t *testing.T) {
+	const locks = `1: POSIX  ADVISORY  WRITE 11 08:02:77 0 EOF
+2: FLOCK  ADVISORY  WRITE 12 08:02:770 0 EOF
+3: FLOCK  ADVISORY  WRITE 13 08:02:77 0 EOF
+3: -> FLOCK  ADVISORY  WRITE 14 08:02:77 0 EOF
+`
+	for inode, want := range map[uint64]string{77: "13", 770: "12", 7: ""} {
+		if got := lockHolder(locks, inode); got != want {
+			t.Errorf("lockHolder(%d) = %q, want %q", inode, got, want)
+		}
+	}
+}
+
+// At boot sm-fetch cleans up while helpers write.
+func TestCleanLeavesWriters(t *testing.T) {
+	s := newStore(t)
+	s.mustSave(t, 1)
+	left := s.Root + "/zoo/" + atomicfile.TempPrefix + "1"
+	write(t, left, "")
+	unlock := s.mustLock(t, "web")
+	unfinished := s.Root + "/web/" + atomicfile.TempPrefix + "2"
+	write(t, unfinished, "")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Clean(ctx); err == nil || !strings.Contains(err.Error(), "web: lock") {
+		t.Errorf("Clean = %v", err)
+	}
+	if _, err := os.Stat(left); err == nil {
+		t.Error("the lock of one service keeps another from being cleaned")
+	}
+	must(t, os.Rename(unfinished, s.Root+"/web/finished"))
+	unlock()
+}
+
+// Earlier releases let everyone read revisions, and hold a lock on their folder.
+func TestModes(t *testing.T) {
+	s := newStore(t)
+	for _, file := range []string{s.Root + "/web/deleted", s.Root + "/web/" + name(1) + ".json", s.Run + "/web/" + name(1) + ".failed"} {
+		write(t, file, "x")
+		must(t, os.Chmod(file, 0o644))
+	}
+	must(t, s.Clean(t.Context()))
+	must(t, s.Save("api", name(1), []byte("{}")))
+	must(t, s.MarkDeleted("api"))
+	must(t, s.SetFailed("api", name(1), "secret"))
+	s.mustLock(t, "api")()
+	for _, root := range []string{s.Root, s.Run} {
+		must(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			info, err := entry.Info()
+			if err == nil && info.Mode().Perm()&0o077 != 0 && path != s.Run {
+				t.Errorf("%s has the mode %v", path, info.Mode())
+			}
+			return err
+		}))
+	}
+}
