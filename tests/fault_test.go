@@ -25,7 +25,7 @@ test "$(ipvsadm -Sn)" = "-A -t ` + address + ` -s rr
 -a -t ` + address + ` -r $SM_CONTAINER_IP:80 -m -w 1"
 test -z "$(find /etc/service-manager /run/service-manager -name '.tmp-*')"
 test "$(pgrep -fc '^/usr/local/[a-z/]*/sm-docker-run run ')" = 1
-flock -n . true
+flock -n ../.lock-web true
 systemctl is-active web@manager.service "web@$good.service"
 test "$(systemctl list-jobs --no-legend | wc -l)" = 0
 jq -e . *.json
@@ -302,11 +302,10 @@ func TestKilledWithTheLock(t *testing.T) {
 until test -S /run/silent; do sleep 0.05; done
 unshare -m sh -c 'mount --bind /run/silent /run/systemd/private && echo $$ > /run/locker &&
 exec sm-rollout accept web `+revisionName(t, g, "good")+`' >/dev/null 2>&1 </dev/null &`)
-	waitFor(t, g, 3*time.Minute, "test -s /run/locker && ! flock -n /etc/service-manager/revisions/web true")
+	waitFor(t, g, 3*time.Minute, "test -s /run/locker && ! flock -n /etc/service-manager/revisions/.lock-web true")
 	edit(t, g, "web", app("r1"))
 	locker := output(t, g, "cat /run/locker")
-	// Somebody waits for the lock.
-	waitFor(t, g, 3*time.Minute, "grep -q -e '-> FLOCK' /proc/locks")
+	waitFor(t, g, 3*time.Minute, "journalctl -u sm-fetch --no-pager -o cat | grep 'web: waits for the lock on its revisions, which process "+locker+" (sm-rollout) holds'")
 	if r, err := g.Run(ctx(t, time.Minute), answering("r1")); err != nil || r.ExitCode == 0 {
 		t.Fatalf("the lock keeps nobody out (%v): there is nothing to see here", err)
 	}

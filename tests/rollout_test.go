@@ -236,7 +236,7 @@ func TestReplacedWithConnections(t *testing.T) {
 		output(t, g, `cd /etc/service-manager/revisions/web
 until test "$(readlink current)" != "$(readlink good)"; do sleep 0.05; done
 systemctl stop sm-fetch
-systemd-run --quiet --unit lock flock $PWD sleep infinity
+systemd-run --quiet --unit lock flock /etc/service-manager/revisions/.lock-web sleep infinity
 systemctl daemon-reload # sm-fetch may not have come to that`)
 		replaced := revisionName(t, g, "current")
 		waitFor(t, g, time.Minute, `ipvsadm -Ln | grep -c Masq | grep -x 2 && pgrep -x sm-rollout`)
