@@ -153,7 +153,7 @@ func (r *Reloader) Run(ctx context.Context) error {
 			return nil
 		case <-retry:
 		case <-watcher.Changed():
-			if !r.quiet(ctx, watcher) {
+			if !r.quiet(ctx, watcher.Changed(), time.After) {
 				return nil
 			}
 		}
@@ -201,19 +201,19 @@ func (r *Reloader) folders() []string {
 	return folders
 }
 
-// quiet waits for the end of a burst of changes, and reports whether there is
-// still somebody to wait for.
-func (r *Reloader) quiet(ctx context.Context, watcher *watch.Watcher) bool {
-	end := time.After(r.Times.Burst)
+// quiet waits for the end of a burst of changes, and reports whether it is to go
+// on after that.
+func (r *Reloader) quiet(ctx context.Context, changed <-chan struct{}, after func(time.Duration) <-chan time.Time) bool {
+	end := after(r.Times.Burst)
 	for {
 		select {
 		case <-ctx.Done():
 			return false
 		case <-end:
 			return true
-		case <-time.After(r.Times.Quiet):
+		case <-after(r.Times.Quiet):
 			return true
-		case <-watcher.Changed():
+		case <-changed:
 		}
 	}
 }
