@@ -223,12 +223,12 @@ func TestCopyOfRevision(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	m.define("web", `{"image":"nginx:1","image":"nginx:2","address":"172.17.0.1:7001","port":80}`)
-	if err := m.once(); err == nil || m.logged(`has the field "image" twice`) != 1 {
+	if err := m.once(); err == nil || m.logged(`has image twice`) != 1 {
 		t.Errorf("a field that is there twice was taken: %v", err)
 	}
 	// Also when the definition would come to the same as the current one.
 	m.define("web", `{"image":"nginx:2","image":"nginx:1","address":"172.17.0.1:7001","port":80}`)
-	if err := m.once(); err == nil || m.logged(`sm-fetch: web: the definition has the field "image" twice`) != 1 {
+	if err := m.once(); err == nil || m.logged(`sm-fetch: web: the definition has image twice`) != 1 {
 		t.Errorf("a field that is there twice was taken: %v", err)
 	}
 	m.define("web", image("nginx:1"))

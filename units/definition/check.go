@@ -25,9 +25,9 @@ func CheckService(name string) error {
 // revision: a generation, a dash and 32 hexadecimal digits.
 func CheckRevision(name string) error {
 	generation, digest, _ := strings.Cut(name, "-")
-	if generation == "" || generation[0] == '0' || len(generation) > 10 || !onlyHas(generation, "0123456789") ||
+	if generation == "" || generation[0] == '0' || len(generation) > maxGeneration || !onlyHas(generation, "0123456789") ||
 		len(digest) != 32 || !onlyHas(digest, "0123456789abcdef") {
-		return fmt.Errorf("must be a generation, a dash and 32 hexadecimal digits%s", got(name))
+		return fmt.Errorf("must be a generation of at most %d digits, a dash and 32 hexadecimal digits%s", maxGeneration, got(name))
 	}
 	return nil
 }
@@ -106,37 +106,11 @@ func checkPath(s string) error {
 var badEscape = regexp.MustCompile(`%(?:[^0-9a-fA-F]|.[^0-9a-fA-F]|.?$)`)
 
 func checkVariableName(s string) error {
+	if len(s) > maxVariable {
+		return fmt.Errorf("a variable's name must have at most %d bytes", maxVariable)
+	}
 	if s == "" || !onlyHas(strings.ToLower(s), lowerAndDigits+"_.-") || strings.ContainsRune("0123456789.-", rune(s[0])) {
 		return errors.New(`a variable's name must be made of letters, digits, "_", "." and "-", and begin with a letter or "_"`)
 	}
 	return nil
 }
-
-func checkVolume(s string) error {
-	parts := strings.Split(s, ":")
-	source, target, options := "", parts[0], ""
-	switch len(parts) {
-	case 1:
-	case 3:
-		options = parts[2]
-		fallthrough
-	case 2:
-		source, target = parts[0], parts[1]
-		if !strings.HasPrefix(source, "/") && !volumeName.MatchString(source) {
-			return errors.New("must have an absolute path or a volume's name before the first colon")
-		}
-	default:
-		return errors.New("must be SOURCE:TARGET or SOURCE:TARGET:OPTIONS")
-	}
-	switch {
-	case !strings.HasPrefix(target, "/"):
-		return errors.New("must have an absolute path as its target")
-	case len(parts) == 3 && (options == "" || !onlyHas(strings.ToLower(options), lowerAndDigits+",")):
-		return errors.New("must have options like ro or ro,z behind the second colon")
-	case strings.ContainsFunc(s, unicode.IsControl):
-		return errors.New("must not contain control characters")
-	}
-	return nil
-}
-
-var volumeName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)

@@ -16,7 +16,7 @@ type Definition struct {
 	Revision    string // the document's _rev
 	Description string // empty when not given
 	Image       string
-	Address     netip.AddrPort // where clients reach the service
+	Address     netip.AddrPort // where clients reach the service; not valid where ParseDocument found none
 	Port        uint16         // where the container listens
 	HealthCheck HealthCheck
 	Environment []Variable // sorted by name
@@ -60,9 +60,17 @@ const (
 
 // The bounds of what is accepted. Linux passes no argument of 128 KiB or more
 // to a program, and systemd reads no line longer than 1 MiB, which the largest
-// definition stays below however much of it has to be escaped.
+// definition stays far below however much of it has to be escaped. A host within
+// them is generated in less than a second.
 const (
-	MaxSize     = 256 << 10 // bytes of a whole definition
+	MaxSize     = 128 << 10 // bytes of a whole definition
+	MaxServices = 2000      // services of a host
+	MaxTotal    = 32 << 20  // bytes of all definitions of a host that units are made of
+	maxMembers  = 1024      // members of one list or object
 	maxString   = 100_000   // bytes of one value
+	maxVariable = 256       // bytes of the name of a variable
 	maxDuration = 24 * time.Hour
+	// maxGeneration is how many digits a generation may have, which is more than
+	// edits can reach, and still a number that programs count with.
+	maxGeneration = 18
 )

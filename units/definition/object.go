@@ -23,16 +23,19 @@ var ErrIncomplete = errors.New("is not JSON: it ends too early")
 // not let a second member of the same name silently win; and it is several times
 // faster, which a generator that reads a thousand definitions at each reload
 // needs.
+//
+// No error has a value in it, which may be secret.
 func members(data []byte) ([]member, error) {
 	if err := checkSyntax(data); err != nil {
 		return nil, err
 	}
 	s := scanner{data: data}
 	if s.next() != '{' {
-		return nil, errors.New("must be a JSON object")
+		return nil, errNoObject
 	}
 	s.at++
 	found := make([]member, 0, 16)
+	seen := make(map[string]struct{}, 16)
 	for s.next() != '}' {
 		name, err := text(s.value())
 		if err != nil {
@@ -45,20 +48,33 @@ func members(data []byte) ([]member, error) {
 		if s.next() == ',' {
 			s.at++
 		}
-		for _, m := range found {
-			if m.name == name {
-				return nil, fmt.Errorf("has the field %q twice", name)
-			}
+		if _, twice := seen[name]; twice {
+			return nil, fmt.Errorf("has %s twice", printable(name))
 		}
+		if len(found) == maxMembers {
+			return nil, fmt.Errorf("has more than %d members", maxMembers)
+		}
+		seen[name] = struct{}{}
 		found = append(found, member{name, value})
 	}
 	return found, nil
 }
 
+var errNoObject = errors.New("must be a JSON object")
+
+// byteOrderMark is what some editors write before text.
+const byteOrderMark = "\xef\xbb\xbf"
+
 // checkSyntax returns an error unless data is one JSON value.
 func checkSyntax(data []byte) error {
 	if json.Valid(data) {
 		return nil
+	}
+	switch {
+	case bytes.HasPrefix(data, []byte(byteOrderMark)):
+		return errors.New("begins with a byte order mark; save it as UTF-8 without one")
+	case bytes.HasPrefix(data, []byte("\xff\xfe")), bytes.HasPrefix(data, []byte("\xfe\xff")):
+		return errors.New("is UTF-16; save it as UTF-8")
 	}
 	var value json.RawMessage
 	err := json.Unmarshal(data, &value)

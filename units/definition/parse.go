@@ -12,8 +12,26 @@ import (
 // what the store calls it; members _id and _rev may be absent but must not
 // differ. The error is an *Invalid with everything that is wrong; it wraps
 // nothing else, except that Is(err, ErrIncomplete) tells a document that ends
-// too early.
+// too early. No error has a value in it of a field that may hold secrets.
+//
+// A definition needs an address. A document need not have one: see ParseDocument.
 func Parse(service, revision string, document []byte) (*Definition, error) {
+	return parse(service, revision, document, true)
+}
+
+// ParseDocument is Parse for a document as a store has it, which may leave the
+// address to Addresses. The definition then has the zero address.
+func ParseDocument(service, revision string, document []byte) (*Definition, error) {
+	return parse(service, revision, document, false)
+}
+
+// Addresses is the file with the addresses of services whose documents have none.
+const Addresses = "/etc/service-manager/addresses.json"
+
+// NoAddress says where a service without an address may get one.
+const NoAddress = "is missing; give the service one here, like \"172.17.0.1:7001\", or in " + Addresses
+
+func parse(service, revision string, document []byte, needsAddress bool) (*Definition, error) {
 	p := parser{d: Definition{
 		Service:      service,
 		Revision:     revision,
@@ -22,9 +40,9 @@ func Parse(service, revision string, document []byte) (*Definition, error) {
 		StopTimeout:  DefaultStopTimeout,
 		StartTimeout: DefaultStartTimeout,
 	}}
-	p.document(document)
+	p.document(document, needsAddress)
 	if len(p.problems) > 0 {
-		return nil, &Invalid{Service: service, Revision: revision, Problems: p.problems, incomplete: p.incomplete}
+		return nil, &Invalid{Service: service, Revision: revision, Problems: p.problems, More: p.more, incomplete: p.incomplete}
 	}
 	return &p.d, nil
 }
@@ -33,16 +51,21 @@ func Parse(service, revision string, document []byte) (*Definition, error) {
 type parser struct {
 	d          Definition
 	problems   []Problem
+	more       int // problems beyond those
 	incomplete bool
 }
 
 func (p *parser) problem(path, format string, args ...any) {
+	if len(p.problems) == maxProblems {
+		p.more++
+		return
+	}
 	p.problems = append(p.problems, Problem{path, fmt.Sprintf(format, args...)})
 }
 
-func (p *parser) document(document []byte) {
+func (p *parser) document(document []byte, needsAddress bool) {
 	if len(document) > MaxSize {
-		p.problem("", "the definition is larger than %d KiB", MaxSize>>10)
+		p.problem("", "the definition must have at most %d KiB", MaxSize>>10)
 		return
 	}
 	fields, err := members(document)
@@ -60,15 +83,23 @@ func (p *parser) document(document []byte) {
 	given := make(map[string]bool)
 	for _, f := range fields {
 		given[f.name] = true
+	}
+	if !given["image"] {
+		// Whatever else it is, it is no definition; its other members say nothing.
+		p.problem("image", "is missing%s", misspelt(fields, "image"))
+		return
+	}
+	for _, f := range fields {
 		p.field(f.name, f.value)
 	}
 	if h := &p.d.HealthCheck; h.Type == HTTP && h.Path == "" {
 		h.Path = DefaultHealthCheckPath
 	}
-	for _, name := range []string{"image", "address", "port"} {
-		if !given[name] {
-			p.problem(name, "is missing")
-		}
+	if !given["port"] {
+		p.problem("port", "is missing%s", misspelt(fields, "port"))
+	}
+	if needsAddress && !given["address"] {
+		p.problem("address", NoAddress+"%s", misspelt(fields, "address"))
 	}
 }
 
@@ -91,7 +122,7 @@ func (p *parser) field(name string, value json.RawMessage) {
 	case "environment":
 		p.environment(name, value)
 	case "volumes":
-		p.d.Volumes = p.list(name, value, checkVolume)
+		p.d.Volumes = p.volumes(name, value)
 	case "entrypoint":
 		p.d.Entrypoint = p.words(name, value)
 		if len(p.d.Entrypoint) > 0 && p.d.Entrypoint[0] == "" {
@@ -106,6 +137,9 @@ func (p *parser) field(name string, value json.RawMessage) {
 	case "start_timeout":
 		p.d.StartTimeout = p.duration(name, value, time.Second)
 	default:
+		if strings.HasPrefix(name, "_") {
+			return // CouchDB's own, like _attachments and _conflicts
+		}
 		p.unknown(name, "", documentFields)
 	}
 }
@@ -116,22 +150,10 @@ var (
 	healthCheckFields = []string{"interval", "path", "timeout", "type"}
 )
 
-// unknown reports a field that does not exist, with the one that was probably meant.
-func (p *parser) unknown(name, parent string, known []string) {
-	plain := func(s string) string { return strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(s)) }
-	for _, k := range known {
-		if a, b := plain(name), plain(k); a == b || a+"s" == b || a == b+"s" {
-			p.problem(parent+name, "is not a field of a definition; it is spelled %s", k)
-			return
-		}
-	}
-	p.problem(parent+printable(name), "is not a field of a definition")
-}
-
 // same checks a member that the store decides.
 func (p *parser) same(path string, value json.RawMessage, want string) {
 	if have := p.text(path, value, nil); have != "" && have != want {
-		p.problem(path, "must be %q, as the store calls it (got %q)", want, have)
+		p.problem(path, "must be %q, as the store calls it%s", want, got(have))
 	}
 }
 
@@ -142,7 +164,7 @@ func (p *parser) healthCheck(path string, value json.RawMessage) {
 	} else {
 		fields, err := members(value)
 		if err != nil {
-			p.problem(path, `must be "http", "tcp" or an object%s`, got(value))
+			p.problem(path, "%v", objectError(err, `must be "http", "tcp" or an object`, value))
 			return
 		}
 		for _, f := range fields {

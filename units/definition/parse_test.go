@@ -3,7 +3,10 @@ package definition
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +34,7 @@ func TestParse(t *testing.T) {
 		want           Definition
 	}{
 		{"least", `{}`, least},
+		{"members of CouchDB's own", `{"_attachments": {"a": 1}, "_conflicts": [], "_deleted_conflicts": [], "_local_seq": 1, "_revisions": {}, "_revs_info": []}`, least},
 		{"names as the store has them", `{"_id": "web", "_rev": "` + rev + `"}`, least},
 		{"description", `{"description": "Der Laden, 100 %"}`, with(func(d *Definition) { d.Description = "Der Laden, 100 %" })},
 		{"IPv6", `{"address": "[fd00::1]:80"}`, with(func(d *Definition) { d.Address = netip.MustParseAddrPort("[fd00::1]:80") })},
@@ -39,8 +43,8 @@ func TestParse(t *testing.T) {
 			with(func(d *Definition) { d.HealthCheck = HealthCheck{"http", "/up?x=$1%41", 2 * time.Minute, time.Second} })},
 		{"environment is sorted", `{"environment": {"b": "2\n3", "A": "", "spring.x-y": "1"}}`,
 			with(func(d *Definition) { d.Environment = []Variable{{"A", ""}, {"b", "2\n3"}, {"spring.x-y", "1"}} })},
-		{"volumes", `{"volumes": ["/a:/b:ro,z", "data:/b", "/c"]}`,
-			with(func(d *Definition) { d.Volumes = []string{"/a:/b:ro,z", "data:/b", "/c"} })},
+		{"volumes", `{"volumes": ["/a:/b:ro,z", "data:/c:nocopy", "/d:/d:rslave"]}`,
+			with(func(d *Definition) { d.Volumes = []string{"/a:/b:ro,z", "data:/c:nocopy", "/d:/d:rslave"} })},
 		{"command and entrypoint", `{"entrypoint": "/bin/sh", "command": ["-c", "echo $HOME; ls", ""]}`,
 			with(func(d *Definition) {
 				d.Entrypoint, d.Command = []string{"/bin/sh"}, []string{"-c", "echo $HOME; ls", ""}
@@ -103,28 +107,35 @@ func TestParseInvalid(t *testing.T) {
 			`health_check.type: must be "http" or "tcp" (got "grpc")`, `health_check.retries: is not a field of a definition`}},
 		{`{"health_check": {"timeout": 30, "interval": "1ms"}}`, []string{
 			`health_check.timeout: must be a duration like "30s" or "5m" (got 30)`, `health_check.interval: must be at least 10ms (got "1ms")`}},
-		{`{"health_check": ["http"]}`, []string{`health_check: must be "http", "tcp" or an object (got ["http"])`}},
-		{`{"environment": {"PORT": 80}}`, []string{`environment.PORT: must be a string (got 80)`}},
-		{`{"environment": {"A=B": "", "1": ""}}`, []string{
-			`environment.A=B: a variable's name must be made of letters, digits, "_", "." and "-", and begin with a letter or "_"`,
+		{`{"health_check": ["http"]}`, []string{`health_check: must be "http", "tcp" or an object (got a list)`}},
+		{`{"environment": {"PORT": 80}}`, []string{`environment.PORT: must be a string (got a number)`}},
+		{`{"environment": {"A=s3cret": "", "1": ""}}`, []string{
+			`environment.A=…: a variable's name must be made of letters, digits, "_", "." and "-", and begin with a letter or "_"`,
 			`environment.1: a variable's name must be made of letters, digits, "_", "." and "-", and begin with a letter or "_"`}},
 		{`{"environment": {"A": "x\ufffe"}, "command": ["\ufdd0"], "volumes": ["/a:/\udbff\udfff"]}`, []string{
-			`command[0]: must not contain what Unicode calls noncharacters, such as U+FFFE (got "\ufdd0")`,
-			`environment.A: must not contain what Unicode calls noncharacters, such as U+FFFE (got "x\ufffe")`,
+			`command[0]: must not contain what Unicode calls noncharacters, such as U+FFFE (got a string)`,
+			`environment.A: must not contain what Unicode calls noncharacters, such as U+FFFE (got a string)`,
 			`volumes[0]: must not contain what Unicode calls noncharacters, such as U+FFFE (got "/a:/\udbff\udfff")`,
 		}},
-		{`{"environment": {"A": "x\u0000"}}`, []string{`environment.A: must not contain a NUL character (got "x\u0000")`}},
-		{`{"environment": ["A=B"]}`, []string{`environment: must be an object of strings, like {"NAME": "value"} (got ["A=B"])`}},
-		{`{"environment": {"A": "1", "A": "2"}}`, []string{`environment: must be an object of strings, like {"NAME": "value"} (got {"A": "1", "A": "2"})`}},
-		{`{"environment": {"A": "` + long[:150_000] + `"}}`, []string{`environment.A: must have at most 100000 bytes (got "` + long[:59] + `…)`}},
-		{`{"volumes": ["a", "/a:b", "../x:/b", "/a:/b:", "/a:/b:ro:z", 7]}`, []string{
-			`volumes[0]: must have an absolute path as its target (got "a")`,
+		{`{"environment": {"A": "x\u0000"}}`, []string{`environment.A: must not contain a NUL character (got a string)`}},
+		{`{"environment": ["A=B"]}`, []string{`environment: must be an object of strings, like {"NAME": "value"} (got a list)`}},
+		{`{"environment": {"A": "1", "A": "2"}}`, []string{`environment: has A twice`}},
+		{`{"environment": {"A": "` + long[:100_001] + `"}}`, []string{`environment.A: must have at most 100000 bytes (got a string)`}},
+		{`{"volumes": ["a", "/a:b", "../x:/b", "/a:/b:", "/a:/b:ro:z", 7, "/a", "/srv:/data:bogus", "/a:/c:ro,rw", "a1:/d:shared", "/a:/e:nocopy", "/a:/.", "/a:/f", "/g:/f/"]}`, []string{
+			`volumes[0]: must be SOURCE:TARGET; without a source, the data would go with the container (got "a")`,
 			`volumes[1]: must have an absolute path as its target (got "/a:b")`,
 			`volumes[2]: must have an absolute path or a volume's name before the first colon (got "../x:/b")`,
-			`volumes[3]: must have options like ro or ro,z behind the second colon (got "/a:/b:")`,
+			`volumes[3]: must have options like ro or ro,z behind the second colon; "" is none (got "/a:/b:")`,
 			`volumes[4]: must be SOURCE:TARGET or SOURCE:TARGET:OPTIONS (got "/a:/b:ro:z")`,
-			`volumes[5]: must be a string (got 7)`}},
-		{`{"command": "sleep 5"}`, []string{`command: must be a list of strings, like ["sleep","5"] (got "sleep 5")`}},
+			`volumes[5]: must be a string (got 7)`,
+			`volumes[6]: must be SOURCE:TARGET; without a source, the data would go with the container (got "/a")`,
+			`volumes[7]: must have options like ro or ro,z behind the second colon; "bogus" is none (got "/srv:/data:bogus")`,
+			`volumes[8]: must not have the options ro and rw together (got "/a:/c:ro,rw")`,
+			`volumes[9]: must not have the option shared, which is for paths of the host only (got "a1:/d:shared")`,
+			`volumes[10]: must not have the option nocopy, which is for named volumes only (got "/a:/e:nocopy")`,
+			`volumes[11]: must have a target other than the container's root (got "/a:/.")`,
+			`volumes[13]: has the target of volumes[12], /f`}},
+		{`{"command": "sleep 5"}`, []string{`command: must be a list of strings, like ["sleep", "5"] (got a string)`}},
 		{`{"entrypoint": [""]}`, []string{`entrypoint[0]: must not be empty`}},
 		{`{"drain_timeout": "-1s", "stop_timeout": "soon", "start_timeout": "25h"}`, []string{
 			`drain_timeout: must be at least 0s (got "-1s")`, `stop_timeout: must be a duration like "30s" or "5m" (got "soon")`,
@@ -132,10 +143,15 @@ func TestParseInvalid(t *testing.T) {
 		{`{"description": "a\nExecStart=/bin/evil"}`, []string{`description: must be one line of printable characters (got "a\nExecStart=/bin/evil")`}},
 		{`{"_id": "other", "_rev": 1}`, []string{`_id: must be "web", as the store calls it (got "other")`, `_rev: must be a string (got 1)`}},
 		{`{"healthcheck": "http", "volume": [], "colour": 1, "a\nb": 1}`, []string{
-			`healthcheck: is not a field of a definition; it is spelled health_check`,
-			`volume: is not a field of a definition; it is spelled volumes`,
+			`healthcheck: is not a field of a definition; did you mean "health_check"?`,
+			`volume: is not a field of a definition; did you mean "volumes"?`,
 			`colour: is not a field of a definition`, `"a\nb": is not a field of a definition`}},
-		{`{"port": 1, "port": 2}`, []string{`the definition has the field "port" twice`}},
+		{`{"port": 1, "port": 2}`, []string{`the definition has port twice`}},
+		{`{"prot": 1, "drain_timout": "1s", "up": 1, "DB_PASSWORD=s3cret": ""}`, []string{
+			`prot: is not a field of a definition; did you mean "port"?`,
+			`drain_timout: is not a field of a definition; did you mean "drain_timeout"?`,
+			`up: is not a field of a definition`, `DB_PASSWORD=…: is not a field of a definition`}},
+		{`{"environment": {"` + long[:257] + `": ""}}`, []string{`environment."` + long[:59] + `…: a variable's name must have at most 256 bytes`}},
 		{`{} {}`, []string{`the definition is not JSON: invalid character '{' after top-level value, in line 1, column 67`}},
 		{`{"port": }`, []string{`the definition is not JSON: invalid character '}' looking for beginning of value, in line 1, column 63`}},
 		{"{\"description\": \"ä\",\n  \"ä\" 1\n}", []string{`the definition is not JSON: invalid character '1' after object key, in line 2, column 7`}},
@@ -170,9 +186,95 @@ func TestParseIncomplete(t *testing.T) {
 	if _, err := Parse("web", rev, []byte("[]")); err == nil || !strings.Contains(err.Error(), "must be a JSON object") {
 		t.Errorf("Parse([]) = %v; want that it must be an object", err)
 	}
-	if _, err := Parse("web", rev, make([]byte, MaxSize+1)); err == nil || !strings.Contains(err.Error(), "larger than 256 KiB") {
-		t.Errorf("Parse of too large a document = %v; want that it is too large", err)
+	if _, err := Parse("web", rev, make([]byte, MaxSize+1)); err == nil || !strings.Contains(err.Error(), "at most 128 KiB") {
+		t.Errorf("Parse of too large a document = %v; want how large it may be", err)
 	}
+}
+
+// A document that is none is told in one line, whatever else it has.
+func TestParseOther(t *testing.T) {
+	for document, want := range map[string]string{
+		`{"title": "notes", "text": 1}`:                            `image: is missing`,
+		`{"iamge": "nginx", "port": "x"}`:                          `image: is missing; did you mean image by iamge?`,
+		"\xef\xbb\xbf{}":                                           `the definition begins with a byte order mark; save it as UTF-8 without one`,
+		"\xff\xfe{\x00}\x00":                                       `the definition is UTF-16; save it as UTF-8`,
+		`{"image": "nginx", "port": 80}`:                           `address: is missing; give the service one here, like "172.17.0.1:7001", or in /etc/service-manager/addresses.json`,
+		`{"image": "nginx", "address": "10.0.0.1:80", "Port": 80}`: "port: is missing; did you mean port by Port?\nweb " + rev + `: Port: is not a field of a definition; did you mean "port"?`,
+	} {
+		_, err := Parse("web", rev, []byte(document))
+		lines := strings.Split(fmt.Sprint(err), "\n")
+		slices.Sort(lines)
+		wanted := strings.Split("web "+rev+": "+want, "\n")
+		slices.Sort(wanted)
+		if diff := cmp.Diff(wanted, lines); diff != "" {
+			t.Errorf("Parse(%s) (-want +got):\n%s", document, diff)
+		}
+	}
+}
+
+// A document may leave its address to the host.
+func TestParseDocument(t *testing.T) {
+	d, err := ParseDocument("web", rev, []byte(`{"_id": "web", "image": "nginx", "port": 80, "health_check": "http", "environment": {"A": "b"}, "volumes": ["/a:/b"]}`))
+	if err != nil || d.Address.IsValid() {
+		t.Errorf("ParseDocument = %+v, %v; want a definition without address", d, err)
+	}
+	if _, err := ParseDocument("web", rev, []byte(`{"image": "nginx", "port": 80, "address": "here"}`)); err == nil {
+		t.Error("ParseDocument accepts a bad address")
+	}
+}
+
+// However much is wrong with a document, it is told in a few lines.
+func TestParseManyProblems(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(`{"image": "nginx", "address": "10.0.0.1:80", "port": 80`)
+	for i := range 1000 {
+		fmt.Fprintf(&b, `, "x%d": 1`, i)
+	}
+	_, err := Parse("web", rev, []byte(b.String()+"}"))
+	var invalid *Invalid
+	if !errors.As(err, &invalid) {
+		t.Fatal(err)
+	}
+	lines := invalid.Lines()
+	if len(lines) != 21 || lines[20] != "web "+rev+": and 980 more problems" {
+		t.Errorf("%d lines, the last is %q; want 20 problems and how many more there are", len(lines), lines[len(lines)-1])
+	}
+	if got := thousands(130901) + thousands(1) + thousands(1000); got != "130,90111,000" {
+		t.Errorf("thousands = %s", got)
+	}
+}
+
+// Lists and objects have limits, each with its message, and as much as fits into a
+// document takes no time.
+func TestParseLimits(t *testing.T) {
+	document := func(field, open, element, end string, n int) []byte {
+		var b strings.Builder
+		fmt.Fprintf(&b, `{"image": "nginx", "address": "10.0.0.1:80", "port": 80, "%s": %s`, field, open)
+		for i := range n {
+			b.WriteString(strings.Repeat(",", min(i, 1)) + strings.ReplaceAll(element, "#", strconv.Itoa(i)))
+		}
+		return []byte(b.String() + end + "}")
+	}
+	for _, test := range []struct{ field, open, element, end, problem string }{
+		{"environment", "{", `"A#":""`, "}", "environment: has more than 1024 members"},
+		{"command", "[", `"#"`, "]", "command: must have at most 1024 members (got 1025)"},
+		{"volumes", "[", `"/a:/#"`, "]", "volumes: must have at most 1024 members (got 1025)"},
+		{"health_check", "{", `"#":1`, "}", "health_check: has more than 1024 members"},
+	} {
+		_, err := Parse("web", rev, document(test.field, test.open, test.element, test.end, 1025))
+		if want := "web " + rev + ": " + test.problem; fmt.Sprint(err) != want {
+			t.Errorf("got %v; want %s", err, want)
+		}
+		_, err = Parse("web", rev, document(test.field, test.open, test.element, test.end, 1024))
+		if strings.Contains(fmt.Sprint(err), "1024") {
+			t.Errorf("1024 members of %s: %v", test.field, err)
+		}
+	}
+	begin := time.Now()
+	for range 20 {
+		Parse("web", rev, document("environment", "{", `"A#":""`, "}", 12_000))
+	}
+	t.Logf("a document of 12,000 variables takes %s", time.Since(begin)/20)
 }
 
 func TestNames(t *testing.T) {
@@ -186,9 +288,9 @@ func TestNames(t *testing.T) {
 		}
 	}
 	for name, good := range map[string]bool{
-		rev: true, "1234567890-" + rev[2:]: true,
+		rev: true, "123456789012345678-" + rev[2:]: true,
 		"": false, "current": false, "0" + rev[1:]: false, rev[2:]: false, rev + "0": false, rev[:33]: false, "3-" + strings.Repeat("A", 32): false,
-		"x" + rev[1:]: false, "12345678901-" + rev[2:]: false, "3-../../../../../../../etc/passwd": false,
+		"x" + rev[1:]: false, "1234567890123456789-" + rev[2:]: false, "3-../../../../../../../etc/passwd": false,
 	} {
 		if err := CheckRevision(name); (err == nil) != good {
 			t.Errorf("CheckRevision(%q) = %v; want good %v", name, err, good)
@@ -205,7 +307,7 @@ func FuzzMembers(f *testing.F) {
 		var want map[string]json.RawMessage
 		wantErr := json.Unmarshal(document, &want)
 		if err != nil {
-			if wantErr == nil && want != nil && !strings.Contains(err.Error(), "twice") {
+			if wantErr == nil && want != nil && !strings.Contains(err.Error(), "twice") && !strings.Contains(err.Error(), "more than") {
 				t.Fatalf("members(%q) = %v; encoding/json accepts it", document, err)
 			}
 			return

@@ -14,7 +14,7 @@ import (
 // problem and returns the empty string.
 func (p *parser) text(path string, value json.RawMessage, check func(string) error) string {
 	if !isString(value) {
-		p.problem(path, "must be a string%s", got(value))
+		p.problem(path, "must be a string%s", gotAt(path, value))
 		return ""
 	}
 	s, err := text(value)
@@ -25,7 +25,7 @@ func (p *parser) text(path string, value json.RawMessage, check func(string) err
 		err = check(s)
 	}
 	if err != nil {
-		p.problem(path, "%v%s", err, got(value))
+		p.problem(path, "%v%s", err, gotAt(path, value))
 		return ""
 	}
 	return s
@@ -35,7 +35,11 @@ func (p *parser) text(path string, value json.RawMessage, check func(string) err
 func (p *parser) list(path string, value json.RawMessage, check func(string) error) []string {
 	var elements []json.RawMessage
 	if len(value) == 0 || value[0] != '[' || json.Unmarshal(value, &elements) != nil {
-		p.problem(path, "must be a list of strings%s", got(value))
+		p.problem(path, "must be a list of strings%s", gotAt(path, value))
+		return nil
+	}
+	if len(elements) > maxMembers {
+		p.problem(path, "must have at most %d members (got %d)", maxMembers, len(elements))
 		return nil
 	}
 	var list []string
@@ -52,9 +56,8 @@ func (p *parser) words(path string, value json.RawMessage) []string {
 		return p.list(path, value, nil)
 	}
 	word := p.text(path, value, nil)
-	if fields := strings.Fields(word); len(fields) > 1 {
-		example, _ := json.Marshal(fields)
-		p.problem(path, "must be a list of strings, like %s%s", example, got(value))
+	if strings.ContainsAny(strings.TrimSpace(word), " \t\n") {
+		p.problem(path, `must be a list of strings, like ["sleep", "5"]%s`, gotAt(path, value))
 	}
 	if word == "" {
 		return nil
@@ -118,7 +121,7 @@ func (p *parser) address(path string, value json.RawMessage) netip.AddrPort {
 func (p *parser) environment(path string, value json.RawMessage) {
 	variables, err := members(value)
 	if err != nil {
-		p.problem(path, `must be an object of strings, like {"NAME": "value"}%s`, got(value))
+		p.problem(path, "%v", objectError(err, `must be an object of strings, like {"NAME": "value"}`, value))
 		return
 	}
 	for _, v := range variables {
@@ -130,12 +133,4 @@ func (p *parser) environment(path string, value json.RawMessage) {
 		p.d.Environment = append(p.d.Environment, Variable{v.name, text})
 	}
 	slices.SortFunc(p.d.Environment, func(a, b Variable) int { return cmp.Compare(a.Name, b.Name) })
-}
-
-// printable shows a name from the document in a field's path.
-func printable(name string) string {
-	if checkDescription(name) == nil && name != "" && len(name) <= 60 && !strings.ContainsAny(name, " :") {
-		return name
-	}
-	return strings.TrimSuffix(strings.TrimPrefix(got(name), " (got "), ")")
 }

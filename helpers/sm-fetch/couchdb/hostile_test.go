@@ -21,6 +21,7 @@ import (
 
 	"service-manager/helpers/sm-fetch/couchdb/wiretest"
 	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units/definition"
 )
 
 // hostile is a database server that does what it likes with one kind of request,
@@ -466,7 +467,7 @@ func TestStrangeChanges(t *testing.T) {
 					switch {
 					case c.Deleted:
 						what = "deleted"
-					case len(c.Document) > 300<<10 || len(c.Document) == 256<<10+1:
+					case len(c.Document) > definition.MaxSize:
 						what = "too large"
 					case bytes.Equal(c.Document, []byte(tooDeep)):
 						what = "too deep"
