@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -101,12 +102,20 @@ func runner(helpers string, s Service, d *definition.Definition) []File {
 	return append(files, File{Path: path.Join(unit+".d", lastDropIn), Content: last.Bytes()})
 }
 
+// hostname is the variable that tells a container the name of its host.
+const hostname = "SYSTEM_HOSTNAME"
+
 // containerWords returns the part of the command line that docker run would
 // take, too.
 func containerWords(d *definition.Definition) []word {
 	words := []word{"--stop-timeout", duration(d.StopTimeout)}
-	for _, v := range d.Environment {
-		words = append(words, "--env", literal(v.Name+"="+v.Value))
+	words = append(words, "--label", literal("service_name="+d.Service))
+	if !slices.ContainsFunc(d.Environment, func(v definition.Variable) bool { return v.Name == hostname }) {
+		words = append(words, "--env", hostname+"=%H")
+	}
+	if len(d.Environment) > 0 {
+		// Every user can read units and arguments, but not this file.
+		words = append(words, "--environment-from", literal(sourcePath(d)))
 	}
 	for _, v := range d.Volumes {
 		words = append(words, "--volume", literal(v))

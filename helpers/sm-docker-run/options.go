@@ -25,6 +25,7 @@ type options struct {
 	args               []string
 	entrypoint         optional
 	env, labels        command.Strings
+	environmentFrom    string
 	volumes, tmpfs     command.Strings
 	capAdd, capDrop    command.Strings
 	addHost, dns       command.Strings
@@ -75,6 +76,7 @@ func parseOptions(w command.World) (*options, error) {
 	f.Var(&o.dns, "dns", "`address` of a DNS server (repeatable)")
 	f.Var(&o.entrypoint, "entrypoint", "`program` to run in the place of the image's entry point")
 	f.Var(&o.env, "env", "set `name=value`, or pass the variable name on from this process (repeatable)")
+	f.StringVar(&o.environmentFrom, "environment-from", "", "set the variables in the member \"environment\" of the JSON object in `file`; unlike --env, it shows their values to no other user; --env overrides it")
 	f.StringVar(&o.hostname, "hostname", "", "the container's host `name`")
 	f.BoolVar(&o.init, "init", false, "run an init that forwards signals and reaps processes")
 	f.Var(&o.labels, "label", "set the label `name=value` (repeatable)")
@@ -137,7 +139,7 @@ func (o *options) container(env func(string) (string, bool)) (*container.Config,
 	for _, e := range o.env {
 		name, _, given := strings.Cut(e, "=")
 		if name == "" {
-			return nil, nil, command.Usagef("--env: must be NAME=VALUE or NAME (got %q)", e)
+			return nil, nil, command.Usagef("--env: must be NAME=VALUE or NAME (got no name)")
 		}
 		if !given {
 			value, ok := env(name)

@@ -36,6 +36,10 @@ func runContainer(ctx context.Context, w command.World) error {
 		debug.FreeOSMemory()
 		return r.end(ctx, id, p.Wait(ctx))
 	}
+	// Not in the process that only waits: it needs none of this any more.
+	if config.Env, err = environment(o.environmentFrom, config.Env); err != nil {
+		return about(o.name, err)
+	}
 	caught := make(chan os.Signal, 1)
 	signal.Notify(caught, stopSignals...)
 	defer signal.Stop(caught)

@@ -25,6 +25,25 @@ func ParseDocument(service, revision string, document []byte) (*Definition, erro
 	return parse(service, revision, document, false)
 }
 
+// Environment returns the environment variables of a document, sorted by name, and
+// looks at nothing else in it. No error has a value in it.
+func Environment(document []byte) ([]Variable, error) {
+	fields, err := members(document)
+	if err != nil {
+		return nil, err
+	}
+	var p parser
+	for _, f := range fields {
+		if f.name == "environment" {
+			p.environment(f.name, f.value)
+		}
+	}
+	if len(p.problems) > 0 {
+		return nil, errors.New(p.problems[0].String())
+	}
+	return p.d.Environment, nil
+}
+
 // Addresses is the file with the addresses of services whose documents have none.
 const Addresses = "/etc/service-manager/addresses.json"
 

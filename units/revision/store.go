@@ -99,7 +99,7 @@ func (s Store) Save(service, revision string, document []byte) error {
 
 // Read returns the definition of a revision on disk.
 func (s Store) Read(service, revision string) (*definition.Definition, error) {
-	document, err := smallfile.Read(s.Path(service, revision))
+	document, err := smallfile.Read(s.Path(service, revision), definition.MaxSize)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: read the revision: %w", service, revision, err)
 	}

@@ -9,14 +9,34 @@ import (
 	"syscall"
 )
 
-// Read returns the content of a file. The error is a *fs.PathError.
-func Read(path string) ([]byte, error) {
-	fd, err := open(path, syscall.O_RDONLY, 0)
-	if err != nil {
+// Errors of what is no small file. They are wrapped in a *fs.PathError.
+var (
+	ErrIrregular = errors.New("is not a regular file")
+	ErrTooLarge  = errors.New("is too large")
+)
+
+// Read returns the content of a regular file of at most that many bytes. It follows
+// no link in the last place of the path, and never waits, as opening a FIFO or
+// a device might. The error is a *fs.PathError.
+func Read(path string, most int) ([]byte, error) {
+	fd, err := open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW|syscall.O_NOCTTY, 0)
+	switch {
+	case errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENXIO): // a link; a socket
+		return nil, &fs.PathError{Op: "read", Path: path, Err: ErrIrregular}
+	case err != nil:
 		return nil, err
 	}
 	defer syscall.Close(fd)
-	content := make([]byte, 0, 1<<10)
+	var stat syscall.Stat_t
+	switch err := syscall.Fstat(fd, &stat); {
+	case err != nil:
+		return nil, &fs.PathError{Op: "stat", Path: path, Err: err}
+	case stat.Mode&syscall.S_IFMT != syscall.S_IFREG:
+		return nil, &fs.PathError{Op: "read", Path: path, Err: ErrIrregular}
+	case stat.Size > int64(most):
+		return nil, &fs.PathError{Op: "read", Path: path, Err: ErrTooLarge}
+	}
+	content := make([]byte, 0, stat.Size+1)
 	for {
 		n, err := syscall.Read(fd, content[len(content):cap(content)])
 		switch {
@@ -27,6 +47,9 @@ func Read(path string) ([]byte, error) {
 			return content, nil
 		default:
 			content = content[:len(content)+n]
+			if len(content) > most { // it grows
+				return nil, &fs.PathError{Op: "read", Path: path, Err: ErrTooLarge}
+			}
 			if len(content) == cap(content) {
 				content = append(content, 0)[:len(content)]
 			}

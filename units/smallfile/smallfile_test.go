@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -16,7 +18,7 @@ func TestWhatIsCreatedIsRead(t *testing.T) {
 		if err := Create(path, content, 0o640); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := Read(path); err != nil || !bytes.Equal(got, content) {
+		if got, err := Read(path, 1<<20); err != nil || !bytes.Equal(got, content) {
 			t.Errorf("%d bytes: read %d, %v", size, len(got), err)
 		}
 		if info, err := os.Stat(path); err != nil || info.Mode() != 0o640 {
@@ -28,10 +30,10 @@ func TestWhatIsCreatedIsRead(t *testing.T) {
 func TestErrors(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")
-	if _, err := Read(path); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Read(path, 1<<20); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("reading a missing file: %v", err)
 	}
-	if _, err := Read(dir); err == nil {
+	if _, err := Read(dir, 1<<20); err == nil {
 		t.Error("reading a folder is no error")
 	}
 	if err := Create(filepath.Join(path, "below"), nil, 0o644); !errors.Is(err, fs.ErrNotExist) {
@@ -43,10 +45,46 @@ func TestErrors(t *testing.T) {
 	if err := Create(path, []byte("new"), 0o644); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("creating a file that is there: %v", err)
 	}
-	if got, _ := Read(path); string(got) != "old" {
+	if got, _ := Read(path, 1<<20); string(got) != "old" {
 		t.Errorf("a file that was there became %q", got)
 	}
 	if err := Create("/dev/full", []byte("x"), 0o644); err == nil {
 		t.Error("creating a device is no error")
+	}
+}
+
+// What is no regular file, or too large, is refused without waiting.
+func TestReadIrregular(t *testing.T) {
+	dir := t.TempDir()
+	regular, link := filepath.Join(dir, "regular"), filepath.Join(dir, "link")
+	fifo, socket := filepath.Join(dir, "fifo"), filepath.Join(dir, "socket")
+	for _, err := range []error{
+		Create(regular, []byte("0123456789"), 0o600),
+		os.Symlink(regular, link),
+		syscall.Mkfifo(fifo, 0o600),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	for _, path := range []string{link, fifo, socket, dir, "/dev/zero", "/dev/tty"} {
+		if content, err := Read(path, 1<<20); !errors.Is(err, ErrIrregular) {
+			t.Errorf("%s: %d bytes, %v; want that it is not a regular file", path, len(content), err)
+		}
+	}
+	if _, err := Read(regular, 9); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("10 bytes of at most 9: %v", err)
+	}
+	if content, err := Read(regular, 10); err != nil || len(content) != 10 {
+		t.Errorf("10 bytes of at most 10: %q, %v", content, err)
+	}
+	// It says that it has no bytes, and has some.
+	if _, err := Read("/proc/self/status", 10); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("a file that grows: %v", err)
 	}
 }
