@@ -16,6 +16,7 @@ import (
 
 	"service-manager/units"
 	"service-manager/units/host"
+	"service-manager/units/printable"
 )
 
 const help = `Usage: service-manager-generator NORMAL-DIR [EARLY-DIR LATE-DIR]
@@ -35,7 +36,7 @@ func main() {
 	// A run lives for milliseconds and keeps next to nothing: a small heap costs less
 	// than the memory that a large one touches.
 	debug.SetGCPercent(50)
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr, os.Getenv, openKernelLog))
+	os.Exit(run(os.Args[1:], printable.Lines(os.Stdout), os.Stderr, os.Getenv, openKernelLog))
 }
 
 // run is the whole program. kernelLog opens the place for problems when there is
@@ -96,8 +97,9 @@ func report(err error, stderr io.Writer) int {
 		return 0
 	}
 	for _, line := range strings.Split(err.Error(), "\n") {
-		// The kernel takes one write as one message, and the number as a priority.
-		fmt.Fprintf(stderr, "%sservice-manager-generator: %s\n", priority(stderr), line)
+		// The kernel takes one write as one message, and the number as a priority. It
+		// refuses one of more than 976 bytes.
+		fmt.Fprintf(stderr, "%sservice-manager-generator: %s\n", priority(stderr), printable.Clean(line).Shorten(900))
 	}
 	return 1
 }

@@ -3,10 +3,10 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 
 	"service-manager/helpers/internal/command"
+	"service-manager/units/printable"
 )
 
 // journal writes lines that carry their priority when they go to the journal.
@@ -28,7 +28,7 @@ func (j *journal) line(priority, format string, args ...any) {
 	if !j.priorities {
 		priority = ""
 	}
-	line := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " ")
+	line := printable.Sprintf(format, args...)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	fmt.Fprintf(j.out, "%ssm-fetch: %s\n", priority, line)

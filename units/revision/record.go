@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"service-manager/units/definition"
+	"service-manager/units/printable"
 	"service-manager/units/revision/atomicfile"
 )
 
@@ -58,7 +59,7 @@ func (s Store) records(service string) (recorded, failed []string, err error) {
 	return recorded, failed, nil
 }
 
-// SetFailed records why a revision failed.
+// SetFailed records why a revision failed, on one line.
 func (s Store) SetFailed(service, revision, reason string) error {
 	if err := check(service, revision); err != nil {
 		return err
@@ -67,7 +68,7 @@ func (s Store) SetFailed(service, revision, reason string) error {
 	if err := makeFolder(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("%s %s: record the failure: %w", service, revision, err)
 	}
-	if err := atomicfile.Write(path, []byte(reason+"\n"), fileMode); err != nil {
+	if err := atomicfile.Write(path, []byte(printable.Clean(reason).String()+"\n"), fileMode); err != nil {
 		return fmt.Errorf("%s %s: record the failure: %w", service, revision, err)
 	}
 	return nil

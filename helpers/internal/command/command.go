@@ -8,16 +8,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
 
 	"service-manager/helpers/internal/notify"
+	"service-manager/units/printable"
 )
 
 // World is all that a helper may touch outside its own memory, so that tests
-// run helpers in process.
+// run helpers in process. Each write to Stderr is one message, of one line.
 type World struct {
 	Args   []string // arguments without the program's name
 	Stdin  io.Reader
@@ -41,11 +43,12 @@ func Main(name string, run func(context.Context, World) error) {
 	w := World{
 		Args:   os.Args[1:],
 		Stdin:  os.Stdin,
-		Stdout: os.Stdout,
-		Stderr: os.Stderr,
+		Stdout: printable.Lines(os.Stdout),
+		Stderr: stderr(),
 		Env:    os.LookupEnv,
 		Notify: notify.FromEnvironment(),
 	}
+	log.SetOutput(w.Stderr) // that of libraries
 	err := run(ctx, w)
 	code := Report(name, w, err)
 	stop()
@@ -55,6 +58,9 @@ func Main(name string, run func(context.Context, World) error) {
 	}
 	os.Exit(code)
 }
+
+// stderr returns the standard error of this process, for messages.
+func stderr() io.Writer { return printable.Messages(os.Stderr) }
 
 // Report prints err as one line, sends it as the unit's status, and returns the
 // exit code it stands for.
@@ -70,7 +76,7 @@ func Report(name string, w World, err error) int {
 	if errors.As(err, &killed) {
 		return 128 + int(killed.Signal)
 	}
-	message := strings.ReplaceAll(err.Error(), "\n", " ")
+	message := printable.Clean(err.Error())
 	fmt.Fprintf(w.Stderr, "%s%s: %s\n", errorPrefix(w), name, message)
 	var usage *UsageError
 	if errors.As(err, &usage) {

@@ -24,11 +24,11 @@ func die(s syscall.Signal) {
 	set := unix.Sigset_t{}
 	set.Val[(s-1)/64] |= 1 << (uint(s-1) % 64)
 	if err := unix.PthreadSigmask(unix.SIG_UNBLOCK, &set, nil); err != nil {
-		fmt.Fprintf(os.Stderr, "unblock %s: %v\n", unix.SignalName(s), err)
+		fmt.Fprintf(stderr(), "unblock %s: %v\n", unix.SignalName(s), err)
 		return
 	}
 	if err := unix.Kill(os.Getpid(), s); err != nil {
-		fmt.Fprintf(os.Stderr, "send %s to this process: %v\n", unix.SignalName(s), err)
+		fmt.Fprintf(stderr(), "send %s to this process: %v\n", unix.SignalName(s), err)
 		return
 	}
 	// The signal may reach another thread a moment later.

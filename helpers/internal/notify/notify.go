@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+
+	"service-manager/units/printable"
 )
 
 // Notifier sends notifications. The zero value sends nothing.
@@ -47,9 +49,11 @@ func (n Notifier) Ready() { n.message(daemon.SdNotifyReady) }
 // Stopping says that the service has begun to stop.
 func (n Notifier) Stopping() { n.message(daemon.SdNotifyStopping) }
 
-// Status sets the line that systemctl status shows.
+// Status sets the line that systemctl status shows, whatever is in it: systemd
+// would take what follows a line break or carriage return for another assignment,
+// such as the process to watch, and a backslash for an escape.
 func (n Notifier) Status(format string, args ...any) {
-	n.message("STATUS=" + strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " "))
+	n.message("STATUS=" + strings.ReplaceAll(printable.Sprintf(format, args...).String(), `\`, `\\`))
 }
 
 // ExtendTimeout asks that the running step may take at least another d, counted
