@@ -1,5 +1,5 @@
 // Command runner runs every check and test of the repository: formatting, vet,
-// all Go tests with the race detector, also those that talk to foreign servers
+// staticcheck, all Go tests with the race detector, also those that talk to foreign servers
 // (tag peer), then those that need the virtual machine (tag machine).
 // It shows what goes on while it does, and ends with the line
 // "N passed, N failed", which counts checks, tests and subtests.
@@ -34,14 +34,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	s := newSummary(stdout)
-	stop := s.heartbeat(20 * time.Second)
+	stop := s.heartbeat(silence)
 	only := flags.Arg(0)
 	if only == "" {
-		s.check("gofmt", unformatted)
-		s.check("go vet", func() (string, error) { return output("go", "vet", "./...") })
-		s.check("go vet, tests of the machine and of foreign servers", func() (string, error) {
-			return output("go", "vet", "-tags", "machine,peer", "./...")
-		})
+		s.part("static checks", staticChecks)
 	}
 	var extra []string
 	if only != "" {
@@ -50,12 +46,56 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if *short {
 		extra = append(extra, "-short")
 	}
-	s.test("all tests, with the race detector", false, append([]string{"-race", "-tags", "peer", "-timeout", "10m"}, extra...), "./...")
-	if !*host && !s.interrupted {
-		s.test("machine tests", true, append([]string{"-tags", "machine", "-count", "1", "-timeout", "2h"}, extra...), "./tests")
+	s.tests(part{"race tests", false, append([]string{"-race", "-tags", "peer", "-timeout", "10m"}, extra...), "./..."})
+	if !*host {
+		s.tests(part{"machine tests", true, append([]string{"-tags", "machine", "-count", "1", "-timeout", "2h"}, extra...), "./tests"})
 	}
 	stop()
 	return s.finish()
+}
+
+// silence is how long nothing may be said.
+const silence = 20 * time.Second
+
+// staticcheck is run from Go's module proxy: it is no dependency of the product.
+const staticcheck = "honnef.co/go/tools/cmd/staticcheck@v0.7.0"
+
+func staticChecks(s *summary) {
+	const all = "machine,peer,native"
+	s.check("gofmt", unformatted)
+	s.check("go vet", func() (string, error) { return output("go", "vet", "./...") })
+	s.check("go vet, tests of machines and of foreign servers", func() (string, error) {
+		return output("go", "vet", "-tags", all, "./...")
+	})
+	if out, err := output("go", "run", staticcheck, "-version"); err != nil {
+		s.skip("staticcheck", "it cannot be had: "+lastLine(out))
+		return
+	}
+	s.check("staticcheck", func() (string, error) { return output("go", "run", staticcheck, "./...") })
+	s.check("staticcheck, tests of machines and of foreign servers", func() (string, error) {
+		return output("go", "run", staticcheck, "-tags", all, "./...")
+	})
+}
+
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndexByte(text, '\n')+1:]
+}
+
+// A part is a run of go test.
+type part struct {
+	name     string
+	verbose  bool // what the tests log is shown as it comes
+	args     []string
+	packages string
+}
+
+// tests runs a part, and what failed in it again.
+func (s *summary) tests(p part) {
+	s.part(p.name, func(s *summary) {
+		s.goTest(p.name, p.verbose, p.args, p.packages, 0)
+		s.retry(p)
+	})
 }
 
 // output runs a command, and returns what it printed when it failed.
@@ -77,41 +117,59 @@ func unformatted() (string, error) {
 	return out, err
 }
 
-// test runs go test and counts its events. With verbose, what the tests log is
-// shown as it comes.
-func (s *summary) test(what string, verbose bool, args []string, packages string) {
-	s.say("== %s", what)
+// goTest runs go test and counts its events. With a limit it is ended then.
+func (s *summary) goTest(what string, verbose bool, args []string, packages string, limit time.Duration) {
 	cmd := exec.Command("go", append(append([]string{"test", "-json"}, args...), packages)...)
 	// The tests, and the machines that they started, end with this process.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
 	interrupt := make(chan os.Signal, 1)
 	signal.Notify(interrupt, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(interrupt)
-	pipe, err := cmd.StdoutPipe()
+	reader, writer, err := os.Pipe()
 	if err != nil {
 		s.failed(what, err.Error())
 		return
 	}
-	cmd.Stderr = cmd.Stdout
-	if err := cmd.Start(); err != nil {
+	defer reader.Close()
+	cmd.Stdout, cmd.Stderr = writer, writer
+	err = cmd.Start()
+	writer.Close()
+	if err != nil {
 		s.failed(what, err.Error())
 		return
 	}
 	before := s.failures()
 	ended := make(chan struct{})
 	go func() {
+		var over <-chan time.Time
+		if limit > 0 {
+			over = time.After(limit)
+		}
 		select {
 		case <-interrupt: // the tests clean up, and are waited for
-			s.interrupted = true
+			s.interrupted.Store(true)
 			s.failed("interrupted", "")
-			cmd.Process.Signal(syscall.SIGTERM)
+		case <-over:
+			s.failed(what, fmt.Sprintf("it did not end within %s", limit))
 		case <-ended:
+			return
+		}
+		cmd.Process.Signal(syscall.SIGTERM)
+		// Whatever has the pipe open must not keep it so for ever.
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+			reader.Close()
 		}
 	}()
-	s.read(pipe, verbose)
+	s.read(reader, verbose)
 	close(ended)
 	// Whatever went wrong without an event of its own must not pass.
 	if err := cmd.Wait(); err != nil && s.failures() == before {
 		s.failed(what, err.Error())
 	}
 }
+
+// patience is how long tests that were told to end may clean up.
+var patience = time.Minute

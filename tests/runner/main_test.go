@@ -105,3 +105,102 @@ func TestHeartbeat(t *testing.T) {
 		t.Errorf("said %q", got)
 	}
 }
+
+// module makes the working directory one with a package of this test file.
+func module(t *testing.T, test string) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	t.Setenv("GOFLAGS", "-mod=mod")
+	for name, text := range map[string]string{"go.mod": "module example\n\ngo 1.24\n", "a_test.go": "package a\n\nimport (\n\t\"os\"\n\t\"testing\"\n)\n\n" + test} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A test that fails is run again, alone, with its subtests.
+func TestRetries(t *testing.T) {
+	// fails reports whether something is done for the first time.
+	const head = `func fails(t *testing.T, name string) {
+	if _, err := os.Stat(name); err != nil {
+		os.WriteFile(name, nil, 0o644)
+		t.Error("the first time")
+	}
+}
+
+`
+	for _, c := range []struct {
+		name, test, last string
+		code             int
+		contains         []string
+		without          string
+	}{
+		{"flaky", `func TestA(t *testing.T) { fails(t, "a") }; func TestB(t *testing.T) {}`, "2 passed, 0 failed", 0,
+			[]string{"the first time", "FLAKY example TestA: failed once, passed alone\n2 passed"}, ""},
+		{"flaky subtest", `func TestA(t *testing.T) { t.Run("b", func(t *testing.T) { fails(t, "b") }); t.Run("c", func(t *testing.T) {}) }; func TestAA(t *testing.T) {}`,
+			"4 passed, 0 failed", 0, []string{"again, alone: example TestA "}, "example TestAA: failed"},
+		{"broken", `func TestA(t *testing.T) { fails(t, "a") }; func TestB(t *testing.T) { t.Error("always") }`, "1 passed, 1 failed", 1,
+			[]string{"FLAKY example TestA", "FAIL  example TestB ("}, "FLAKY example TestB"},
+		{"crashed", `func TestA(t *testing.T) { if _, err := os.Stat("a"); err != nil { os.WriteFile("a", nil, 0o644); panic("oh") } }`, "0 passed, 1 failed", 1,
+			[]string{"panic: oh"}, "again"},
+		{"many", `func TestA(t *testing.T) { t.Error() }
+func TestB(t *testing.T) { t.Error() }
+func TestC(t *testing.T) { t.Error() }
+func TestD(t *testing.T) { t.Error() }
+func TestE(t *testing.T) { t.Error() }
+func TestF(t *testing.T) { t.Error() }
+func TestG(t *testing.T) { fails(t, "g") }`, "0 passed, 7 failed", 1, []string{"7 tests failed; none is run again"}, "again, alone"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			module(t, head+c.test)
+			var out bytes.Buffer
+			s := newSummary(&out)
+			s.tests(part{"tests", false, nil, "./..."})
+			code, got := s.finish(), out.String()
+			if !strings.HasSuffix(got, "\n"+c.last+"\n") || code != c.code {
+				t.Errorf("exit status %d, want %d, and the last line %q:\n%s", code, c.code, c.last, got)
+			}
+			for _, want := range append(c.contains, "tests took ") {
+				if !strings.Contains(got, want) {
+					t.Errorf("no %q in:\n%s", want, got)
+				}
+			}
+			if c.without != "" && strings.Contains(got, c.without) {
+				t.Errorf("%q in:\n%s", c.without, got)
+			}
+		})
+	}
+}
+
+func TestRetryForgivesNoRace(t *testing.T) {
+	s := newSummary(&bytes.Buffer{})
+	s.take(event{Action: "output", Package: "p/q", Test: "TestA/sub", Output: "WARNING: DATA RACE\n"}, false)
+	s.take(event{Action: "fail", Package: "p/q", Test: "TestA/sub"}, false)
+	s.take(event{Action: "fail", Package: "p/q", Test: "TestA"}, false)
+	s.take(event{Action: "fail", Package: "p/q", Test: "TestB"}, false)
+	if again := s.retriable(); len(again) != 1 || again[0].test != "TestB" {
+		t.Errorf("retried: %v", again)
+	}
+}
+
+// A test that hangs is ended, with what it has started.
+func TestLimit(t *testing.T) {
+	defer func(d time.Duration) { patience = d }(patience)
+	patience = 10 * time.Millisecond
+	module(t, `func TestA(t *testing.T) { os.WriteFile("hangs", nil, 0o644); select {} }`)
+	var out bytes.Buffer
+	s := newSummary(&out)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.goTest("a test", false, nil, "./...", time.Second)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Fatal("it is not ended")
+	}
+	if code := s.finish(); code != 1 || !strings.Contains(out.String(), "it did not end within 1s\nFAIL  a test") {
+		t.Errorf("exit status %d:\n%s", code, &out)
+	}
+}

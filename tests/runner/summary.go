@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,16 +19,59 @@ type summary struct {
 	spoken   time.Time // when something was last printed
 	passed   int
 	skipped  []string
-	problems []string                 // what failed
+	flaky    []string
+	parts    []string // and how long each took
+	problems []problem
 	running  map[string]time.Time     // by package and test
 	logs     map[string]*bytes.Buffer // what a running test printed
-	failing  map[string]bool          // packages with a failed test
 
-	interrupted bool
+	// Of the part that runs:
+	failing map[string]bool          // packages with a failed test
+	crashed map[string]bool          // packages whose other tests may not have run
+	raced   map[string]bool          // tests of the top level with a data race
+	order   []string                 // tests that failed
+	took    map[string]time.Duration // how long those took
+
+	interrupted *atomic.Bool
 }
 
+// A problem is a failure, as it is shown, and the test or check that it is of.
+type problem struct{ text, key string }
+
 func newSummary(out io.Writer) *summary {
-	return &summary{out: out, spoken: time.Now(), running: map[string]time.Time{}, logs: map[string]*bytes.Buffer{}, failing: map[string]bool{}}
+	s := &summary{out: out, spoken: time.Now(), running: map[string]time.Time{}, logs: map[string]*bytes.Buffer{}, interrupted: &atomic.Bool{}}
+	s.forget()
+	return s
+}
+
+// forget begins a new part.
+func (s *summary) forget() {
+	s.failing, s.crashed, s.raced = map[string]bool{}, map[string]bool{}, map[string]bool{}
+	s.order, s.took = nil, map[string]time.Duration{}
+}
+
+// part runs a part unless the run was interrupted, and says how long it took.
+func (s *summary) part(name string, run func(*summary)) {
+	if s.interrupted.Load() {
+		return
+	}
+	s.say("== %s", name)
+	s.mu.Lock()
+	s.forget()
+	s.mu.Unlock()
+	begin := time.Now()
+	run(s)
+	took := fmt.Sprintf("%s took %s", name, time.Since(begin).Round(time.Second))
+	s.say("== %s", took)
+	s.parts = append(s.parts, took)
+}
+
+// skip says loudly that a part or check was left out, which is no failure.
+func (s *summary) skip(what, why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.skipped = append(s.skipped, what)
+	s.print(fmt.Sprintf("SKIP  %s: %s", what, why))
 }
 
 // say prints a line.
@@ -46,7 +90,7 @@ func (s *summary) print(line string) {
 func (s *summary) failed(what, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.problems = append(s.problems, what)
+	s.problems = append(s.problems, problem{what, what})
 	if why = strings.TrimRight(why, "\n"); why != "" {
 		s.print(why)
 	}
@@ -126,6 +170,7 @@ func (s *summary) take(e event, verbose bool) {
 
 // log keeps what a test printed, and shows it at once when verbose.
 func (s *summary) log(key string, e event, verbose bool) {
+	s.judge(e)
 	frame := strings.TrimLeft(e.Output, " ")
 	for _, p := range []string{"=== ", "--- ", "PASS", "FAIL\t", "FAIL\n", "ok  \t", "?   \t"} {
 		if strings.HasPrefix(frame, p) {
@@ -139,6 +184,18 @@ func (s *summary) log(key string, e event, verbose bool) {
 		s.logs[key] = &bytes.Buffer{}
 	}
 	s.logs[key].WriteString(e.Output)
+}
+
+// judge notes what makes a failure one that a second run cannot excuse.
+func (s *summary) judge(e event) {
+	switch text := e.Output; {
+	case strings.HasPrefix(text, "panic: "), strings.HasPrefix(text, "fatal error: "), strings.HasPrefix(text, "signal: "),
+		e.Test == "" && strings.HasPrefix(text, "exit status ") && text != "exit status 1\n":
+		s.crashed[e.Package] = true
+	case strings.HasPrefix(text, "WARNING: DATA RACE"), strings.Contains(text, "race detected during execution of test"):
+		top, _, _ := strings.Cut(e.Test, "/")
+		s.raced[e.Package+" "+top] = true
+	}
 }
 
 // end counts the end of a test, or of a package when e.Test is empty.
@@ -157,6 +214,8 @@ func (s *summary) end(key string, e event, verbose bool) {
 		}
 	case e.Action == "fail":
 		s.failing[e.Package] = true
+		s.order = append(s.order, key)
+		s.took[key] = time.Duration(e.Elapsed * float64(time.Second))
 		s.fail(took, key, verbose)
 	case e.Action == "skip":
 		s.skipped = append(s.skipped, key)
@@ -171,7 +230,7 @@ func (s *summary) end(key string, e event, verbose bool) {
 
 // fail counts a failure, and shows the log of key unless it was shown already.
 func (s *summary) fail(what, key string, shown bool) {
-	s.problems = append(s.problems, what)
+	s.problems = append(s.problems, problem{what, key})
 	if log := s.logs[key]; log != nil && !shown {
 		s.print(strings.TrimRight(log.String(), "\n"))
 	}
@@ -224,8 +283,14 @@ func (s *summary) finish() int {
 	if len(s.skipped) > 0 {
 		s.print(fmt.Sprintf("skipped %d: %s", len(s.skipped), strings.Join(s.skipped, ", ")))
 	}
+	for _, p := range s.parts {
+		s.print(p)
+	}
+	for _, line := range s.flaky {
+		s.print(line)
+	}
 	for _, p := range s.problems {
-		s.print("FAIL  " + p)
+		s.print("FAIL  " + p.text)
 	}
 	s.print(fmt.Sprintf("%d passed, %d failed", s.passed, len(s.problems)))
 	if len(s.problems) > 0 || s.passed == 0 {
