@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 
@@ -57,21 +58,34 @@ func run(args []string, stdout, stderr io.Writer, getenv func(string) string, ke
 		if flags.NArg() != 0 {
 			return usage(stderr, "--dry-run takes no folders")
 		}
-		return report(show(stdout, *root), stderr)
+		return report(show(stdout, *root), problems{out: stderr})
 	}
 	if n := flags.NArg(); n != 1 && n != 3 {
 		return usage(stderr, fmt.Sprintf("one or three folders are needed (got %d)", n))
 	}
-	if getenv("SYSTEMD_IN_INITRD") == "1" {
+	if inInitrd(getenv, *root) {
 		return 0 // services are those of the real root
 	}
-	if getenv("SYSTEMD_SCOPE") != "" { // systemd has run this, and shows nobody what it prints
+	out := problems{out: stderr}
+	// systemd has run this, and shows nobody what it prints. It always gives three
+	// folders; which scope it runs in it says since release 251.
+	if getenv("SYSTEMD_SCOPE") != "" || flags.NArg() == 3 {
 		if log, err := kernelLog(); err == nil {
 			defer log.Close()
-			stderr = log
+			out = problems{out: log, kernel: true}
 		}
 	}
-	return report(generate(flags.Arg(0), *root), stderr)
+	return report(generate(flags.Arg(0), *root), out)
+}
+
+// inInitrd reports whether this is the initial RAM disk. systemd says so since
+// release 251.
+func inInitrd(getenv func(string) string, root string) bool {
+	if says := getenv("SYSTEMD_IN_INITRD"); says != "" {
+		return says == "1"
+	}
+	_, err := os.Lstat(filepath.Join(root, "etc/initrd-release"))
+	return err == nil
 }
 
 // show prints the units that generate would write.
@@ -90,21 +104,37 @@ func show(out io.Writer, root string) error {
 	return err
 }
 
-// report prints each line of err as a message of its own and returns the exit
-// code.
-func report(err error, stderr io.Writer) int {
+// problems is where problems are told.
+type problems struct {
+	out    io.Writer
+	kernel bool // it is the kernel's log
+}
+
+// maxProblems is how many problems go to the kernel's log, which is short, at a time.
+const maxProblems = 100
+
+// report tells each line of err as a message of its own and returns the exit code.
+func report(err error, to problems) int {
 	if err == nil {
 		return 0
 	}
-	for _, line := range strings.Split(err.Error(), "\n") {
-		// The kernel takes one write as one message, and the number as a priority. It
-		// refuses one of more than 976 bytes.
-		fmt.Fprintf(stderr, "%sservice-manager-generator: %s\n", priority(stderr), printable.Clean(line).Shorten(900))
+	lines := strings.Split(err.Error(), "\n")
+	if more := len(lines) - maxProblems; to.kernel && more > 0 {
+		lines = append(lines[:maxProblems], fmt.Sprintf("and %d more; run 'service-manager-generator --dry-run' to see them", more))
+	}
+	for _, line := range lines {
+		message := "service-manager-generator: " + printable.Clean(line).String()
+		if to.kernel {
+			// It takes one write as one message, of at most 976 bytes, and the number as
+			// a priority.
+			message = "<3>" + printable.Clean(message).Shorten(900).String()
+		}
+		fmt.Fprintln(to.out, message)
 	}
 	return 1
 }
 
 func usage(stderr io.Writer, problem string) int {
-	fmt.Fprintf(stderr, "service-manager-generator: %s\nTry 'service-manager-generator -h'.\n", problem)
+	fmt.Fprintf(stderr, "service-manager-generator: %s\nTry 'service-manager-generator -h'.\n", printable.Clean(problem))
 	return 2
 }

@@ -125,20 +125,48 @@ func noEnvironment(string) string { return "" }
 
 func noKernelLog() (io.WriteCloser, error) { return nil, errors.New("no kernel log in a test") }
 
-// Under systemd, problems go to the kernel log, one write for each.
+// Under systemd, problems go to the kernel log, one write for each. Releases before
+// 251 say in the environment nothing at all.
 func TestKernelLog(t *testing.T) {
-	log := &kernelLogFile{}
-	env := func(name string) string { return map[string]string{"SYSTEMD_SCOPE": "system"}[name] }
-	open := func() (io.WriteCloser, error) { return log, nil }
-	var stderr bytes.Buffer
-	code := run([]string{"--root", "testdata/golden/damaged/input", t.TempDir()}, io.Discard, &stderr, env, open)
-	if code != 1 || stderr.Len() > 0 || len(log.writes) < 3 || !log.closed {
-		t.Errorf("exit code %d, stderr %q, kernel log %+v; want 1, nothing, several closed writes", code, stderr.String(), log)
+	for name, test := range map[string]struct {
+		scope  string
+		more   []string // folders
+		kernel bool
+	}{
+		"by hand":     {"", nil, false},
+		"systemd":     {"system", []string{t.TempDir(), t.TempDir()}, true},
+		"systemd 250": {"", []string{t.TempDir(), t.TempDir()}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log := &kernelLogFile{}
+			env := func(name string) string { return map[string]string{"SYSTEMD_SCOPE": test.scope}[name] }
+			open := func() (io.WriteCloser, error) { return log, nil }
+			var stderr bytes.Buffer
+			args := append([]string{"--root", "testdata/golden/damaged/input", t.TempDir()}, test.more...)
+			code := run(args, io.Discard, &stderr, env, open)
+			if code != 1 || (stderr.Len() == 0) != test.kernel || (len(log.writes) >= 3) != test.kernel || log.closed != test.kernel {
+				t.Errorf("exit code %d, stderr %q, kernel log %+v; want 1 and several closed writes: %v", code, stderr.String(), log, test.kernel)
+			}
+			for _, w := range log.writes {
+				if strings.Count(w, "\n") != 1 || !strings.HasSuffix(w, "\n") || !strings.HasPrefix(w, "<3>service-manager-generator: ") {
+					t.Errorf("the write %q is not one line with a priority", w)
+				}
+			}
+		})
 	}
-	for _, w := range log.writes {
-		if strings.Count(w, "\n") != 1 || !strings.HasSuffix(w, "\n") {
-			t.Errorf("the write %q is not one line", w)
-		}
+}
+
+// The kernel's log is short, and refuses long messages.
+func TestKernelLogIsShort(t *testing.T) {
+	log := &kernelLogFile{}
+	report(errors.New(strings.Repeat("a\n", 1000)+"b"), problems{log, true})
+	if n := len(log.writes); n != maxProblems+1 || log.writes[n-1] != "<3>service-manager-generator: and 901 more; run 'service-manager-generator --dry-run' to see them\n" {
+		t.Errorf("%d messages, the last is %q", n, log.writes[n-1])
+	}
+	log = &kernelLogFile{}
+	report(errors.New(strings.Repeat("x\x00\r", 1000)), problems{log, true})
+	if n := len(log.writes[0]); n > 976 || !strings.HasSuffix(log.writes[0], "…\n") || strings.ContainsAny(log.writes[0], "\x00\r") {
+		t.Errorf("a message of %d bytes: %q", n, log.writes[0])
 	}
 }
 
@@ -162,6 +190,13 @@ func TestInitrd(t *testing.T) {
 	}
 	if files := tree(t, out); len(files) > 0 {
 		t.Errorf("wrote %v; want nothing", files)
+	}
+	// Releases before 251 do not say so.
+	root := t.TempDir()
+	deploy(t, root, "web", sized(300))
+	must(t, os.WriteFile(filepath.Join(root, "etc/initrd-release"), nil, 0o644))
+	if code := run([]string{"--root", root, out}, io.Discard, io.Discard, noEnvironment, noKernelLog); code != 0 || len(tree(t, out)) > 0 {
+		t.Errorf("exit code %d and %v; want 0 and nothing", code, tree(t, out))
 	}
 }
 
@@ -210,7 +245,8 @@ func BenchmarkGenerate(b *testing.B) {
 
 // inMemory returns a folder like the one that systemd gives to generators, which
 // is on a file system in memory.
-func inMemory(b *testing.B) string {
+func inMemory(b testing.TB) string {
+	b.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "generator")
 	must(b, err)
 	b.Cleanup(func() { os.RemoveAll(dir) })

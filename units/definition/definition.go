@@ -66,10 +66,13 @@ const (
 	MaxSize     = 128 << 10 // bytes of a whole definition
 	MaxServices = 2000      // services of a host
 	MaxTotal    = 32 << 20  // bytes of all definitions of a host that units are made of
-	maxMembers  = 1024      // members of one list or object
-	maxString   = 100_000   // bytes of one value
-	maxVariable = 256       // bytes of the name of a variable
-	maxDuration = 24 * time.Hour
+	// MaxRevisions is how many revisions of one service units are made of.
+	MaxRevisions = 100
+	maxMembers   = 1024     // members of one list or object
+	maxString    = 100_000  // bytes of one value
+	maxWords     = 64 << 10 // bytes of all words that stand in a unit
+	maxVariable  = 256      // bytes of the name of a variable
+	maxDuration  = 24 * time.Hour
 	// maxGeneration is how many digits a generation may have, which is more than
 	// edits can reach, and still a number that programs count with.
 	maxGeneration = 18

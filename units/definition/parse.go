@@ -111,6 +111,7 @@ func (p *parser) document(document []byte, needsAddress bool) {
 	for _, f := range fields {
 		p.field(f.name, f.value)
 	}
+	p.wordsFit()
 	if h := &p.d.HealthCheck; h.Type == HTTP && h.Path == "" {
 		h.Path = DefaultHealthCheckPath
 	}

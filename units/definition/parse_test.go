@@ -270,6 +270,11 @@ func TestParseLimits(t *testing.T) {
 			t.Errorf("1024 members of %s: %v", test.field, err)
 		}
 	}
+	words := strings.Repeat("x", 33<<10)
+	_, err := Parse("web", rev, withRequired(`{"entrypoint": ["`+words[:32<<10]+`"], "command": ["`+words+`"], "volumes": ["/a:/b"]}`))
+	if want := "web " + rev + ": command: entrypoint, command and volumes must have at most 64 KiB together"; fmt.Sprint(err) != want {
+		t.Errorf("got %v; want %s", err, want)
+	}
 	begin := time.Now()
 	for range 20 {
 		Parse("web", rev, document("environment", "{", `"A#":""`, "}", 12_000))

@@ -65,6 +65,27 @@ func (p *parser) words(path string, value json.RawMessage) []string {
 	return []string{word}
 }
 
+// wordsFit checks that what becomes one line of a unit has a size for that, and
+// names the field that takes most of it.
+func (p *parser) wordsFit() {
+	all, most, path := 0, 0, ""
+	for _, field := range []struct {
+		path  string
+		words []string
+	}{{"entrypoint", p.d.Entrypoint}, {"command", p.d.Command}, {"volumes", p.d.Volumes}} {
+		size := 0
+		for _, w := range field.words {
+			size += len(w) + 1
+		}
+		if all += size; size > most {
+			most, path = size, field.path
+		}
+	}
+	if all > maxWords {
+		p.problem(path, "entrypoint, command and volumes must have at most %d KiB together", maxWords>>10)
+	}
+}
+
 func (p *parser) duration(path string, value json.RawMessage, least time.Duration) time.Duration {
 	s, err := text(value)
 	var d time.Duration

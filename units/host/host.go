@@ -8,18 +8,16 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"service-manager/units"
+	"service-manager/units/definition"
 	"service-manager/units/revision"
 )
 
 const (
 	// Settings is the file with the settings of this host.
 	Settings = "/etc/service-manager/service-manager.conf"
-	// DropIns is where drop-ins of the host's administrator are.
-	DropIns = "/etc/systemd/system"
 	// DefaultHelpers is the folder of the helpers unless HELPERS= says another.
 	DefaultHelpers = "/usr/local/bin"
 )
@@ -29,27 +27,39 @@ type Reader struct {
 	Helpers  string   // folder of the helpers
 	Services []string // names, sorted
 	store    revision.Store
-	runner   map[string][]string // drop-ins for the runners of a service
-	common   map[string][]string // drop-ins for its manager and its runners
+	dropIns  dropIns
 }
+
+// maxServices is how many services units are made of. It is above what is accepted,
+// as services that go are there until they have stopped.
+const maxServices = 2 * definition.MaxServices
 
 // Open looks what services there are below root, which is "/" on a real host.
 // Whatever is unreadable is left out and named in the error; the rest is good all
 // the same.
 func Open(root string) (*Reader, error) {
 	helpers, helpersErr := helpers(root)
-	runner, runnerErr := dropIns(root, "@runner.service.d")
-	common, commonErr := dropIns(root, "@.service.d")
+	dropIns, dropInsErr := findDropIns(root)
 	store := revision.Store{Root: filepath.Join(root, revision.Root), Run: filepath.Join(root, revision.Run)}
 	services, servicesErr := store.Services()
-	return &Reader{helpers, services, store, runner, common}, errors.Join(helpersErr, runnerErr, commonErr, servicesErr)
+	services, tooMany := limit(services)
+	return &Reader{helpers, services, store, dropIns}, errors.Join(helpersErr, dropInsErr, servicesErr, tooMany)
 }
 
 // Service reads one service. Whatever is unreadable is left out and named in the
 // error; the rest is good all the same.
 func (r *Reader) Service(name string) (units.Service, error) {
 	state, err := r.store.State(name)
-	return units.Service{State: state, RunnerDropIns: r.runner[name], CommonDropIns: len(r.common[name]) > 0}, err
+	return units.Service{State: state, RunnerDropIns: r.dropIns.runner[name], CommonDropIns: r.dropIns.beside(name)}, err
+}
+
+// limit cuts the services to as many as units are made of. The error names the rest.
+func limit(services []string) ([]string, error) {
+	if len(services) <= maxServices {
+		return services, nil
+	}
+	return services[:maxServices], fmt.Errorf("there are %d services, of which %d at most get units; left out: %s",
+		len(services), maxServices, strings.Join(services[maxServices:], " "))
 }
 
 // Read reads all services below root. Whatever is unreadable is left out and
@@ -91,22 +101,4 @@ func Setting(root, name string) (string, error) {
 		}
 	}
 	return value, nil
-}
-
-// dropIns returns the drop-ins in the folders of a kind, by service, sorted. The
-// folder of a service is named after it with that end.
-func dropIns(root, end string) (map[string][]string, error) {
-	found, err := filepath.Glob(filepath.Join(root, DropIns, "*"+end, "*.conf"))
-	if err != nil {
-		return nil, err
-	}
-	slices.Sort(found)
-	byService := make(map[string][]string)
-	for _, path := range found {
-		folder := filepath.Base(filepath.Dir(path))
-		service := strings.TrimSuffix(folder, end)
-		// A link must lead to the same file when root is not "/".
-		byService[service] = append(byService[service], filepath.Join(DropIns, folder, filepath.Base(path)))
-	}
-	return byService, nil
 }

@@ -2,6 +2,7 @@ package revision
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"service-manager/units/definition"
@@ -50,7 +51,16 @@ func (s Store) State(service string) (State, error) {
 	state.Failed = failed
 	wanted := append(recorded, currentName, goodName)
 	slices.SortFunc(wanted, compare)
-	for _, name := range slices.Compact(wanted) {
+	wanted = slices.Compact(wanted)
+	if left := len(wanted) - definition.MaxRevisions; left > 0 {
+		last := wanted[left-1]
+		problems = append(problems, fmt.Errorf("%s: %d revisions have a run record, of which %d at most get units; left out: those up to %s",
+			service, len(wanted), definition.MaxRevisions, last))
+		wanted = slices.DeleteFunc(wanted, func(name string) bool {
+			return compare(name, last) <= 0 && name != currentName && name != goodName
+		})
+	}
+	for _, name := range wanted {
 		if name == "" {
 			continue
 		}
