@@ -32,6 +32,7 @@ readonly UNIT_DIR=/etc/systemd/system
 readonly GENERATOR=/etc/systemd/system-generators/service-manager-generator
 readonly CONFIG_DIR=/etc/service-manager
 readonly MODULES=/etc/modules-load.d/service-manager.conf
+readonly NEEDRESTART=/etc/needrestart/conf.d/service-manager.conf
 
 # find_go: a Go that is new enough; the one of the distribution may not be.
 find_go() {
@@ -117,9 +118,10 @@ TEXT
 install_from() {
   local from=$1 prefix=$2 previous='' file
   [ ! -e $GENERATOR ] || previous=$(installed_prefix)
-  mkdir -p -m 755 $CONFIG_DIR/services
+  mkdir -p -m 755 $CONFIG_DIR
   # Definitions may hold secrets; sm-fetch takes the rest of what earlier releases
-  # let others read.
+  # let others read. Who may edit them is the administrator's choice.
+  [ -d $CONFIG_DIR/services ] || mkdir -m 700 $CONFIG_DIR/services
   mkdir -p $CONFIG_DIR/revisions
   chmod 700 $CONFIG_DIR/revisions
   # The units come first: a helper may have systemd start one that is new.
@@ -132,6 +134,12 @@ install_from() {
   for file in "$from"/man/*.8; do place "$file" "$prefix/share/man/man8/$(basename "$file")" 644; done
   set_helpers "$prefix/bin"
   printf 'ip_vs\n' > $MODULES
+  mkdir -p "${NEEDRESTART%/*}"
+  cat <<'TEXT' > $NEEDRESTART
+# A runner is the container of a service. An update that replaces a helper, or a
+# library, must not restart it: its next revision brings the new one.
+$nrconf{override_rc}->{qr(^.+\@(manager|[0-9]+-[0-9a-f]{32}(:[0-9]+)?)\.service$)} = 0;
+TEXT
   place "$from/bin/service-manager-generator" $GENERATOR 755
   systemctl daemon-reload
   systemctl enable --quiet service-manager.target sm-fetch.service sm-sweep.service
@@ -175,7 +183,8 @@ uninstall() {
   done
   systemctl disable --quiet --now service-manager.target sm-sweep.service 2>/dev/null || true
   for file in $STATIC_UNITS; do rm -f "$UNIT_DIR/$file"; done
-  rm -f $GENERATOR $MODULES
+  rm -f $GENERATOR $MODULES $NEEDRESTART
+  rmdir "${NEEDRESTART%/*}" "${NEEDRESTART%/*/*}" 2>/dev/null || true
   remove_programs "$prefix"
   systemctl daemon-reload
   rm -rf /run/service-manager

@@ -135,6 +135,8 @@ func (s settings) assemble(w command.World, system system, retry time.Duration) 
 				return system.stop(ctx, service, func(units string) { log.Info("%s: waits for %s to stop", service, units) })
 			},
 			Reload: reloader.Now,
+			Forget: system.forget,
+			Busy:   system.busy,
 			Retry:  retry,
 			Log:    log,
 		},

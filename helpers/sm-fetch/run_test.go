@@ -27,7 +27,9 @@ type fakeSystem struct {
 	mu      sync.Mutex
 	reloads int
 	stops   []string
-	fail    error // that both return
+	// forgotten are the services whose failures were forgotten
+	forgotten []string
+	fail      error // that both return
 }
 
 func (f *fakeSystem) reload(context.Context) error {
@@ -72,6 +74,18 @@ func (f *fakeSystem) stop(ctx context.Context, service string, progress func(str
 	}
 }
 
+func (f *fakeSystem) forget(_ context.Context, service string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail != nil {
+		return f.fail
+	}
+	f.forgotten = append(f.forgotten, service)
+	return nil
+}
+
+func (f *fakeSystem) busy(context.Context, string) ([]string, error) { return nil, nil }
+
 func (f *fakeSystem) set(change func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -82,6 +96,12 @@ func (f *fakeSystem) counts() (reloads, stops int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.reloads, len(f.stops)
+}
+
+func (f *fakeSystem) forgot(service string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Contains(f.forgotten, service)
 }
 
 // machine is the root of a host with an sm-fetch.
@@ -210,10 +230,10 @@ func (m *machine) waitCurrent(service string, generation int) {
 
 func (m *machine) waitGone(service string) {
 	m.t.Helper()
-	m.eventually(service+" is gone, and its units", func() bool {
+	m.eventually(service+" is gone, its units and their failures", func() bool {
 		_, err := os.Stat(filepath.Join(m.store.Root, service))
 		_, err2 := os.Stat(filepath.Join(m.root, generated, units.ManagerUnit(service)))
-		return errors.Is(err, os.ErrNotExist) && errors.Is(err2, os.ErrNotExist)
+		return errors.Is(err, os.ErrNotExist) && errors.Is(err2, os.ErrNotExist) && m.system.forgot(service)
 	})
 }
 

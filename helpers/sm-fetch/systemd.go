@@ -15,30 +15,47 @@ type system interface {
 	// stop stops a service in order: the manager, whose stop drains and stops the
 	// runners, and then whatever runner is left. progress is told what it waits for.
 	stop(ctx context.Context, service string, progress func(units string)) error
+	// forget clears the failed state of the units of a service that is gone.
+	forget(ctx context.Context, service string) error
+	// busy returns the revisions of a service that have a unit that is not simply
+	// inactive, or a job.
+	busy(ctx context.Context, service string) ([]string, error)
 }
 
 // realSystem is the systemd that has booted this host.
 type realSystem struct{}
 
 func (realSystem) reload(ctx context.Context) error {
+	return ask(ctx, func(conn *systemd.Conn) error { return conn.ReloadContext(ctx) })
+}
+
+func (realSystem) forget(ctx context.Context, service string) error {
+	return ask(ctx, func(conn *systemd.Conn) error { return conn.ForgetFailures(ctx, service) })
+}
+
+func (realSystem) busy(ctx context.Context, service string) (revisions []string, err error) {
+	err = ask(ctx, func(conn *systemd.Conn) error {
+		revisions, err = conn.BusyRevisions(ctx, service)
+		return err
+	})
+	return revisions, err
+}
+
+// ask connects to systemd for f, which may be repeated.
+func ask(ctx context.Context, f func(*systemd.Conn) error) error {
 	return systemd.Patiently(ctx, func() error {
 		conn, err := systemd.Connect(ctx)
 		if err != nil {
 			return err
 		}
 		defer conn.Close()
-		return conn.ReloadContext(ctx)
+		return f(conn)
 	})
 }
 
 func (realSystem) stop(ctx context.Context, service string, progress func(string)) error {
 	tell := func(stopping []string) { progress(strings.Join(stopping, ", ")) }
-	return systemd.Patiently(ctx, func() error {
-		conn, err := systemd.Connect(ctx)
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
+	return ask(ctx, func(conn *systemd.Conn) error {
 		// A service may never have got as far as to have a manager.
 		if err := conn.StopUnits(ctx, []string{units.ManagerUnit(service)}, "replace", tell); err != nil {
 			return err

@@ -149,8 +149,10 @@ func Generation(revision string) int {
 }
 
 // Prune removes old revisions of a service with their failed records. The
-// current one, the good one, whatever has a run record and the newest Kept stay.
-func (s Store) Prune(service string) error {
+// current one, the good one, whatever has a run record, those that busy returns
+// and the newest Kept stay. busy is asked only when there is something to remove,
+// and may be nil.
+func (s Store) Prune(service string, busy func() ([]string, error)) error {
 	names, _ := s.Revisions(service) // who reads the folder reports what else is in it
 	if len(names) <= Kept {
 		return nil
@@ -170,7 +172,20 @@ func (s Store) Prune(service string) error {
 	for _, name := range recorded {
 		keep[name] = true
 	}
-	for _, name := range names[:len(names)-Kept] {
+	old := slices.DeleteFunc(names[:len(names)-Kept], func(name string) bool { return keep[name] })
+	if len(old) == 0 {
+		return nil
+	}
+	if busy != nil {
+		names, err := busy()
+		if err != nil {
+			return fmt.Errorf("%s: prune: %w", service, err)
+		}
+		for _, name := range names {
+			keep[name] = true
+		}
+	}
+	for _, name := range old {
 		if keep[name] {
 			continue
 		}

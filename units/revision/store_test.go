@@ -1,6 +1,7 @@
 package revision
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -180,8 +181,15 @@ func TestPrune(t *testing.T) {
 	must(t, s.SetGood("web", name(2)))
 	must(t, s.SetCurrent("web", name(20)))
 	write(t, s.RecordPath("web", name(5)), "")
-	must(t, s.Prune("web"))
-	want := []string{name(2), name(5)}
+	// Nothing is removed without knowing what systemd is about to run.
+	if err := s.Prune("web", func() ([]string, error) { return nil, errors.New("systemd does not answer") }); err == nil {
+		t.Error("Prune = nil; want an error")
+	}
+	if got, _ := s.Revisions("web"); len(got) != 20 {
+		t.Errorf("%d revisions are left, want all", len(got))
+	}
+	must(t, s.Prune("web", func() ([]string, error) { return []string{name(7), name(12)}, nil }))
+	want := []string{name(2), name(5), name(7)}
 	for n := 11; n <= 20; n++ {
 		want = append(want, name(n))
 	}

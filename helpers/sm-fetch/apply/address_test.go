@@ -22,7 +22,7 @@ func TestSharedAddress(t *testing.T) {
 	}
 	a.must(t, at("web", "10.0.0.1:80"))
 	a.must(t, at("api", "10.0.0.1:81"))
-	a = &Applier{Revisions: a.Revisions, Stop: a.Stop, Reload: a.Reload, Retry: a.Retry, Log: a.Log} // another run
+	a = &Applier{Revisions: a.Revisions, Stop: a.Stop, Reload: a.Reload, Forget: a.Forget, Busy: a.Busy, Retry: a.Retry, Log: a.Log} // another run
 	if got := warnings(); len(got) != 0 {
 		t.Errorf("got %q", got)
 	}

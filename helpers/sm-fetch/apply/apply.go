@@ -25,8 +25,13 @@ type Applier struct {
 	Revisions revision.Store
 	// Stop stops a service, in order, and returns when nothing of it runs.
 	Stop func(ctx context.Context, service string) error
-	// Reload has systemd forget a service that was removed.
+	// Reload reloads systemd where that is needed: after it, a service that was
+	// removed has no units.
 	Reload func(ctx context.Context) error
+	// Forget clears what systemd still knows of a service that was removed.
+	Forget func(ctx context.Context, service string) error
+	// Busy returns the revisions of a service that systemd runs, or is about to.
+	Busy func(ctx context.Context, service string) ([]string, error)
 	// Retry is how long to wait before what failed is tried again. With zero it is
 	// not; a removal stays marked on disk.
 	Retry time.Duration
@@ -154,7 +159,7 @@ func (a *Applier) accept(ctx context.Context, c store.Change) error {
 	}
 	a.claim(c.ID, rev)
 	// Too many old revisions do no harm.
-	if err := a.Revisions.Prune(c.ID); err != nil {
+	if err := a.Revisions.Prune(c.ID, func() ([]string, error) { return a.Busy(ctx, c.ID) }); err != nil {
 		a.Log.Warning("%v", err)
 	}
 	return nil

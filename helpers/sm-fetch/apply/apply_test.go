@@ -40,6 +40,8 @@ func newApplier(t *testing.T) *Applier {
 		Revisions: revision.Store{Root: filepath.Join(dir, "revisions"), Run: filepath.Join(dir, "run")},
 		Stop:      func(context.Context, string) error { return nil },
 		Reload:    func(context.Context) error { return nil },
+		Forget:    func(context.Context, string) error { return nil },
+		Busy:      func(context.Context, string) ([]string, error) { return nil, nil },
 		Retry:     time.Millisecond,
 		Log:       &lines{},
 	}

@@ -55,7 +55,9 @@ func (a *Applier) do(ctx context.Context, service string, w *work, failure error
 	// A service of the same name that comes next is a new one only if systemd has
 	// seen this one go.
 	gone := func() bool {
-		return a.repeat(ctx, nil, func() error { return a.remove(ctx, service) }) && a.repeat(ctx, nil, func() error { return a.Reload(ctx) })
+		return a.repeat(ctx, nil, func() error { return a.remove(ctx, service) }) &&
+			a.repeat(ctx, nil, func() error { return a.Reload(ctx) }) &&
+			a.repeat(ctx, nil, func() error { return a.Forget(ctx, service) })
 	}
 	if failure == nil && !gone() {
 		return

@@ -79,6 +79,7 @@ func TestStillAbsent(t *testing.T) {
 						return nil
 					},
 					Reload: func(context.Context) error { return nil },
+					Forget: func(context.Context, string) error { return nil },
 					Log:    quiet{t},
 				},
 				Revisions: revisions.Root, Log: quiet{t}, Notify: notify.Notifier{},
