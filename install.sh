@@ -205,9 +205,9 @@ installed_prefix() {
 demo() {
   local install=$1 missing='' package program
   shift
-  [ -e tests/vm/host-packages ] || fail "--demo needs the whole repository, and this is a bundle"
+  [ -e tests/harness/host-packages ] || fail "--demo needs the whole repository, and this is a bundle"
   command -v dpkg-query >/dev/null || fail "--demo builds a virtual machine from Debian packages, and needs a Debian host"
-  for package in $(cat tests/vm/host-packages); do
+  for package in $(cat tests/harness/host-packages); do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing="$missing $package"
   done
   if [ -n "$missing" ] && [ -z "$install" ]; then

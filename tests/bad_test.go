@@ -19,7 +19,7 @@ func TestBadRevisions(t *testing.T) {
 	l := startLoad(t, g, "", "--connections-per-second", "20", "--keep-alive", "4", "http://"+address+"/")
 
 	t.Run("invalid", func(t *testing.T) {
-		edit(t, g, "web", app("bad").with("prot", 80).with("health_check", map[string]any{"path": "up"}))
+		edit(t, g, "web", app("bad").With("prot", 80).With("health_check", map[string]any{"path": "up"}))
 		waitFor(t, g, time.Minute, `journalctl -u sm-fetch --no-pager | grep 'web 2-[0-9a-f]*: health_check.path: must begin with "/" (got "up")'
 journalctl -u sm-fetch --no-pager | grep 'web 2-[0-9a-f]*: prot: is not a field of a definition'`)
 		if current := revisionName(t, g, "current"); current != good {
@@ -34,10 +34,10 @@ journalctl -u sm-fetch --no-pager | grep 'web 2-[0-9a-f]*: prot: is not a field 
 		status []string // parts of the status line
 		shown  []string // parts of what systemctl status shows
 	}{
-		{"unknown image", app("bad").with("image", "127.0.0.1:9/none:1"), []string{"pull", "127.0.0.1:9/none:1"}, nil},
+		{"unknown image", app("bad").With("image", "127.0.0.1:9/none:1"), []string{"pull", "127.0.0.1:9/none:1"}, nil},
 		{"exits at once", app("bad", "APP_EXIT_AT_ONCE=1", "APP_EXIT_STATUS=3", "APP_LAST_LINE=no configuration"),
 			[]string{"exited with status 3", "no configuration"}, []string{"no configuration"}},
-		{"never healthy", app("bad", "APP_HEALTH=never").with("health_check", map[string]any{"timeout": "5s"}),
+		{"never healthy", app("bad", "APP_HEALTH=never").With("health_check", map[string]any{"timeout": "5s"}),
 			[]string{"not healthy after 5s: GET http://172.17.0.", ": 503 Service Unavailable"}, []string{"listening on"}},
 		{"healthy, then dies", app("bad", "APP_EXIT_AFTER=900ms", "APP_EXIT_STATUS=4", "APP_LAST_LINE=out of luck"),
 			[]string{"exited with status 4", "out of luck"}, []string{"out of luck"}},

@@ -31,7 +31,7 @@ func TestCouchDB(t *testing.T) {
 systemctl restart sm-fetch`)
 	fetchStatus(t, g, "following http://127.0.0.1:5984/services, 0 services")
 
-	rev := server.Put("/services/web", "", app("r0").json(t))
+	rev := server.Put("/services/web", "", app("r0").JSON(t))
 	settled(t, g, "r0")
 	if current := revisionName(t, g, "current"); current != rev {
 		t.Errorf("the revision is %s, the server calls it %s", current, rev)
@@ -41,7 +41,7 @@ systemctl restart sm-fetch`)
 	roll := func(t *testing.T, revision string) {
 		t.Helper()
 		begin := time.Now()
-		rev = server.Put("/services/web", rev, app(revision).json(t))
+		rev = server.Put("/services/web", rev, app(revision).JSON(t))
 		answers(t, g, revision)
 		t.Logf("from the PUT to the first answer: %.1fs", time.Since(begin).Seconds())
 		settled(t, g, revision)
@@ -50,7 +50,7 @@ systemctl restart sm-fetch`)
 	t.Run("a new revision", func(t *testing.T) { roll(t, "r1") })
 	t.Run("an invalid revision", func(t *testing.T) {
 		good := rev
-		rev = server.Put("/services/web", rev, app("bad").with("health_check", map[string]any{"path": "up"}).json(t))
+		rev = server.Put("/services/web", rev, app("bad").With("health_check", map[string]any{"path": "up"}).JSON(t))
 		fetchStatus(t, g, "1 with an invalid newest revision")
 		line := "web " + rev + `: health_check.path: must begin with "/" (got "up")`
 		waitFor(t, g, time.Minute, "test \"$(journalctl -u sm-fetch --no-pager -o cat | grep -cF '"+line+"')\" = 1")

@@ -3,6 +3,8 @@
 // They have the build tag machine, so that plain "go test ./..." is quick and
 // needs no root; tests/run runs everything.
 //
+//	native/  tests in containers with a systemd of their own, without emulation
+//	harness/ what native and virtual machines are made of
 //	vm/      makes the virtual machine
 //	load/    the client that counts lost requests
 //	app/     the application that is deployed

@@ -150,7 +150,7 @@ func TestDropIns(t *testing.T) {
 
 	t.Run("a further check that fails", func(t *testing.T) {
 		// Only pages below /slow are there.
-		edit(t, g, "web", app("bad", "APP_HEALTH=never").with("health_check", map[string]any{"path": "/slow?for=0s"}))
+		edit(t, g, "web", app("bad", "APP_HEALTH=never").With("health_check", map[string]any{"path": "/slow?for=0s"}))
 		waitFor(t, g, time.Minute, "test $(readlink /etc/service-manager/revisions/web/current) != "+good+".json")
 		bad := revisionName(t, g, "current")
 		if out := output(t, g, "systemctl show -P ExecStartPost web@"+bad+` | sed 's/.*argv\[\]=\([^;]*\) ;.*/\1/'`); !inOrder(out,

@@ -189,7 +189,7 @@ func TestKilledWhileRetiring(t *testing.T) {
 	}
 	t.Run("sm-docker-run.run", func(t *testing.T) {
 		// It waits for a container that does not want to end.
-		edit(t, g, "web", app("deaf", "APP_SHUTDOWN=ignore").with("stop_timeout", "60s"))
+		edit(t, g, "web", app("deaf", "APP_SHUTDOWN=ignore").With("stop_timeout", "60s"))
 		servesAlone(t, g, "deaf")
 		deaf := "web@" + revisionName(t, g, "good")
 		edit(t, g, "web", app("next"))

@@ -87,7 +87,7 @@ func writeService(t testing.TB, revisions string, n int) {
 			"address": fmt.Sprintf("172.17.0.1:%d", 20000+n), "port": 80,
 			"environment": map[string]string{"DATABASE_URL": "postgres://db/service", "LOG_LEVEL": "info"},
 			"volumes":     []string{"/srv/service:/data"}}
-		if err := os.WriteFile(filepath.Join(dir, rev+".json"), []byte(d.json(t)), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, rev+".json"), []byte(d.JSON(t)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Symlink(rev+".json", filepath.Join(dir, link)); err != nil {

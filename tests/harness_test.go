@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"service-manager/tests/harness"
 	"service-manager/tests/load/traffic"
 	"service-manager/tests/vm"
 )
@@ -282,10 +282,8 @@ var (
 		if bundleDir, err = os.MkdirTemp("", "service-manager-bundle-"); err != nil {
 			return "", err
 		}
-		cmd := exec.CommandContext(interrupted, "./install.sh", "--bundle", bundleDir)
-		cmd.Dir = ".." // the repository
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("install.sh --bundle: %w: %s", err, out)
+		if err = harness.Bundle(interrupted, bundleDir, false); err != nil {
+			return "", err
 		}
 		return bundleDir, nil
 	})
@@ -305,7 +303,7 @@ func bundle(t testing.TB) string {
 func installed(t testing.TB, release string) *vm.Image {
 	t.Helper()
 	dir := bundle(t)
-	key, err := vm.HashDir(dir)
+	key, err := harness.HashDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -117,7 +117,7 @@ test "$(readlink /proc/$(systemctl show -P MainPID web@`+revisionName(t, g, "goo
 
 	t.Run("removed", func(t *testing.T) {
 		// A runner without its manager is one, too.
-		edit(t, g, "lone", app("lone").with("address", "172.17.0.1:7002"))
+		edit(t, g, "lone", app("lone").With("address", "172.17.0.1:7002"))
 		waitFor(t, g, 2*time.Minute, "test -L /etc/service-manager/revisions/lone/good && test $(systemctl list-jobs --no-legend | wc -l) = 0")
 		output(t, g, "systemctl stop lone@manager && systemctl start lone@$(basename $(readlink /etc/service-manager/revisions/lone/good) .json)")
 		slow := sendLoad(t, g, "", "--connections-per-second", "0", "--keep-alive", "0", "--slow", "2", "--slow-for", "4s", "--for", "900ms", "http://"+address+"/")

@@ -33,7 +33,7 @@ func TestSystemdExecutedAnew(t *testing.T) {
 	})
 	noneLost(t, "while systemd executed itself anew", l.stop(t))
 	t.Run("while the service drains", func(t *testing.T) {
-		edit(t, g, "web", app("r2").with("drain_timeout", "20s"))
+		edit(t, g, "web", app("r2").With("drain_timeout", "20s"))
 		settled(t, g, "r2")
 		slow := sendLoad(t, g, "", "--connections-per-second", "0", "--keep-alive", "0", "--slow", "2", "--slow-for", "8s", "--for", "900ms", "http://"+address+"/")
 		waitFor(t, g, time.Minute, bothUnderWay)

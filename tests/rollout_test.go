@@ -86,7 +86,7 @@ func TestManyConnections(t *testing.T) {
 	g := start(t, installed(t, bookworm), vm.Options{})
 	// At 300 a second a request waits for half a minute in the application's queue,
 	// which a shorter drain would cut.
-	slowly := func(revision string) definition { return app(revision).with("drain_timeout", "60s") }
+	slowly := func(revision string) definition { return app(revision).With("drain_timeout", "60s") }
 	first(t, g, slowly("r0"), "r0")
 	checkOthers := otherClients(t, g)
 	revisions := 0
@@ -163,7 +163,7 @@ func synsAgain(t testing.TB, g *vm.Guest) (n int) {
 func TestSlowRequests(t *testing.T) {
 	g := start(t, installed(t, bookworm), vm.Options{})
 	impolite := func(revision string) definition {
-		return app(revision, "APP_SHUTDOWN=at-once").with("drain_timeout", "20s")
+		return app(revision, "APP_SHUTDOWN=at-once").With("drain_timeout", "20s")
 	}
 	first(t, g, impolite("r0"), "r0")
 	checkOthers := otherClients(t, g)
@@ -191,7 +191,7 @@ func TestNewestWins(t *testing.T) {
 printf '%%s' '%s' > %s.new; mv %s.new %s
 sleep 0.03
 printf '%%s' '%s' > %s.new; mv %s.new %s
-echo $(( ($(date +%%s%%N) - begin) / 1000000 ))`, app("r1").json(t), file, file, file, app("r2").json(t), file, file, file))
+echo $(( ($(date +%%s%%N) - begin) / 1000000 ))`, app("r1").JSON(t), file, file, file, app("r2").JSON(t), file, file, file))
 		t.Logf("both edits within %sms", took)
 		settled(t, g, "r2")
 	})

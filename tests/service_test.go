@@ -3,54 +3,24 @@
 package tests
 
 import (
-	"encoding/json"
 	"fmt"
-	"maps"
 	"strings"
 	"testing"
 	"time"
 
+	"service-manager/tests/harness"
 	"service-manager/tests/vm"
 )
 
-// address is where the service of most tests is reached: docker0's own address.
-const address = "172.17.0.1:7001"
+type definition = harness.Definition
 
-// A definition is what an operator writes into a file or a document.
-type definition map[string]any
+const address = harness.Address
 
-// app returns a definition of the test application. The revision is what its
-// answers carry; settings are further variables of its environment, NAME=value.
-func app(revision string, settings ...string) definition {
-	environment := map[string]string{"APP_REVISION": revision}
-	for _, s := range settings {
-		name, value, _ := strings.Cut(s, "=")
-		environment[name] = value
-	}
-	return definition{"image": "app:1", "address": address, "port": 80, "environment": environment,
-		// Kept-alive connections never end by themselves: not all of the default 30s for each rollout.
-		"drain_timeout": "5s"}
-}
+func app(revision string, settings ...string) definition { return harness.App(revision, settings...) }
 
 // nginx returns a definition of Debian's nginx.
 func nginx(revision string) definition {
-	return app("").with("image", "nginx:1").with("environment", map[string]string{"REVISION": revision})
-}
-
-// with returns the definition with one field changed.
-func (d definition) with(field string, value any) definition {
-	changed := maps.Clone(d)
-	changed[field] = value
-	return changed
-}
-
-func (d definition) json(t testing.TB) string {
-	t.Helper()
-	text, err := json.Marshal(d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
+	return app("").With("image", "nginx:1").With("environment", map[string]string{"REVISION": revision})
 }
 
 // edit puts the definition of a service into the folder store and returns when,
@@ -58,7 +28,7 @@ func (d definition) json(t testing.TB) string {
 func edit(t testing.TB, g *vm.Guest, service string, d definition) time.Time {
 	t.Helper()
 	file := "/etc/service-manager/services/" + service + ".json"
-	return guestTime(t, output(t, g, fmt.Sprintf("cat > %s.new <<'END'\n%s\nEND\nmv %s.new %s && date -u +%%FT%%T.%%NZ", file, d.json(t), file, file)))
+	return guestTime(t, output(t, g, fmt.Sprintf("cat > %s.new <<'END'\n%s\nEND\nmv %s.new %s && date -u +%%FT%%T.%%NZ", file, d.JSON(t), file, file)))
 }
 
 func guestTime(t testing.TB, text string) time.Time {

@@ -97,7 +97,7 @@ func TestUnits(t *testing.T) {
 cat > %s.json <<'END'
 %s
 END
-ln -sfn %s.json new && mv -T new current && systemctl daemon-reload`, rev, app("r9").json(t), rev))
+ln -sfn %s.json new && mv -T new current && systemctl daemon-reload`, rev, app("r9").JSON(t), rev))
 			answers(t, g, "r9")
 			waitFor(t, g, time.Minute, "docker ps --format '{{.Names}}' | grep -x web."+rev+" && test $(docker ps -q | wc -l) = 1")
 			output(t, g, "systemctl start sm-fetch")
@@ -136,8 +136,8 @@ func TestHostileDefinition(t *testing.T) {
 		"SPACES":    "  two  spaces  ",
 		"EMPTY":     "",
 	}
-	d := app("r0").with("description", `100%n of $HOME "quoted" \`).with("health_check", map[string]any{"path": `/";%41$x'\`}).
-		with("command", []string{";", "--privileged", "", "@x"})
+	d := app("r0").With("description", `100%n of $HOME "quoted" \`).With("health_check", map[string]any{"path": `/";%41$x'\`}).
+		With("command", []string{";", "--privileged", "", "@x"})
 	environment := d["environment"].(map[string]string)
 	for name, value := range values {
 		environment[name] = value

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"service-manager/tests/harness"
 	"service-manager/tests/vm"
 )
 
@@ -36,7 +37,7 @@ func (s *stage) image(ctx context.Context) (*vm.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := vm.HashDir(dir)
+	key, err := harness.HashDir(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 // Command runner runs every check and test of the repository: formatting, vet,
-// staticcheck, all Go tests with the race detector, also those that talk to foreign servers
-// (tag peer), then those that need the virtual machine (tag machine).
+// staticcheck, all Go tests with the race detector, also those that talk to foreign
+// servers (tag peer), then those in containers with a systemd of their own (tag
+// native), then those that need the virtual machine (tag machine).
 // It shows what goes on while it does, and ends with the line
 // "N passed, N failed", which counts checks, tests and subtests.
 package main
@@ -17,6 +18,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"service-manager/tests/harness"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -25,7 +28,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("tests/run", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	short := flags.Bool("short", false, "leave out the tests of the machine that take minutes, and all but one Debian release")
-	host := flags.Bool("host", false, "leave out the tests that need the virtual machine")
+	host := flags.Bool("host", false, "leave out the tests that need a machine, virtual or native")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -48,6 +51,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	s.tests(part{"race tests", false, append([]string{"-race", "-tags", "peer", "-timeout", "10m"}, extra...), "./..."})
 	if !*host {
+		if err := harness.NativeProblem(); err != nil {
+			s.skip("native tests", err.Error())
+		} else {
+			s.tests(part{"native tests", true, append([]string{"-tags", "native", "-count", "1", "-timeout", "30m"}, extra...), "./tests/native"})
+		}
 		s.tests(part{"machine tests", true, append([]string{"-tags", "machine", "-count", "1", "-timeout", "2h"}, extra...), "./tests"})
 	}
 	stop()
@@ -61,7 +69,7 @@ const silence = 20 * time.Second
 const staticcheck = "honnef.co/go/tools/cmd/staticcheck@v0.7.0"
 
 func staticChecks(s *summary) {
-	const all = "machine,peer,native"
+	const all = "machine,peer,native,ipvs_file"
 	s.check("gofmt", unformatted)
 	s.check("go vet", func() (string, error) { return output("go", "vet", "./...") })
 	s.check("go vet, tests of machines and of foreign servers", func() (string, error) {

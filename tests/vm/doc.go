@@ -7,7 +7,8 @@
 // under a name that holds a hash of what it is made from:
 //
 //	qemu-…, nginx-…         the emulator, a container image
-//	disk-bookworm-…/        Debian with Docker, ready to boot
+//	root-bookworm-…/        the files of Debian with Docker
+//	disk-bookworm-…/        those on a disk
 //	  base-…/               snapshot: booted, test images in Docker
 //	    installed-…/        snapshot derived from it, and so on
 //

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"service-manager/tests/harness"
 )
 
 // Options say how a guest starts.
@@ -50,11 +52,11 @@ func (i *Image) Start(ctx context.Context, o Options) (*Guest, error) {
 		return nil, err
 	}
 	g.disk = filepath.Join(g.dir, "disk.qcow2")
-	err = i.emulator.overlay(g.disk, i.snapshot.file("disk.qcow2"), "qcow2")
+	err = i.emulator.overlay(g.disk, i.snapshot.File("disk.qcow2"), "qcow2")
 	if err == nil && o.Cold {
 		err = g.Boot(ctx)
 	} else if err == nil {
-		err = g.resume(ctx, i.snapshot.file("ram"), false, i.snapshot.file("state"))
+		err = g.resume(ctx, i.snapshot.File("ram"), false, i.snapshot.File("state"))
 	}
 	if err != nil {
 		return nil, errors.Join(err, g.Close())
@@ -65,7 +67,7 @@ func (i *Image) Start(ctx context.Context, o Options) (*Guest, error) {
 // newGuest makes a guest's folder, and removes those that processes left
 // which were killed.
 func (i *Image) newGuest(o Options) (*Guest, error) {
-	runs := filepath.Join(i.cache, "run")
+	runs := filepath.Join(i.cache.Dir, "run")
 	if err := os.MkdirAll(runs, 0o755); err != nil {
 		return nil, err
 	}
@@ -73,7 +75,7 @@ func (i *Image) newGuest(o Options) (*Guest, error) {
 		for _, d := range left {
 			info, err := d.Info()
 			if err == nil && time.Since(info.ModTime()) > time.Minute { // else it may not be locked yet
-				removeUnused(filepath.Join(runs, d.Name()))
+				harness.RemoveUnused(filepath.Join(runs, d.Name()))
 			}
 		}
 	}
@@ -96,12 +98,12 @@ func (i *Image) newGuest(o Options) (*Guest, error) {
 func (g *Guest) spec() qemuSpec {
 	s := qemuSpec{
 		emulator: g.image.emulator, dir: g.dir,
-		kernel: g.image.disk.file("vmlinuz"), initrd: g.image.disk.file("initrd.img"),
+		kernel: g.image.root.File("vmlinuz"), initrd: g.image.root.File("initrd.img"),
 		disk: g.disk, powerSafe: g.options.PowerSafe, port: g.port, keep: g.options.Keep,
-		inherit: []*os.File{g.lock, g.image.disk.lock},
+		inherit: []*os.File{g.lock, g.image.root.Lock, g.image.disk.Lock},
 	}
 	if g.image.snapshot != nil {
-		s.inherit = append(s.inherit, g.image.snapshot.lock)
+		s.inherit = append(s.inherit, g.image.snapshot.Lock)
 	}
 	return s
 }
@@ -222,7 +224,7 @@ type Command struct {
 	guest  *Guest
 	script string
 	file   string // in the guest, holds its process group
-	last   tail
+	last   harness.Tail
 	done   chan struct{}
 	code   int
 	err    error
@@ -241,9 +243,9 @@ func (g *Guest) Start(ctx context.Context, script string, stdout, stderr io.Writ
 	if stderr == nil {
 		stderr = io.Discard
 	}
-	cmd := g.ssh(ctx, "root@127.0.0.1", fmt.Sprintf("echo $$ > %s; exec bash -c %s", c.file, quote(script)))
+	cmd := g.ssh(ctx, "root@127.0.0.1", fmt.Sprintf("echo $$ > %s; exec bash -c %s", c.file, harness.Quote(script)))
 	cmd.Stdout, cmd.Stderr = stdout, io.MultiWriter(stderr, &c.last)
-	if err := startChild(cmd); err != nil {
+	if err := harness.StartChild(cmd); err != nil {
 		return nil, err
 	}
 	go func() {

@@ -2,7 +2,6 @@ package vm
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -10,55 +9,50 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
+
+	"service-manager/tests/harness"
 )
-
-//go:embed build.sh
-var buildScript string
-
-//go:embed host-packages
-var hostPackages string
-
-// HostPackages returns the Debian packages that the host needs, besides Go.
-func HostPackages() []string { return strings.Fields(hostPackages) }
 
 // An Image is a saved machine that guests start from.
 type Image struct {
-	cache    string // folder
-	log      io.Writer
+	cache    harness.Cache
 	emulator emulator
-	disk     *entry // root.raw, vmlinuz, initrd.img, id_ed25519
-	snapshot *entry // disk.qcow2, ram, state
+	root     *harness.Entry // vmlinuz, initrd.img, id_ed25519
+	disk     *harness.Entry // root.raw
+	snapshot *harness.Entry // disk.qcow2, ram, state
 }
 
 // Base returns a machine with Debian release (bookworm, trixie), Docker and the
-// test images (see testImages), saved after it booted. What is not in the cache
+// test images (see harness.TestImages), saved after it booted. What is not in the cache
 // is built, which takes minutes, Internet access and root; log is told.
 func Base(ctx context.Context, release string, log io.Writer) (*Image, error) {
-	if log == nil {
-		log = io.Discard
-	}
-	cache, err := cacheDir()
+	cache, err := harness.NewCache(log)
 	if err != nil {
 		return nil, err
 	}
-	i := &Image{cache: cache, log: log}
-	qemu, err := i.part(ctx, "qemu", "")
+	if missing := missingPrograms(); missing != nil {
+		return nil, fmt.Errorf("the host lacks %s; apt-get install %s", strings.Join(missing, ", "), strings.Join(harness.HostPackages(), " "))
+	}
+	i := &Image{cache: cache}
+	qemu, err := cache.Part(ctx, "qemu")
 	if err != nil {
 		return nil, err
 	}
-	i.emulator = emulator{root: qemu.file("root")}
-	if i.disk, err = i.part(ctx, "disk", release); err != nil {
+	i.emulator = emulator{root: qemu.File("root")}
+	if i.root, err = cache.Root(ctx, release); err != nil {
 		return nil, err
 	}
-	images, err := i.testImages(ctx)
+	if i.disk, err = cache.Part(ctx, "disk-"+release, i.root.File("root")); err != nil {
+		return nil, err
+	}
+	images, err := cache.TestImages(ctx)
 	if err != nil {
 		return nil, err
 	}
-	key := hash(machineShape(), filepath.Base(qemu.path), images.key)
-	i.snapshot, err = openEntry(ctx, log, i.disk.path, "base", key, func(dir string) error {
-		return i.boot(ctx, dir, func(g *Guest) error { return images.importInto(ctx, g) })
+	key := harness.Hash(machineShape(), filepath.Base(qemu.Path), images.Key)
+	i.snapshot, err = harness.OpenEntry(ctx, cache.Log, i.disk.Path, "base", key, func(dir string) error {
+		return i.boot(ctx, dir, func(g *Guest) error { return images.ImportInto(ctx, g) })
 	})
 	if err != nil {
 		return nil, err
@@ -66,51 +60,9 @@ func Base(ctx context.Context, release string, log io.Writer) (*Image, error) {
 	return i, nil
 }
 
-// part returns a part that build.sh makes, for a release where it differs.
-func (i *Image) part(ctx context.Context, name, release string) (*entry, error) {
-	full, args := name, []string{}
-	if release != "" {
-		full, args = name+"-"+release, []string{release}
-	}
-	return openEntry(ctx, i.log, i.cache, full, hash(buildScript), func(dir string) error {
-		return i.build(ctx, append([]string{name, dir}, args...))
-	})
-}
-
-// build runs build.sh in namespaces of its own: when it ends, however it ends,
-// nothing that it started runs on, and nothing that it mounted stays mounted.
-func (i *Image) build(ctx context.Context, args []string) error {
-	if os.Geteuid() != 0 {
-		return errors.New("only root can build a machine; run it with sudo")
-	}
-	if missing := missingPrograms(); missing != nil {
-		return fmt.Errorf("the host lacks %s; apt-get install %s", strings.Join(missing, ", "), strings.Join(HostPackages(), " "))
-	}
-	var last tail
-	cmd := exec.CommandContext(ctx, "bash", append([]string{"-c", buildScript, "build.sh"}, args...)...)
-	cmd.Stdout, cmd.Stderr = i.log, io.MultiWriter(i.log, &last)
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:   syscall.CLONE_NEWPID,
-		Unshareflags: syscall.CLONE_NEWNS,
-	}
-	cmd.WaitDelay = time.Second
-	if err := runChild(cmd); err != nil {
-		return fmt.Errorf("%w: %s", err, last.String())
-	}
-	return nil
-}
-
-// missingPrograms returns what build.sh and this package run and the host lacks.
+// missingPrograms returns what this package runs and the host lacks.
 func missingPrograms() []string {
-	var missing []string
-	for _, p := range []string{"mmdebstrap", "busybox", "cpio", "mke2fs", "ssh", "ssh-keygen", "tar", "fallocate", "xz", "zstd"} {
-		if _, err := exec.LookPath(p); err != nil {
-			if _, err := os.Stat("/sbin/" + p); err != nil { // not in every user's PATH
-				missing = append(missing, p)
-			}
-		}
-	}
-	return missing
+	return harness.Missing("ssh", "fallocate")
 }
 
 // boot boots the disk from cold, lets provision work on it, and saves it to dir.
@@ -147,7 +99,7 @@ func (i *Image) boot(ctx context.Context, dir string, provision func(*Guest) err
 func (i *Image) Derive(ctx context.Context, name, key string, provision func(context.Context, *Guest) error) (*Image, error) {
 	derived := *i
 	var err error
-	derived.snapshot, err = openEntry(ctx, i.log, i.snapshot.path, name, hash(key), func(dir string) error {
+	derived.snapshot, err = harness.OpenEntry(ctx, i.cache.Log, i.snapshot.Path, name, harness.Hash(key), func(dir string) error {
 		g, err := i.newGuest(Options{})
 		if err != nil {
 			return err
@@ -158,10 +110,10 @@ func (i *Image) Derive(ctx context.Context, name, key string, provision func(con
 			return err
 		}
 		memory := filepath.Join(dir, "ram")
-		if out, err := exec.CommandContext(ctx, "cp", "--sparse=always", "--reflink=auto", i.snapshot.file("ram"), memory).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(ctx, "cp", "--sparse=always", "--reflink=auto", i.snapshot.File("ram"), memory).CombinedOutput(); err != nil {
 			return fmt.Errorf("copy memory: %w: %s", err, out)
 		}
-		if err := g.resume(ctx, memory, true, i.snapshot.file("state")); err != nil {
+		if err := g.resume(ctx, memory, true, i.snapshot.File("state")); err != nil {
 			return err
 		}
 		if err := provision(ctx, g); err != nil {
@@ -178,7 +130,7 @@ func (i *Image) Derive(ctx context.Context, name, key string, provision func(con
 // Discard removes an image that Derive returned from the cache. It must have no
 // guests.
 func (i *Image) Discard() error {
-	return errors.Join(os.RemoveAll(i.snapshot.path), i.snapshot.lock.Close())
+	return errors.Join(os.RemoveAll(i.snapshot.Path), i.snapshot.Lock.Close())
 }
 
 // save writes the machine's state to dir, where its disk and memory are already,

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"service-manager/tests/harness"
 )
 
 // The machine. A snapshot loads only into a machine of the same shape, so these
@@ -132,7 +134,7 @@ func startQEMU(ctx context.Context, s qemuSpec) (*machine, error) {
 	if s.keep {
 		err = cmd.Start()
 	} else {
-		err = startChild(cmd)
+		err = harness.StartChild(cmd)
 	}
 	if err != nil {
 		conn.Close()

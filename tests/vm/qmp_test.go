@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"service-manager/tests/harness"
 )
 
 // qemuSays returns a monitor whose other end answers each command with the next
@@ -87,7 +89,7 @@ func TestMonitorGivesUpWithTheContext(t *testing.T) {
 func TestChildrenDieWithTheirParent(t *testing.T) {
 	if os.Getenv("VM_TEST_PARENT") != "" {
 		child := exec.Command("sleep", "60")
-		if err := startChild(child); err != nil {
+		if err := harness.StartChild(child); err != nil {
 			t.Fatal(err)
 		}
 		fmt.Println("child", child.Process.Pid)
@@ -129,7 +131,7 @@ func running(pid int) bool {
 
 func TestQuote(t *testing.T) {
 	for _, text := range []string{"", "a b", "it's", `$HOME "x" \`, "two\nlines"} {
-		out, err := exec.Command("sh", "-c", "printf %s "+quote(text)).Output()
+		out, err := exec.Command("sh", "-c", "printf %s "+harness.Quote(text)).Output()
 		if err != nil || string(out) != text {
 			t.Errorf("%q became %q, %v", text, out, err)
 		}

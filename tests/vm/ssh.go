@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"service-manager/tests/harness"
 )
 
 // controlSocket is relative to the guest's folder, which ssh runs in: a full
@@ -22,7 +24,7 @@ const controlSocket = "ssh"
 // sshOptions are for every ssh to the guest: cheap ciphers, since the guest pays
 // ten times for them, and no memory of host keys.
 func (g *Guest) sshOptions() []string {
-	options := []string{"-F", "none", "-i", g.image.disk.file("id_ed25519"), "-p", strconv.Itoa(g.port)}
+	options := []string{"-F", "none", "-i", g.image.root.File("id_ed25519"), "-p", strconv.Itoa(g.port)}
 	for _, o := range []string{
 		"BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR",
 		"ConnectTimeout=10", "ServerAliveInterval=30", "ServerAliveCountMax=4", "IdentitiesOnly=yes",
@@ -37,7 +39,7 @@ func (g *Guest) sshOptions() []string {
 // runs.
 func (g *Guest) ShellCommand() string {
 	return fmt.Sprintf("ssh -i %s -p %d -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR root@127.0.0.1",
-		g.image.disk.file("id_ed25519"), g.port)
+		g.image.root.File("id_ed25519"), g.port)
 }
 
 // ssh returns a command that goes through the connection that connect made. It
@@ -89,7 +91,7 @@ func (g *Guest) dial(ctx context.Context) error {
 	var said bytes.Buffer
 	master := exec.Command("ssh", append(g.sshOptions(), "-N", "-M", "-S", controlSocket, "root@127.0.0.1")...)
 	master.Dir, master.Stderr = g.dir, &said
-	if err := startChild(master); err != nil {
+	if err := harness.StartChild(master); err != nil {
 		return err
 	}
 	ended := make(chan struct{})
@@ -108,7 +110,7 @@ func (g *Guest) dial(ctx context.Context) error {
 			return false, fmt.Errorf("ssh to the guest: %s", bytes.TrimSpace(said.Bytes()))
 		default:
 		}
-		return runChild(g.ssh(ctx, "-O", "check", "root@127.0.0.1")) == nil, nil
+		return harness.RunChild(g.ssh(ctx, "-O", "check", "root@127.0.0.1")) == nil, nil
 	})
 	if err != nil {
 		g.hangUp()
@@ -136,7 +138,7 @@ func (g *Guest) forward(ctx context.Context, f []string) error {
 	cmd := g.ssh(ctx, append(append([]string{"-O", "forward"}, f...), "root@127.0.0.1")...)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := runChild(cmd); err != nil {
+	if err := harness.RunChild(cmd); err != nil {
 		return fmt.Errorf("forward %s: %w: %s", strings.Join(f, " "), err, bytes.TrimSpace(said.Bytes()))
 	}
 	return nil
@@ -186,53 +188,33 @@ func (g *Guest) Output(ctx context.Context, script string) (string, error) {
 	}
 	if r.ExitCode != 0 {
 		text := strings.TrimSpace(r.Stdout + r.Stderr)
-		return r.Stdout, fmt.Errorf("in the guest: %s: exit status %d: %s", shorten(script), r.ExitCode, text[max(0, len(text)-2000):])
+		return r.Stdout, fmt.Errorf("in the guest: %s: exit status %d: %s", harness.Shorten(script), r.ExitCode, text[max(0, len(text)-2000):])
 	}
 	return strings.TrimRight(r.Stdout, "\n"), nil
 }
 
 func (g *Guest) run(ctx context.Context, script string, in io.Reader, out, errs io.Writer) (int, error) {
 	cmd := g.ssh(ctx, "root@127.0.0.1", script)
-	var last tail
+	var last harness.Tail
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, io.MultiWriter(errs, &last)
-	return g.finished(ctx, script, runChild(cmd), &last)
+	return g.finished(ctx, script, harness.RunChild(cmd), &last)
 }
 
 // finished turns the end of an ssh command into the script's exit code.
-func (g *Guest) finished(ctx context.Context, script string, err error, last *tail) (int, error) {
-	code, exited := exitCode(err)
+func (g *Guest) finished(ctx context.Context, script string, err error, last *harness.Tail) (int, error) {
+	code, exited := harness.ExitCode(err)
 	switch {
 	case ctx.Err() != nil:
-		return -1, fmt.Errorf("in the guest: %s: %w", shorten(script), ctx.Err())
+		return -1, fmt.Errorf("in the guest: %s: %w", harness.Shorten(script), ctx.Err())
 	case !exited, code == 255: // ssh's own: the connection was lost, or never there
-		return -1, fmt.Errorf("in the guest: %s: %w: %s", shorten(script), errors.Join(err), last.String())
+		return -1, fmt.Errorf("in the guest: %s: %w: %s", harness.Shorten(script), errors.Join(err), last.String())
 	}
 	return code, nil
 }
 
-// shorten returns a script's first line for an error message.
-func shorten(script string) string {
-	line, rest, _ := strings.Cut(strings.TrimSpace(script), "\n")
-	if len(line) > 120 || rest != "" {
-		return line[:min(len(line), 120)] + " …"
-	}
-	return line
-}
-
-// tail keeps the last bytes written to it.
-type tail struct{ data []byte }
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.data = append(t.data, p...)
-	t.data = t.data[max(0, len(t.data)-1000):]
-	return len(p), nil
-}
-
-func (t *tail) String() string { return strings.TrimSpace(string(t.data)) }
-
 // PutFile writes a file in the guest, and the folders that it needs.
 func (g *Guest) PutFile(ctx context.Context, guestPath string, content []byte, mode uint32) error {
-	script := fmt.Sprintf("mkdir -p %s && cat > %s && chmod %o %[2]s", quote(filepath.Dir(guestPath)), quote(guestPath), mode)
+	script := fmt.Sprintf("mkdir -p %s && cat > %s && chmod %o %[2]s", harness.Quote(filepath.Dir(guestPath)), harness.Quote(guestPath), mode)
 	return g.pipe(ctx, script, bytes.NewReader(content))
 }
 
@@ -252,12 +234,12 @@ func (g *Guest) Put(ctx context.Context, local, guestPath string) error {
 	}
 	var said bytes.Buffer
 	pack.Stderr = &said
-	if err := startChild(pack); err != nil {
+	if err := harness.StartChild(pack); err != nil {
 		return err
 	}
 	script := fmt.Sprintf(`set -e; t=$(mktemp -d); trap 'rm -rf "$t"' EXIT; tar -C "$t" -xf -; mkdir -p %s
 if [ -d "$t/target" ]; then mkdir -p %s; cp -a "$t/target/." %[2]s/; else mv "$t/target" %[2]s; fi`,
-		quote(filepath.Dir(guestPath)), quote(guestPath))
+		harness.Quote(filepath.Dir(guestPath)), harness.Quote(guestPath))
 	err = g.pipe(ctx, script, stream)
 	if packErr := pack.Wait(); packErr != nil && err == nil {
 		return fmt.Errorf("put %s: %w: %s", local, packErr, bytes.TrimSpace(said.Bytes()))
@@ -267,16 +249,13 @@ if [ -d "$t/target" ]; then mkdir -p %s; cp -a "$t/target/." %[2]s/; else mv "$t
 
 // pipe runs a script with a standard input.
 func (g *Guest) pipe(ctx context.Context, script string, in io.Reader) error {
-	var last tail
+	var last harness.Tail
 	code, err := g.run(ctx, script, in, &last, &last)
 	if err == nil && code != 0 {
-		err = fmt.Errorf("in the guest: %s: exit status %d: %s", shorten(script), code, last.String())
+		err = fmt.Errorf("in the guest: %s: exit status %d: %s", harness.Shorten(script), code, last.String())
 	}
 	return err
 }
-
-// quote quotes a word for the shell.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // freePort returns a loopback port that nobody listens on.
 func freePort() (int, error) {

@@ -10,11 +10,9 @@ package ipvs
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 
 	"github.com/moby/ipvs"
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,7 +44,28 @@ type Destination struct {
 }
 
 // Handle is a connection to IPVS in the network namespace in which it was opened.
-type Handle struct{ moby *ipvs.Handle }
+type Handle struct{ moby table }
+
+// A table holds the virtual services: the kernel's, or a file where tests run on a
+// kernel that has none.
+type table interface {
+	GetService(*ipvs.Service) (*ipvs.Service, error)
+	GetServices() ([]*ipvs.Service, error)
+	NewService(*ipvs.Service) error
+	UpdateService(*ipvs.Service) error
+	DelService(*ipvs.Service) error
+	GetDestinations(*ipvs.Service) ([]*ipvs.Destination, error)
+	NewDestination(*ipvs.Service, *ipvs.Destination) error
+	UpdateDestination(*ipvs.Service, *ipvs.Destination) error
+	DelDestination(*ipvs.Service, *ipvs.Destination) error
+	Close()
+}
+
+// ErrUnavailable says that the running kernel has no IPVS, or has not loaded it.
+var ErrUnavailable = errors.New("the kernel has no IPVS")
+
+// ErrNotPermitted says that this process may not use IPVS.
+var ErrNotPermitted = errors.New("not permitted to use IPVS; run this as root (it needs CAP_NET_ADMIN)")
 
 // Open returns a handle. The error is ErrUnavailable when IPVS is not loaded
 // (see Load), and ErrNotPermitted without CAP_NET_ADMIN.
@@ -54,10 +73,7 @@ func Open() (*Handle, error) {
 	if err := available(); err != nil {
 		return nil, err
 	}
-	// The library tries modprobe even though IPVS is there, and complains to its
-	// log where that is not permitted.
-	logrus.SetOutput(io.Discard)
-	moby, err := ipvs.New("")
+	moby, err := openTable()
 	if err != nil {
 		return nil, fmt.Errorf("open IPVS: %w", err)
 	}

@@ -1,22 +1,29 @@
+//go:build !ipvs_file
+
 package ipvs
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
 
+	"github.com/moby/ipvs"
+	"github.com/sirupsen/logrus"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// ErrUnavailable says that the running kernel has no IPVS, or has not loaded it.
-var ErrUnavailable = errors.New("the kernel has no IPVS")
-
-// ErrNotPermitted says that this process may not use IPVS.
-var ErrNotPermitted = errors.New("not permitted to use IPVS; run this as root (it needs CAP_NET_ADMIN)")
+// openTable returns the kernel's table.
+func openTable() (table, error) {
+	// The library tries modprobe even though IPVS is there, and complains to its
+	// log where that is not permitted.
+	logrus.SetOutput(io.Discard)
+	return ipvs.New("")
+}
 
 // available returns ErrUnavailable unless the kernel answers for IPVS.
 func available() error {

@@ -1,4 +1,4 @@
-package vm
+package harness
 
 import (
 	"context"
@@ -15,9 +15,9 @@ import (
 
 func put(dir string) error { return os.WriteFile(filepath.Join(dir, "file"), []byte("x"), 0o644) }
 
-func mustOpen(t *testing.T, parent, name, key string, build func(string) error) *entry {
+func mustOpen(t *testing.T, parent, name, key string, build func(string) error) *Entry {
 	t.Helper()
-	e, err := openEntry(context.Background(), io.Discard, parent, name, hash(key), build)
+	e, err := OpenEntry(context.Background(), io.Discard, parent, name, Hash(key), build)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,13 +32,13 @@ func TestAnEntryIsBuiltOnce(t *testing.T) {
 		group.Add(1)
 		go func() {
 			defer group.Done()
-			e, err := openEntry(context.Background(), io.Discard, parent, "disk", hash("key"), func(dir string) error {
+			e, err := OpenEntry(context.Background(), io.Discard, parent, "disk", Hash("key"), func(dir string) error {
 				builds.Add(1)
 				return put(dir)
 			})
 			if err != nil {
 				t.Error(err)
-			} else if _, err := os.Stat(e.file("file")); err != nil {
+			} else if _, err := os.Stat(e.File("file")); err != nil {
 				t.Error(err)
 			}
 		}()
@@ -52,7 +52,7 @@ func TestAnEntryIsBuiltOnce(t *testing.T) {
 func TestAFailedBuildLeavesNothing(t *testing.T) {
 	parent := t.TempDir()
 	broken := errors.New("broken")
-	_, err := openEntry(context.Background(), io.Discard, parent, "disk", hash("key"), func(dir string) error {
+	_, err := OpenEntry(context.Background(), io.Discard, parent, "disk", Hash("key"), func(dir string) error {
 		return errors.Join(put(dir), broken)
 	})
 	if !errors.Is(err, broken) {
@@ -71,31 +71,31 @@ func TestAFailedBuildLeavesNothing(t *testing.T) {
 
 func TestOldEntriesGoUnlessInUse(t *testing.T) {
 	parent := t.TempDir()
-	var first *entry
+	var first *Entry
 	for n, key := range []string{"one", "two", "three", "four"} {
 		e := mustOpen(t, parent, "disk", key, put)
 		past := time.Now().Add(time.Duration(n-10) * time.Hour)
-		if err := os.Chtimes(e.path, past, past); err != nil {
+		if err := os.Chtimes(e.Path, past, past); err != nil {
 			t.Fatal(err)
 		}
 		if key == "one" {
 			first = e // stays open
 		} else {
-			e.lock.Close()
+			e.Lock.Close()
 		}
 		other := mustOpen(t, parent, "disk-other", key, put) // a longer name is another one
-		other.lock.Close()
+		other.Lock.Close()
 	}
 	var left []string
 	for _, key := range []string{"one", "two", "three", "four"} {
-		if _, err := os.Stat(filepath.Join(parent, "disk-"+hash(key))); err == nil {
+		if _, err := os.Stat(filepath.Join(parent, "disk-"+Hash(key))); err == nil {
 			left = append(left, key)
 		}
 	}
 	if want := []string{"one", "three", "four"}; !slices.Equal(left, want) {
 		t.Errorf("left %v, want %v: the two newest, and what is in use", left, want)
 	}
-	if _, err := os.Stat(first.file("file")); err != nil {
+	if _, err := os.Stat(first.File("file")); err != nil {
 		t.Error(err)
 	}
 }
@@ -109,13 +109,13 @@ func TestWaitingForAnotherBuildEnds(t *testing.T) {
 	defer held.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := openEntry(ctx, io.Discard, parent, "disk", hash("key"), put); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := OpenEntry(ctx, io.Discard, parent, "disk", Hash("key"), put); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
 }
 
 func TestHashSeparatesItsParts(t *testing.T) {
-	if hash("ab", "c") == hash("a", "bc") {
+	if Hash("ab", "c") == Hash("a", "bc") {
 		t.Error("the same key for different parts")
 	}
 }

@@ -1,4 +1,4 @@
-package vm
+package harness
 
 import (
 	"errors"
@@ -22,9 +22,9 @@ var spawner = sync.OnceValue(func() chan<- func() {
 	return work
 })
 
-// startChild starts cmd so that the kernel kills it when this process ends,
+// StartChild starts cmd so that the kernel kills it when this process ends,
 // however it ends.
-func startChild(cmd *exec.Cmd) error {
+func StartChild(cmd *exec.Cmd) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
@@ -34,17 +34,17 @@ func startChild(cmd *exec.Cmd) error {
 	return <-result
 }
 
-// runChild is startChild, then cmd.Wait.
-func runChild(cmd *exec.Cmd) error {
-	if err := startChild(cmd); err != nil {
+// RunChild is StartChild, then cmd.Wait.
+func RunChild(cmd *exec.Cmd) error {
+	if err := StartChild(cmd); err != nil {
 		return err
 	}
 	return cmd.Wait()
 }
 
-// exitCode returns the exit code that err from cmd.Wait stands for, and false
+// ExitCode returns the exit code that err from cmd.Wait stands for, and false
 // when the command did not run or was killed.
-func exitCode(err error) (int, bool) {
+func ExitCode(err error) (int, bool) {
 	if err == nil {
 		return 0, true
 	}

@@ -1,4 +1,4 @@
-package vm
+package harness
 
 import (
 	"context"
@@ -24,8 +24,8 @@ const keepEntries = 2
 // keyDigits is the length of the hash in an entry's name.
 const keyDigits = 16
 
-// hash returns a key for what an entry is made from.
-func hash(parts ...string) string {
+// Hash returns a key for what an entry is made from.
+func Hash(parts ...string) string {
 	h := sha256.New()
 	for _, p := range parts {
 		fmt.Fprintf(h, "%d:%s", len(p), p)
@@ -34,7 +34,7 @@ func hash(parts ...string) string {
 }
 
 // hashFile returns a key for the contents of a file.
-func hashFile(path string) (string, error) {
+func HashFile(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
@@ -66,16 +66,16 @@ func HashDir(dir string) (string, error) {
 		if info.Mode()&fs.ModeSymlink != 0 {
 			content, err = os.Readlink(path)
 		} else {
-			content, err = hashFile(path)
+			content, err = HashFile(path)
 		}
 		parts = append(parts, name, info.Mode().String(), content)
 		return err
 	})
-	return hash(parts...), err
+	return Hash(parts...), err
 }
 
-// cacheDir returns the folder that everything is kept in, and makes it.
-func cacheDir() (string, error) {
+// CacheDir returns the folder that everything is kept in, and makes it.
+func CacheDir() (string, error) {
 	user, err := os.UserCacheDir()
 	if err != nil {
 		// A service's environment may lack both $XDG_CACHE_HOME and $HOME.
@@ -85,19 +85,20 @@ func cacheDir() (string, error) {
 	return dir, os.MkdirAll(dir, 0o755)
 }
 
-// An entry is a folder in the cache that is complete, and stays while the entry
+// An Entry is a folder in the cache that is complete, and stays while the Entry
 // is open: other processes prune only what nobody has open.
-type entry struct {
-	path string
-	lock *os.File
+type Entry struct {
+	Path string
+	Lock *os.File // a process that inherits it keeps the entry
 }
 
-func (e *entry) file(name string) string { return filepath.Join(e.path, name) }
+// File returns the path of a file in the entry.
+func (e *Entry) File(name string) string { return filepath.Join(e.Path, name) }
 
-// openEntry returns parent/name-key, after building it when it is missing. It
+// OpenEntry returns parent/name-key, after building it when it is missing. It
 // is built in a temporary folder that takes its name when build succeeds; one
 // process builds, others wait.
-func openEntry(ctx context.Context, log io.Writer, parent, name, key string, build func(dir string) error) (*entry, error) {
+func OpenEntry(ctx context.Context, log io.Writer, parent, name, key string, build func(dir string) error) (*Entry, error) {
 	path := filepath.Join(parent, name+"-"+key)
 	if e, err := openExisting(path); e != nil || err != nil {
 		return e, err
@@ -120,14 +121,14 @@ func openEntry(ctx context.Context, log io.Writer, parent, name, key string, bui
 		return nil, err
 	}
 	start := time.Now()
-	fmt.Fprintf(log, "vm: building %s-%s\n", name, key)
+	fmt.Fprintf(log, "harness: building %s-%s\n", name, key)
 	if err := build(temporary); err != nil {
 		return nil, errors.Join(fmt.Errorf("build %s: %w", name, err), os.RemoveAll(temporary))
 	}
 	if err := os.Rename(temporary, path); err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(log, "vm: built %s-%s in %.1fs, %d MB\n", name, key, time.Since(start).Seconds(), allocated(path)>>20)
+	fmt.Fprintf(log, "harness: built %s-%s in %.1fs, %d MB\n", name, key, time.Since(start).Seconds(), allocated(path)>>20)
 	e, err := openExisting(path)
 	if err != nil {
 		return nil, err
@@ -135,8 +136,8 @@ func openEntry(ctx context.Context, log io.Writer, parent, name, key string, bui
 	return e, prune(parent, name)
 }
 
-// openExisting opens and locks the entry at path; nil when there is none.
-func openExisting(path string) (*entry, error) {
+// openExisting opens and locks the Entry at path; nil when there is none.
+func openExisting(path string) (*Entry, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -160,7 +161,7 @@ func openExisting(path string) (*entry, error) {
 		f.Close()
 		return nil, err
 	}
-	return &entry{path: path, lock: f}, nil
+	return &Entry{Path: path, Lock: f}, nil
 }
 
 // prune removes the entries of this name that were used longest ago and that no
@@ -189,15 +190,15 @@ func prune(parent, name string) error {
 		if i < keepEntries {
 			continue
 		}
-		if err := removeUnused(c.path); err != nil {
+		if err := RemoveUnused(c.path); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// removeUnused removes a folder unless a process has it locked.
-func removeUnused(path string) error {
+// RemoveUnused removes a folder unless a process has it locked.
+func RemoveUnused(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil // somebody else removed it
@@ -226,7 +227,7 @@ func lockFile(ctx context.Context, log io.Writer, path string) (*os.File, error)
 			return nil, &os.PathError{Op: "flock", Path: path, Err: err}
 		}
 		if !waiting {
-			fmt.Fprintf(log, "vm: waiting for another process that holds %s\n", path)
+			fmt.Fprintf(log, "harness: waiting for another process that holds %s\n", path)
 		}
 		select {
 		case <-ctx.Done():

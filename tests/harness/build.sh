@@ -3,9 +3,10 @@
 #
 #   build.sh qemu DIR            an emulator, unpacked into DIR
 #   build.sh nginx DIR           DIR/rootfs.tar, nginx and what it needs to run in a container
-#   build.sh disk DIR RELEASE    DIR/root.raw, vmlinuz, initrd.img, id_ed25519: a Debian RELEASE to boot
+#   build.sh root DIR RELEASE    DIR/root, vmlinuz, initrd.img, id_ed25519: a Debian RELEASE to boot
+#   build.sh disk DIR ROOT       DIR/root.raw, a disk with the files below ROOT
 #
-# Needs root. Run by package vm, which caches what comes out.
+# Needs root. Run by package harness, which caches what comes out.
 set -euo pipefail
 
 # The machine's own Debian archive, as apt sees it, for another release: whoever
@@ -79,7 +80,7 @@ X
 
 packages=systemd,systemd-sysv,udev,dbus,docker.io,docker-registry,ipvsadm,iptables,nftables,curl,iproute2,iputils-ping,jq,openssh-server,kmod,procps,psmisc,ca-certificates,openssl,conntrack,tcpdump,strace,less,e2fsprogs,gawk,socat,linux-image-cloud-amd64
 
-disk() {
+root() {
   local R=$1/root release=$2 kernel
   case $release in
     bookworm) ;;
@@ -93,10 +94,12 @@ disk() {
   cp "$R/boot/vmlinuz-$kernel" "$1/vmlinuz"
   initramfs "$R" "$kernel" "$1/initrd.img"
   rm -f "$R"/boot/initrd.img* "$R"/boot/System.map* "$R"/boot/vmlinuz*
+}
+
+disk() {
   truncate -s 8G "$1/root.raw"
   # A journal, so that a power cut is one that the file system is made for.
-  mke2fs -q -F -t ext4 -O has_journal -J size=64 -E lazy_itable_init=1,lazy_journal_init=1 -m 0 -d "$R" "$1/root.raw"
-  rm -rf "$R"
+  mke2fs -q -F -t ext4 -O has_journal -J size=64 -E lazy_itable_init=1,lazy_journal_init=1 -m 0 -d "$2" "$1/root.raw"
 }
 
 customize() {
@@ -176,6 +179,6 @@ X
 }
 
 case ${1:-} in
-  qemu | nginx | disk) "$@" ;;
-  *) sed -n 2,8p "$0" >&2; exit 2 ;;
+  qemu | nginx | root | disk) "$@" ;;
+  *) sed -n 2,9p "$0" >&2; exit 2 ;;
 esac

@@ -1,4 +1,4 @@
-package vm
+package harness
 
 import (
 	"archive/tar"
@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// testImages are the Docker images of the base machine, which has no network to
+// TestImages are the Docker images of every machine, which has no network to
 // pull any from:
 //
 //	app:1 … app:4      tests/app, all the same, told apart by APP_REVISION
@@ -19,39 +19,40 @@ import (
 //	nginx:1 … nginx:4  Debian's nginx, all the same, told apart by REVISION
 //
 // tests/load is in the machine too, as /usr/local/bin/load.
-type testImages struct {
-	key         string // of everything below
+type TestImages struct {
+	Key         string // of everything below
 	app, client string // static executables
 	nginx       string // tar of a root file system
 }
 
-func (i *Image) testImages(ctx context.Context) (testImages, error) {
-	var t testImages
-	nginx, err := i.part(ctx, "nginx", "")
+// TestImages makes what is not in the cache.
+func (c Cache) TestImages(ctx context.Context) (TestImages, error) {
+	var t TestImages
+	nginx, err := c.Part(ctx, "nginx", "")
 	if err != nil {
 		return t, err
 	}
-	t.nginx = nginx.file("rootfs.tar")
-	keys := []string{filepath.Base(nginx.path), loadScript}
+	t.nginx = nginx.File("rootfs.tar")
+	keys := []string{filepath.Base(nginx.Path), loadScript}
 	for _, program := range []struct {
 		name string
 		path *string
 	}{{"app", &t.app}, {"load", &t.client}} {
-		key, path, err := i.goProgram(ctx, program.name)
+		key, path, err := c.goProgram(ctx, program.name)
 		if err != nil {
 			return t, err
 		}
 		*program.path = path
 		keys = append(keys, key)
 	}
-	t.key = hash(keys...)
+	t.Key = Hash(keys...)
 	return t, nil
 }
 
 // goProgram builds the package tests/NAME of this repository as a static
 // executable, and returns its hash and path.
-func (i *Image) goProgram(ctx context.Context, name string) (key, path string, err error) {
-	tool, err := goTool()
+func (c Cache) goProgram(ctx context.Context, name string) (key, path string, err error) {
+	tool, err := GoTool()
 	if err != nil {
 		return "", "", err
 	}
@@ -60,7 +61,7 @@ func (i *Image) goProgram(ctx context.Context, name string) (key, path string, e
 	if err != nil || root == "/dev" || root == "." {
 		return "", "", fmt.Errorf("build tests/%s: not inside the repository", name)
 	}
-	dir, err := os.MkdirTemp(i.cache, ".go-")
+	dir, err := os.MkdirTemp(c.Dir, ".go-")
 	if err != nil {
 		return "", "", err
 	}
@@ -72,20 +73,20 @@ func (i *Image) goProgram(ctx context.Context, name string) (key, path string, e
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", "", fmt.Errorf("build tests/%s: %w: %s", name, err, bytes.TrimSpace(out))
 	}
-	if key, err = hashFile(built); err != nil {
+	if key, err = HashFile(built); err != nil {
 		return "", "", err
 	}
-	e, err := openEntry(ctx, i.log, i.cache, name, key, func(dir string) error {
+	e, err := OpenEntry(ctx, c.Log, c.Dir, name, key, func(dir string) error {
 		return os.Rename(built, filepath.Join(dir, name))
 	})
 	if err != nil {
 		return "", "", err
 	}
-	return key, e.file(name), nil
+	return key, e.File(name), nil
 }
 
-// goTool returns the path of the go command, also where it is not in PATH.
-func goTool() (string, error) {
+// GoTool returns the path of the go command, also where it is not in PATH.
+func GoTool() (string, error) {
 	path, err := exec.LookPath("go")
 	if err != nil {
 		path = "/usr/local/go/bin/go"
@@ -96,7 +97,7 @@ func goTool() (string, error) {
 	return path, nil
 }
 
-// loadScript imports the files that importInto puts into /root/images.
+// loadScript imports the files that ImportInto puts into /root/images.
 const loadScript = `set -e
 cd /root/images
 docker import -c 'ENTRYPOINT ["/app"]' app.tar app:1
@@ -116,8 +117,18 @@ rm -r /root/images
 # A first container costs Docker and the kernel several seconds of setting up.
 docker run --rm --network bridge client:1 -h >/dev/null`
 
-// importInto imports the images into the guest's Docker.
-func (t testImages) importInto(ctx context.Context, g *Guest) error {
+// A Machine is one that images can be imported into.
+type Machine interface {
+	// Put copies a local file or folder, with what is in it.
+	Put(ctx context.Context, local, path string) error
+	// PutFile writes a file, and the folders that it needs.
+	PutFile(ctx context.Context, path string, content []byte, mode uint32) error
+	// Output runs a script, and returns its standard output.
+	Output(ctx context.Context, script string) (string, error)
+}
+
+// ImportInto imports the images into the machine's Docker.
+func (t TestImages) ImportInto(ctx context.Context, g Machine) error {
 	if err := g.Put(ctx, t.client, "/usr/local/bin/load"); err != nil {
 		return err
 	}
