@@ -51,7 +51,7 @@ func (r record) write(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("write the run record: %w", err)
 	}
-	if err := atomicfile.Write(path, []byte(text), 0o600); err != nil {
+	if err := atomicfile.Write(path, []byte(text), 0o644); err != nil {
 		return fmt.Errorf("write the run record: %w", err)
 	}
 	return nil

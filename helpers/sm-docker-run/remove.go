@@ -14,8 +14,8 @@ const removeHelp = `
 Usage: sm-docker-run remove [flags] --name NAME
 
 Removes the container of that name and its anonymous volumes, running or not.
-There being none is success. The run record goes last: as long as it is there, a
-removal that was cut off can be seen and done again.
+There being none is success. The run record goes first: the container's address
+may be another container's soon.
 
 Example:
   ExecStopPost=/usr/local/bin/sm-docker-run remove --name web
@@ -24,7 +24,7 @@ Example:
 func remove(ctx context.Context, w command.World) error {
 	f := command.NewFlags("remove", removeHelp)
 	name := f.String("name", "", "`name` of the container")
-	record := f.String("record", "", "run record: delete `file` at the end")
+	record := f.String("record", "", "run record: delete `file` first")
 	patience := daemonFlag(f)
 	if err := f.Parse(w, w.Args); err != nil {
 		return err
@@ -35,6 +35,11 @@ func remove(ctx context.Context, w command.World) error {
 	if err := checkName(*name); err != nil {
 		return err
 	}
+	if *record != "" {
+		if err := os.Remove(*record); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return about(*name, fmt.Errorf("delete the run record: %w", err))
+		}
+	}
 	d, err := connect(ctx, w, *name, *patience)
 	if err == nil {
 		defer d.Close()
@@ -42,13 +47,7 @@ func remove(ctx context.Context, w command.World) error {
 		err = about(*name, err)
 	}
 	if err != nil {
-		err = fmt.Errorf("%w; the container is left as it is: run \"docker rm -f %s\", or start its unit again", err, *name)
+		return fmt.Errorf("%w; the container is left as it is: run \"docker rm -f %s\", or start its unit again", err, *name)
 	}
-	// Also after a failure: the container's address may be another container's soon.
-	if *record != "" {
-		if recordErr := os.Remove(*record); recordErr != nil && !errors.Is(recordErr, fs.ErrNotExist) {
-			err = errors.Join(err, about(*name, fmt.Errorf("delete the run record: %w", recordErr)))
-		}
-	}
-	return err
+	return nil
 }

@@ -7,10 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -37,7 +35,6 @@ type daemon struct {
 	pid      int    // of its first process, at the first look only
 	exitCode int    // how it has ended by the time that it is looked at
 	onCreate func() // called when it is created
-	onRemove func() // called when the one that is left is removed
 	requests []string
 }
 
@@ -76,9 +73,6 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "GET /containers/web/json":
 		reply(200, map[string]string{"Id": "0ld", "Name": "/web"})
 	case "DELETE /containers/0ld":
-		if d.onRemove != nil {
-			d.onRemove()
-		}
 		d.left = false
 		w.WriteHeader(204)
 	case "DELETE /containers/0123":
@@ -277,25 +271,5 @@ func TestRunPullNever(t *testing.T) {
 	o = d.run(context.Background(), "pull", "--name", "web", "Not/An_Image")
 	if o.err == nil || !strings.HasPrefix(o.err.Error(), `web: image "Not/An_Image": `) {
 		t.Errorf("got %v; want the image refused", o.err)
-	}
-}
-
-// A removal that is killed in the middle leaves the run record, to be done again.
-func TestRemoveRecordLast(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "web", "2-9ab.env")
-	if err := (record{"web", "0ld", "172.17.0.2", ""}).write(path); err != nil {
-		t.Fatal(err)
-	}
-	d := &daemon{t: t, left: true}
-	d.onRemove = func() {
-		if _, err := os.Stat(path); err != nil {
-			t.Errorf("while the container is removed: %v", err)
-		}
-	}
-	if o := d.run(t.Context(), "remove", "--name", "web", "--record", path); o.err != nil || d.left {
-		t.Errorf("got %v, and the container is left: %t", o.err, d.left)
-	}
-	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the record after the removal: %v; want none", err)
 	}
 }

@@ -19,8 +19,7 @@ Usage: sm-docker-run sweep [flags]
 
 Removes every container that "sm-docker-run run --unit" made for a unit that is
 not running: what a power cut leaves behind. Containers whose unit is active,
-starting, stopping or waiting for its next start are not touched. While Docker is
-stopped on purpose there is nothing to do, and that is success.
+starting, stopping or waiting for its next start are not touched.
 `
 
 // unitLabel marks our containers, and names the unit that each belongs to.
@@ -37,7 +36,7 @@ func sweep(ctx context.Context, w command.World) error {
 	}
 	d, err := connect(ctx, w, "", *patience)
 	if err != nil {
-		return unlessStopped(w, err)
+		return err
 	}
 	defer d.Close()
 	var containers []container.Summary
@@ -48,7 +47,7 @@ func sweep(ctx context.Context, w command.World) error {
 		return err
 	})
 	if err != nil {
-		return unlessStopped(w, fmt.Errorf("list the containers with label %s: %w", unitLabel, err))
+		return fmt.Errorf("list the containers with label %s: %w", unitLabel, err)
 	}
 	if len(containers) == 0 {
 		return nil
@@ -79,17 +78,6 @@ func sweep(ctx context.Context, w command.World) error {
 			name, docker.Short(c.ID), c.State, unit, state.text)
 	}
 	return errors.Join(problems...)
-}
-
-// unlessStopped returns err, or nil with a line for a daemon that has been stopped on
-// purpose. To fail would have systemd try for as long as it is stopped, and its start
-// brings the next sweep.
-func unlessStopped(w command.World, err error) error {
-	if !errors.Is(err, docker.ErrStopped) {
-		return err
-	}
-	fmt.Fprintf(w.Stdout, "nothing is swept: %v, and sm-sweep.service sweeps when it starts\n", docker.ErrStopped)
-	return nil
 }
 
 type unitState struct {

@@ -95,7 +95,7 @@ func (d *Daemon) retry(ctx context.Context, f, again func() error) error {
 
 // absent is the error for a daemon that has been unreachable for too long.
 func (d *Daemon) absent(err error) error {
-	if errors.Is(err, ErrStopped) {
+	if errors.Is(err, errStopped) {
 		return &absentError{fmt.Sprintf("%v (waited %s for it); start it with \"systemctl start %s\"", err, d.patience, localUnit), err}
 	}
 	remedy := "check DOCKER_HOST, which names it"
@@ -135,7 +135,7 @@ func unreachable(err error) bool {
 	if err == nil || errors.As(err, new(*absentError)) {
 		return false
 	}
-	return errors.Is(err, ErrStopped) || client.IsErrConnectionFailed(err) || brokeOff(err)
+	return errors.Is(err, errStopped) || client.IsErrConnectionFailed(err) || brokeOff(err)
 }
 
 // brokeOff reports whether err says that the daemon went away in the middle of

@@ -13,6 +13,7 @@ import (
 	driver "github.com/go-kivik/kivik/v4/couchdb"
 
 	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units/definition"
 )
 
 // Heartbeat is how often the server is asked to give a sign of life while
@@ -73,29 +74,37 @@ func open(setting string, heartbeat time.Duration, l limits) (*Store, error) {
 func (s *Store) Name() string { return s.name }
 
 // Pass reads the changes up to now.
-func (s *Store) Pass(ctx context.Context, from store.Position, handle func(store.Change) error) (store.Snapshot, error) {
+func (s *Store) Pass(ctx context.Context, from store.Position, _ []string, handle func(store.Change) error) (store.Snapshot, error) {
 	instance, seq, err := s.describe(ctx)
 	if err != nil {
 		return store.Snapshot{}, err
 	}
-	if recreated(from, instance, seq) || plain(from.Since) {
+	another := recreated(from, instance, seq)
+	if another || plain(store.Since(parameter(from.Since))) || ahead(from.Since, seq) {
 		from = store.Position{}
 	}
 	snapshot, err := s.pass(ctx, from, handle)
 	if from.Since != "" && kivik.HTTPStatus(err) == http.StatusBadRequest {
 		// The server cannot make anything of the position. It is opaque, so
-		// nothing can be done about it but to begin at the beginning.
+		// nothing can be done about it but to begin at the beginning, as in a database
+		// that is another one.
+		another = true
 		snapshot, err = s.pass(ctx, store.Position{}, handle)
 	}
-	snapshot.Instance = instance
+	snapshot.Instance, snapshot.New = instance, another
 	return snapshot, err
 }
 
 func (s *Store) pass(ctx context.Context, from store.Position, handle func(store.Change) error) (store.Snapshot, error) {
 	s.read(line{seq: from.Since})
 	present := make(map[string]bool)
-	last, err := s.changes(ctx, from.Since, nil, func(c store.Change, _ string) error {
-		present[c.ID] = !c.Deleted
+	last, err := s.changes(ctx, from.Since, nil, func(c store.Change, _ store.Since) error {
+		switch {
+		case c.Deleted:
+			delete(present, c.ID)
+		case definition.CheckService(c.ID) == nil:
+			present[c.ID] = true
+		}
 		return handle(c)
 	})
 	if err != nil {
@@ -108,13 +117,25 @@ func (s *Store) pass(ctx context.Context, from store.Position, handle func(store
 	return snapshot, nil
 }
 
+// Get returns what the database has of a document.
+func (s *Store) Get(ctx context.Context, id string) (store.Change, error) {
+	change, err := s.get(ctx, id)
+	if change == nil && err == nil {
+		change = &store.Change{ID: id, Deleted: true}
+	}
+	if err != nil {
+		return store.Change{}, err
+	}
+	return *change, nil
+}
+
 // Watch follows the feed of changes until it ends.
 func (s *Store) Watch(ctx context.Context, from store.Position, handle func(store.Change, store.Position) error) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go s.probe(ctx, from.Instance, stop)
 	options := map[string]any{"feed": "continuous", "heartbeat": s.heartbeat.Milliseconds()}
-	_, err := s.changes(ctx, from.Since, options, func(c store.Change, since string) error {
+	_, err := s.changes(ctx, from.Since, options, func(c store.Change, since store.Since) error {
 		return handle(c, store.Position{Since: since, Instance: from.Instance})
 	})
 	if cause := context.Cause(ctx); cause != nil {
@@ -125,13 +146,13 @@ func (s *Store) Watch(ctx context.Context, from store.Position, handle func(stor
 
 // changes hands over the rows of one request for changes. It returns the position
 // behind the last row of a feed that ends by itself.
-func (s *Store) changes(ctx context.Context, since string, options map[string]any, handle func(c store.Change, since string) error) (last string, err error) {
+func (s *Store) changes(ctx context.Context, since store.Since, options map[string]any, handle func(c store.Change, since store.Since) error) (last store.Since, err error) {
 	params := map[string]any{"include_docs": true}
 	for name, value := range options {
 		params[name] = value
 	}
 	if since != "" {
-		params["since"] = since
+		params["since"] = parameter(since)
 	}
 	feed := s.db.Changes(detach(ctx), kivik.Params(params))
 	defer feed.Close()
@@ -155,7 +176,7 @@ func (s *Store) changes(ctx context.Context, since string, options map[string]an
 		if change == nil {
 			continue
 		}
-		if err := handle(*change, feed.Seq()); err != nil {
+		if err := handle(*change, sinceOf(feed.Seq())); err != nil {
 			return "", err
 		}
 	}
@@ -163,7 +184,7 @@ func (s *Store) changes(ctx context.Context, since string, options map[string]an
 	if err != nil || meta == nil {
 		return "", errEnded
 	}
-	return meta.LastSeq, nil
+	return sinceOf(meta.LastSeq), nil
 }
 
 var errEnded = errors.New("the server ended the feed")

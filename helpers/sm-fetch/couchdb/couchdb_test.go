@@ -49,7 +49,7 @@ func heads(changes []store.Change) (heads []string) {
 func pass(t *testing.T, s *Store, from store.Position) (store.Snapshot, []string, error) {
 	t.Helper()
 	var changes []store.Change
-	snapshot, err := s.Pass(t.Context(), from, func(c store.Change) error {
+	snapshot, err := s.Pass(t.Context(), from, nil, func(c store.Change) error {
 		changes = append(changes, c)
 		return nil
 	})
@@ -71,7 +71,7 @@ func TestPassThenWatch(t *testing.T) {
 	if diff := cmp.Diff([]string{"web " + webRev2}, got); diff != "" {
 		t.Error(diff)
 	}
-	if !snapshot.Present["web"] || snapshot.Exact || snapshot.Instance != "1763812960" {
+	if !snapshot.Present["web"] || snapshot.New || snapshot.Instance != "1763812960" {
 		t.Errorf("got %+v", snapshot)
 	}
 
@@ -80,7 +80,7 @@ func TestPassThenWatch(t *testing.T) {
 	var positions []string
 	err = s.Watch(ctx, snapshot.Position, func(c store.Change, p store.Position) error {
 		changes = append(changes, c)
-		positions = append(positions, p.Since[:2])
+		positions = append(positions, string(p.Since[1:3]))
 		if c.Deleted {
 			cancel()
 		}
@@ -128,6 +128,10 @@ func TestPass(t *testing.T) {
 		{"another database", info, store.Position{Since: "7-x", Instance: "5"}, allChanges, normal.Answer, []string{"web " + webRev2}, "", true},
 		{"same database", info, store.Position{Since: "7-x", Instance: "1763812960"}, since("7-x"), nothing, nil, "", false},
 		{"server without instances", wiretest.Info(`"7-x"`, "0"), store.Position{Since: "7-x", Instance: "5"}, since("7-x"), nothing, nil, "", false},
+		{"a list", wiretest.Info(`[7,"x"]`, "0"), store.Position{Since: `[7,"x"]`}, since("%5B7%2C%22x%22%5D"), nothing, nil, "", false},
+		{"a list that looks smaller", wiretest.Info(`[6,"x"]`, "0"), store.Position{Since: `[7,"x"]`}, since("%5B7%2C%22x%22%5D"), nothing, nil, "", false},
+		{"a number beyond all", wiretest.Info("99999999999999999999999", "0"), store.Position{Since: `"x"`}, since("x"), nothing, nil, "", false},
+		{"a text that ends in a quotation mark", info, store.Position{Since: `"7-x\""`}, since("7-x%22"), nothing, nil, "", false},
 		{"plain numbers", wiretest.Info("7", "0"), store.Position{Since: "7"}, allChanges, normal.Answer, []string{"web " + webRev2}, "", true},
 		{"no database", missing.Answer, store.Position{}, "", nil, nil, "the database does not exist", false},
 		{"wrong password", wiretest.Load(t, "09").Answer, store.Position{}, "", nil, nil, "the server refuses this name and password; check COUCHDB_URL", false},
@@ -227,7 +231,7 @@ func TestWatchEnds(t *testing.T) {
 		{"another database, feed alive", line{}, wiretest.Info(`"8-x"`, "2"), nil, func(t *testing.T) wiretest.Answer {
 			return wiretest.Answer{Bytes: head, Then: beating(t)}
 		}, "the store has been replaced"},
-		{"younger database, feed alive", line{}, wiretest.Info("3", "1"), nil, func(t *testing.T) wiretest.Answer {
+		{"younger database, feed alive", line{seq: "8"}, wiretest.Info("3", "1"), nil, func(t *testing.T) wiretest.Answer {
 			return wiretest.Answer{Bytes: head, Then: beating(t)}
 		}, "the store has been replaced"},
 		{"another change in the same place, feed alive", line{"8", "web", webRev2}, wiretest.Info("8", "1"),
@@ -316,4 +320,45 @@ func FuzzInstance(f *testing.F) {
 			t.Errorf("got %q", instance)
 		}
 	})
+}
+
+func TestSince(t *testing.T) {
+	for _, test := range []struct {
+		driver    string // as kivik has it
+		since     store.Since
+		parameter string
+	}{
+		{"", "", ""},
+		{"7-g1AAA", `"7-g1AAA"`, "7-g1AAA"},
+		{"7", "7", "7"},
+		{`[7,"g1"]`, `[7,"g1"]`, `[7,"g1"]`},
+		{`{"a":1}`, `{"a":1}`, `{"a":1}`},
+		{`a\"b`, `"a\"b"`, `a"b`},
+		{`a\`, `"a\\"`, `a\`},
+		{"1e400", "1e400", "1e400"},
+	} {
+		got := sinceOf(test.driver)
+		if got != test.since || parameter(got) != test.parameter {
+			t.Errorf("%s: got %s, and back %s", test.driver, got, parameter(got))
+		}
+		if text, err := json.Marshal(store.Position{Since: got}); err != nil || got != "" && !strings.Contains(string(text), string(got)) {
+			t.Errorf("%s: is written as %s, %v", test.driver, text, err)
+		}
+	}
+	for _, test := range []struct {
+		was, is store.Position
+		want    bool
+	}{
+		{store.Position{Since: "9"}, store.Position{Since: "10"}, false},
+		{store.Position{Since: "10"}, store.Position{Since: "9"}, true},
+		{store.Position{Since: "99999999999999999999"}, store.Position{Since: "100000000000000000000"}, false},
+		{store.Position{Since: `"10-x"`}, store.Position{Since: `"9-x"`}, false},
+		{store.Position{Since: `[10]`}, store.Position{Since: "9"}, false},
+		{store.Position{Since: "-3"}, store.Position{Since: "-7"}, false},
+		{store.Position{Since: `"9-x"`, Instance: "1"}, store.Position{Since: `"9-x"`, Instance: "2"}, true},
+	} {
+		if got := recreated(test.was, test.is.Instance, test.is.Since); got != test.want {
+			t.Errorf("from %v to %v: got %v", test.was, test.is, got)
+		}
+	}
 }

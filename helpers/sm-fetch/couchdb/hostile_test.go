@@ -352,7 +352,7 @@ func survive(t *testing.T, h *hostile) {
 	try := func(limit time.Duration) error {
 		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		defer cancel()
-		snapshot, err := s.Pass(ctx, store.Position{}, func(store.Change) error { return nil })
+		snapshot, err := s.Pass(ctx, store.Position{}, nil, func(store.Change) error { return nil })
 		if err != nil {
 			return err
 		}
@@ -476,7 +476,7 @@ func TestStrangeChanges(t *testing.T) {
 					return nil
 				}
 				if where == changes {
-					_, err = s.Pass(t.Context(), store.Position{}, take)
+					_, err = s.Pass(t.Context(), store.Position{}, nil, take)
 				} else {
 					err = s.Watch(t.Context(), store.Position{Since: "1-x"}, func(c store.Change, _ store.Position) error { return take(c) })
 					if err != nil && err.Error() == errEnded.Error() {

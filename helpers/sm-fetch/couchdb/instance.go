@@ -3,7 +3,6 @@ package couchdb
 import (
 	"context"
 	"encoding/json"
-	"strconv"
 	"strings"
 	"time"
 
@@ -12,25 +11,25 @@ import (
 	"service-manager/helpers/sm-fetch/store"
 )
 
-// A database may be deleted and made anew under its name while it is followed.
+// A database may be deleted and made again under its name while it is followed.
 // CouchDB ends the feed then, and knows foreign positions when it sees them.
 // Other servers do neither: their feeds fall silent for ever, and their positions
 // are plain numbers that mean something else in the new database.
 
 // describe returns when the database was made, if the server tells, and the
 // position of its newest change.
-func (s *Store) describe(ctx context.Context) (instance, seq string, err error) {
+func (s *Store) describe(ctx context.Context) (instance string, seq store.Since, err error) {
 	stats, err := s.db.Stats(detach(ctx))
 	if err != nil {
 		return "", "", s.explain(err)
 	}
-	return instanceOf(stats.RawResponse), stats.UpdateSeq, nil
+	return instanceOf(stats.RawResponse), sinceOf(stats.UpdateSeq), nil
 }
 
 // recreated reports whether a position cannot belong to a database.
-func recreated(from store.Position, instance, seq string) bool {
+func recreated(from store.Position, instance string, seq store.Since) bool {
 	another := instance != "" && from.Instance != "" && instance != from.Instance
-	return another || number(seq) < number(from.Since)
+	return another || plain(from.Since) && plain(seq) && less(seq, from.Since)
 }
 
 // probe ends a feed when the database that it belongs to is gone.
@@ -90,14 +89,17 @@ func (s *Store) ask(ctx context.Context) (line, error) {
 }
 
 // line identifies a change in the feed.
-type line struct{ seq, id, rev string }
+type line struct {
+	seq     store.Since
+	id, rev string
+}
 
 func lineOf(feed *kivik.Changes) line {
 	rev := ""
 	if revs := feed.Changes(); len(revs) > 0 {
 		rev = revs[0]
 	}
-	return line{feed.Seq(), feed.ID(), rev}
+	return line{sinceOf(feed.Seq()), feed.ID(), rev}
 }
 
 // read notes the newest line that was read.
@@ -113,16 +115,52 @@ func (s *Store) newest() line {
 	return s.last
 }
 
-// number returns the leading number of a position, which grows with every change
-// as long as the database lives.
-func number(since string) uint64 {
-	digits, _, _ := strings.Cut(since, "-")
-	n, _ := strconv.ParseUint(digits, 10, 64)
-	return n
+// sinceOf returns the JSON value of a position, of which the driver has cut the
+// quotation marks off.
+func sinceOf(seq string) store.Since {
+	if seq == "" || json.Valid([]byte(seq)) {
+		return store.Since(seq)
+	}
+	if quoted := `"` + seq + `"`; json.Valid([]byte(quoted)) {
+		return store.Since(quoted)
+	}
+	quoted, _ := json.Marshal(seq) // a string can be marshalled
+	return store.Since(quoted)
 }
 
-// plain reports whether a position is nothing but a number.
-func plain(since string) bool { return since != "" && !strings.Contains(since, "-") }
+// parameter returns a position as a server wants it back.
+func parameter(since store.Since) string {
+	var text string
+	if json.Unmarshal([]byte(since), &text) == nil {
+		return text
+	}
+	return string(since)
+}
+
+// plain reports whether a position is nothing but a number, which grows with every
+// change as long as the database lives.
+func plain(since store.Since) bool {
+	return since != "" && strings.Trim(string(since), "0123456789") == "" && (since == "0" || since[0] != '0')
+}
+
+// less compares plain positions.
+func less(a, b store.Since) bool {
+	return len(a) < len(b) || len(a) == len(b) && a < b
+}
+
+// ahead reports whether a position looks as if it was ahead of a database, such as
+// one that was restored from a backup, which would say nothing until its changes
+// have come that far. Positions are opaque, so that this is a guess; it costs one
+// reading of everything.
+func ahead(since, seq store.Since) bool {
+	number := func(s store.Since) (store.Since, bool) {
+		digits, _, found := strings.Cut(parameter(s), "-")
+		return store.Since(digits), found && plain(store.Since(digits))
+	}
+	have, ok := number(since)
+	is, ok2 := number(seq)
+	return ok && ok2 && less(is, have)
+}
 
 // instanceOf returns when the database was made, as the server's description of
 // it says. Some CouchDBs say "0" of every database; others give their own start.

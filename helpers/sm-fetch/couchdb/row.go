@@ -25,6 +25,9 @@ func (s *Store) row(ctx context.Context, feed *kivik.Changes) (*store.Change, er
 	// Without a document in the row this fails, and there is none.
 	_ = feed.ScanDoc(&document)
 	if change := decode(id, feed.Deleted(), document); change != nil {
+		if change.Deleted {
+			change.Rev = lineOf(feed).rev
+		}
 		return change, nil
 	}
 	if text := string(document); text == tooLarge || text == tooDeep {

@@ -5,6 +5,9 @@ package folder
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -35,6 +38,9 @@ type Times struct {
 	Absent time.Duration
 }
 
+// patience is how long a Pass waits at most for files to settle.
+func (t Times) patience() time.Duration { return 2 * (t.Settle + t.Absent) }
+
 // DefaultTimes suit people and their editors.
 var DefaultTimes = Times{Quiet: 50 * time.Millisecond, Settle: 2 * time.Second, Absent: time.Second}
 
@@ -46,29 +52,38 @@ func Open(path string, times Times, report func(problem string)) *Store {
 // Name returns the path of the folder.
 func (s *Store) Name() string { return s.path }
 
-// Pass hands over every definition in the folder. Positions in a folder only say
-// which one it is.
-func (s *Store) Pass(ctx context.Context, from store.Position, handle func(store.Change) error) (store.Snapshot, error) {
+// Pass hands over every definition in the folder, and the deletion of what it had
+// and has not any more. Positions in a folder only say which one it is.
+func (s *Store) Pass(ctx context.Context, from store.Position, had []string, handle func(store.Change) error) (store.Snapshot, error) {
 	s.scan.forget()
+	var end time.Time
 	for {
+		first := !s.scan.exists()
 		found, err := s.scan.look(time.Now())
 		switch {
 		case errors.Is(err, errNoFolder):
-			return store.Snapshot{Absent: true}, nil
+			return store.Snapshot{Waiting: true}, nil
 		case errors.Is(err, store.ErrAgain):
 			s.scan.forget()
 			continue
 		case err != nil:
 			return store.Snapshot{}, err
 		}
+		isNew := replaced(from.Instance, s.scan.instance)
+		if first {
+			if !isNew && s.scan.expect(had, time.Now()) {
+				found.unsettled = true
+			}
+			end = time.Now().Add(s.times.patience())
+		}
 		for _, change := range found.changes {
 			if err := handle(change); err != nil {
 				return store.Snapshot{}, err
 			}
 		}
-		if !found.unsettled {
-			anew := replaced(from.Instance, s.scan.instance)
-			return store.Snapshot{Position: store.Position{Instance: s.scan.instance}, Present: s.scan.present(), Exact: !anew, Anew: anew}, nil
+		// A file that is written without end is for Watch.
+		if !found.unsettled || time.Now().After(end) {
+			return store.Snapshot{Position: store.Position{Instance: s.scan.instance}, New: isNew, Present: s.scan.present()}, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -76,6 +91,19 @@ func (s *Store) Pass(ctx context.Context, from store.Position, handle func(store
 		case <-time.After(s.times.Quiet):
 		}
 	}
+}
+
+// Get returns what is in the file of a service.
+func (s *Store) Get(_ context.Context, service string) (store.Change, error) {
+	path := filepath.Join(s.path, service+suffix)
+	document, err := readFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return store.Change{ID: service, Deleted: true}, nil
+	}
+	if err != nil {
+		return store.Change{}, fmt.Errorf("%s: %s cannot be read: %w", service, path, err)
+	}
+	return store.Change{ID: service, Document: document}, nil
 }
 
 // Watch hands over what changes in the folder after the last Pass.

@@ -47,7 +47,7 @@ func watchFolder(t *testing.T, path string) *watched {
 		w.problems = append(w.problems, strings.ReplaceAll(problem, path, "FOLDER"))
 	})
 	ctx, cancel := context.WithCancel(t.Context())
-	if _, err := s.Pass(ctx, store.Position{}, func(store.Change) error { return nil }); err != nil {
+	if _, err := s.Pass(ctx, store.Position{}, nil, func(store.Change) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
@@ -284,8 +284,8 @@ func TestFolderComes(t *testing.T) {
 	root := t.TempDir()
 	path := filepath.Join(root, "not", "yet", "services")
 	s := Open(path, quick, func(problem string) { t.Error(problem) })
-	snapshot, err := s.Pass(t.Context(), store.Position{}, func(store.Change) error { return nil })
-	if err != nil || !snapshot.Absent || snapshot.Present != nil {
+	snapshot, err := s.Pass(t.Context(), store.Position{}, nil, func(store.Change) error { return nil })
+	if err != nil || !snapshot.Waiting || snapshot.Present != nil {
 		t.Fatalf("got %+v, %v", snapshot, err)
 	}
 	ends := make(chan error, 1)
@@ -300,8 +300,8 @@ func TestFolderComes(t *testing.T) {
 	if err := <-ends; !errors.Is(err, store.ErrAgain) {
 		t.Errorf("got error %v", err)
 	}
-	snapshot, err = s.Pass(t.Context(), store.Position{}, func(store.Change) error { return nil })
-	if err != nil || snapshot.Absent || !snapshot.Exact || len(snapshot.Present) != 0 {
+	snapshot, err = s.Pass(t.Context(), store.Position{}, nil, func(store.Change) error { return nil })
+	if err != nil || snapshot.Waiting || snapshot.New || len(snapshot.Present) != 0 {
 		t.Errorf("got %+v, %v", snapshot, err)
 	}
 }
@@ -372,29 +372,26 @@ func TestPassOfAnotherFolder(t *testing.T) {
 	pass := func(path string, from store.Position) store.Snapshot {
 		t.Helper()
 		s := Open(path, quick, func(problem string) { t.Error(problem) })
-		snapshot, err := s.Pass(t.Context(), from, func(store.Change) error { return nil })
+		snapshot, err := s.Pass(t.Context(), from, nil, func(store.Change) error { return nil })
 		if err != nil {
 			t.Fatal(err)
-		}
-		if snapshot.Exact == snapshot.Anew {
-			t.Errorf("a snapshot that is exact and of another folder: %+v", snapshot)
 		}
 		return snapshot
 	}
 	before, linked := pass(path, store.Position{}), pass(link, store.Position{})
-	if before.Anew || pass(path, before.Position).Anew {
+	if before.New || pass(path, before.Position).New {
 		t.Error("the same folder is another one")
 	}
 	if err := errors.Join(os.Remove(link), os.Symlink("services.new", link)); err != nil {
 		t.Fatal(err)
 	}
-	if pass(link, linked.Position).Anew {
+	if pass(link, linked.Position).New {
 		t.Error("a link that was turned is taken for a folder that was replaced")
 	}
 	if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	if !pass(path, before.Position).Anew {
+	if !pass(path, before.Position).New {
 		t.Error("a folder that was made anew is taken for the one before")
 	}
 }
@@ -414,7 +411,7 @@ func TestPass(t *testing.T) {
 	}
 	s := Open(path, quick, func(problem string) { t.Error(problem) })
 	sizes := make(map[string]int)
-	snapshot, err := s.Pass(t.Context(), store.Position{}, func(c store.Change) error {
+	snapshot, err := s.Pass(t.Context(), store.Position{}, nil, func(c store.Change) error {
 		sizes[c.ID] += len(c.Document)
 		return nil
 	})
@@ -427,5 +424,68 @@ func TestPass(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]bool{"web": true, "half": true, "api": true, "large": true}, snapshot.Present); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// What a folder had and does not have was removed, unless it comes again at once, or
+// another folder has taken its place.
+func TestPassOfWhatItHad(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		had  []string
+		from string // an instance
+		then func(path string) error
+		want []string
+	}{
+		{"all is there", []string{"web"}, "", nil, []string{"web"}},
+		{"one is not", []string{"api", "web"}, "", nil, []string{"web", "api deleted"}},
+		{"one comes again", []string{"api", "web"}, "", func(path string) error {
+			return os.WriteFile(filepath.Join(path, "api.json"), []byte(first), 0o644)
+		}, []string{"web", "api"}},
+		{"another one goes meanwhile", []string{"api", "web"}, "", func(path string) error {
+			return os.Remove(filepath.Join(path, "web.json"))
+		}, []string{"web", "api deleted", "web deleted"}},
+		{"it is another folder", []string{"api", "web"}, "1:1.000000000 ", nil, []string{"web"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			path, err := filepath.EvalSymlinks(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(path, "web.json"), []byte(first), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			from := store.Position{}
+			if test.from != "" {
+				from.Instance = test.from + path
+			}
+			times := quick
+			times.Absent = time.Second // whatever else the processor has to do
+			s := Open(path, times, func(problem string) { t.Error(problem) })
+			var got []string
+			snapshot, err := s.Pass(t.Context(), from, test.had, func(c store.Change) error {
+				what := c.ID
+				if c.Deleted {
+					what += " deleted"
+				}
+				got = append(got, what)
+				if len(got) == 1 && test.then != nil {
+					return test.then(path)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			slices.Sort(got) // two may go in one look
+			slices.Sort(test.want)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Error(diff)
+			}
+			if snapshot.New != (test.from != "") {
+				t.Errorf("got %+v", snapshot)
+			}
+		})
 	}
 }

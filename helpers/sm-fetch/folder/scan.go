@@ -57,10 +57,23 @@ func newScanner(path string, times Times, report func(string)) *scanner {
 	return s
 }
 
-// forget makes the next look find everything anew.
+// forget makes the next look find everything again.
 func (s *scanner) forget() {
 	s.instance = ""
 	s.files = make(map[string]*file)
+}
+
+// expect notes services that should have a file, and reports whether any has none.
+// Such a file is one that has just gone.
+func (s *scanner) expect(services []string, now time.Time) bool {
+	missing := false
+	for _, service := range services {
+		if s.files[service] == nil {
+			s.files[service] = &file{gone: true, since: now}
+			missing = true
+		}
+	}
+	return missing
 }
 
 // exists reports whether the folder was there at the last look.
@@ -70,7 +83,9 @@ func (s *scanner) exists() bool { return s.instance != "" }
 func (s *scanner) present() map[string]bool {
 	present := make(map[string]bool)
 	for service, f := range s.files {
-		present[service] = !f.gone
+		if !f.gone {
+			present[service] = true
+		}
 	}
 	return present
 }

@@ -1,5 +1,5 @@
 // Package follow keeps the revisions on disk equal to a store: a first pass over
-// everything that changed while nobody looked, then whatever changes, for ever.
+// everything that changed since the last run, then whatever changes, for ever.
 package follow
 
 import (
@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"service-manager/helpers/internal/notify"
 	"service-manager/helpers/sm-fetch/apply"
 	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units/definition"
 )
 
 // Follower follows a store. Fields are set before use.
@@ -26,6 +28,37 @@ type Follower struct {
 	state   *states
 	passed  bool   // since the store was last lost
 	trouble string // what is known to be wrong with the store
+
+	mu      sync.Mutex
+	ready   bool
+	reading bool   // the first pass
+	changes int    // that it has seen
+	last    string // the service of the last one
+
+	strange map[string]bool // documents that cannot be services, which were told
+}
+
+// maxStrange is how many documents that cannot be services are told one by one.
+const maxStrange = 20
+
+// dropped reports whether a document is one too many that cannot be a service.
+func (f *Follower) dropped(id string) bool {
+	if definition.CheckService(id) == nil || f.strange[id] {
+		return false
+	}
+	if f.strange == nil {
+		f.strange = make(map[string]bool)
+	}
+	switch len(f.strange) {
+	case maxStrange:
+		f.Log.Warning("%s has more than %d documents with names that no service can have; the others are not told", f.Store.Name(), maxStrange)
+		f.strange[""] = true // that was told
+		return true
+	case maxStrange + 1:
+		return true
+	}
+	f.strange[id] = true
+	return false
 }
 
 // Times say how patient a Follower is.
@@ -33,8 +66,11 @@ type Times struct {
 	// FirstPause and LastPause are how long to wait before a store that was lost
 	// is tried again: the first time, and at most. Each is jittered.
 	FirstPause, LastPause time.Duration
-	// Grace is how long a file that a pass has not found may still come.
-	Grace time.Duration
+	// Start is how long the first pass may take until systemd is told that the service
+	// is ready: what is on disk serves anyway.
+	Start time.Duration
+	// Stall is how long a pass may come to nothing new until it is begun again.
+	Stall time.Duration
 	// Write is how often at most the position in the store is written to disk.
 	Write time.Duration
 }
@@ -43,54 +79,141 @@ type Times struct {
 var DefaultTimes = Times{
 	FirstPause: 250 * time.Millisecond,
 	LastPause:  30 * time.Second,
-	Grace:      time.Second,
+	Start:      10 * time.Second,
+	Stall:      2 * time.Minute,
 	Write:      time.Second,
 }
 
 // Run follows the store until the context ends. It says that the service is ready
-// once the first pass is done, or could not be: what is on disk serves anyway.
+// once the first pass is done, could not be, or takes long: what is on disk serves
+// anyway.
 func (f *Follower) Run(ctx context.Context) {
 	f.state = openStates(f.Revisions, f.Times.Write, f.Applier, f.Log)
 	defer f.state.flush()
-	ready := false
+	defer f.awaitStart()()
 	pause := f.Times.FirstPause
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := f.once(ctx, func() {
-			if !ready {
-				f.Notify.Ready()
-				ready = true
-			}
-		})
+		err := f.once(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if errors.Is(err, store.ErrAgain) {
+		again := errors.Is(err, store.ErrAgain)
+		if again && time.Since(began) > f.Times.FirstPause {
 			continue
 		}
 		// That a feed ends once it has lasted is no trouble yet.
 		lasted := f.passed && time.Since(began) > f.Times.LastPause
-		if lasted {
+		if lasted || again {
 			pause = f.Times.FirstPause
 		}
 		wait := jitter(pause)
-		f.lost(err, wait, !lasted)
-		if !ready {
-			f.Notify.Ready()
-			ready = true
+		if !again {
+			f.lost(err, wait, !lasted)
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
 		}
-		pause = min(2*pause, f.Times.LastPause)
+		if !again {
+			pause = min(2*pause, f.Times.LastPause)
+		}
 	}
 }
 
+// awaitStart tells of a first pass that takes long, until it is over or the returned
+// function is called.
+func (f *Follower) awaitStart() (stop func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.Times.Start <= 0 {
+		return func() {}
+	}
+	f.reading = true
+	var timer *time.Timer
+	timer = time.AfterFunc(f.Times.Start, func() {
+		// The lock is held while this is told, so that it is never told too late.
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if !f.reading {
+			return
+		}
+		so := ""
+		if f.changes > 0 {
+			so = fmt.Sprintf(", %d so far, the last of %s", f.changes, f.last)
+		}
+		f.Notify.Status("still reading %s%s; serving from disk", f.Store.Name(), so)
+		if !f.ready {
+			f.ready = true
+			f.Notify.Ready()
+		}
+		timer.Reset(f.Times.Start)
+	})
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.reading = false
+	}
+}
+
+// started ends the first pass: it tells how that ended, and that the service is
+// ready.
+func (f *Follower) started(tell func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reading = false
+	tell()
+	if !f.ready {
+		f.ready = true
+		f.Notify.Ready()
+	}
+}
+
+// saw notes that a pass goes on.
+func (f *Follower) saw(service string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.changes++
+	if definition.CheckService(service) == nil {
+		f.last = service
+	}
+}
+
+// guarded makes a pass, which is given up when it stalls, whatever it waits for.
+func (f *Follower) guarded(ctx context.Context) (store.Snapshot, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if f.Times.Stall > 0 {
+		go func() {
+			ticker := time.NewTicker(f.Times.Stall)
+			defer ticker.Stop()
+			for before := -1; ; {
+				f.mu.Lock()
+				changes := f.changes
+				f.mu.Unlock()
+				if changes == before {
+					cancel(fmt.Errorf("nothing has come for %v", f.Times.Stall))
+				}
+				before = changes
+				select {
+				case <-ctx.Done():
+					return
+				case <-ticker.C:
+				}
+			}
+		}()
+	}
+	snapshot, _, err := f.pass(ctx, false)
+	if err != nil && context.Cause(ctx) != nil {
+		err = context.Cause(ctx)
+	}
+	return snapshot, err
+}
+
 // once makes one pass and then watches until the store is lost.
-func (f *Follower) once(ctx context.Context, passed func()) error {
+func (f *Follower) once(ctx context.Context) error {
 	f.passed = false
-	snapshot, err := f.pass(ctx, false)
+	snapshot, err := f.guarded(ctx)
 	if err != nil {
 		return err
 	}
@@ -99,19 +222,51 @@ func (f *Follower) once(ctx context.Context, passed func()) error {
 		f.Log.Info("%s answers again", f.Store.Name())
 		f.trouble = ""
 	}
-	f.status(snapshot)
-	passed()
+	f.started(func() { f.status(snapshot) })
 	return f.Store.Watch(ctx, snapshot.Position, func(c store.Change, position store.Position) error {
-		if err := f.Applier.Apply(ctx, c); err != nil {
-			return &diskError{err}
-		}
-		f.state.appeared(c)
-		if !snapshot.Absent {
-			f.state.reached(position)
+		if err := f.change(ctx, c, position); err != nil {
+			return err
 		}
 		f.status(snapshot)
 		return nil
 	})
+}
+
+// change takes a change that the feed tells.
+func (f *Follower) change(ctx context.Context, c store.Change, position store.Position) error {
+	if f.dropped(c.ID) {
+		return nil
+	}
+	state := f.state.get()
+	if state.GoesBack(c) {
+		// Feeds rewind. What the store has now is not what it once had.
+		is, err := f.Store.Get(ctx, c.ID)
+		if err != nil {
+			return err
+		}
+		if is.Deleted {
+			is.Rev = c.Rev
+		}
+		c = is
+	}
+	if c.Deleted {
+		switch {
+		case !state.Has(c.ID):
+			return nil // another store's, or another incarnation's
+		case state.GoesBack(c):
+			f.keep(&state, c.ID)
+			state.Position = position
+			f.state.set(state)
+			return nil
+		}
+	}
+	if err := f.Applier.Apply(ctx, c); err != nil {
+		return &diskError{err}
+	}
+	f.say(&state, c)
+	state.Position = position
+	f.state.soon(state)
+	return nil
 }
 
 func (f *Follower) status(snapshot store.Snapshot) {
@@ -120,7 +275,7 @@ func (f *Follower) status(snapshot store.Snapshot) {
 		invalid = fmt.Sprintf(", %d with an invalid newest revision", n)
 	}
 	absent := ""
-	if snapshot.Absent {
+	if snapshot.Waiting {
 		absent = ", which does not exist yet"
 	}
 	f.Notify.Status("following %s%s, %s%s", f.Store.Name(), absent, count(f.Applier.Services()), invalid)
@@ -137,9 +292,11 @@ func count(services int) string {
 // log when that is news and trouble.
 func (f *Follower) lost(err error, wait time.Duration, trouble bool) {
 	problem := f.explain(err)
-	f.Notify.Status("%s; next try in %v; serving from disk", problem, wait.Round(time.Second/10))
+	f.started(func() {
+		f.Notify.Status("%s; next try in %v; serving from disk", problem, wait.Round(time.Second/10))
+	})
 	if trouble && problem != f.trouble {
-		f.Log.Warning("%s; it is tried again, and what is on disk goes on serving", problem)
+		f.Log.Warning("%s; it is tried again, and what is on disk keeps serving", problem)
 		f.trouble = problem
 	}
 }

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units/definition"
 	"service-manager/units/revision"
 )
 
@@ -17,152 +20,210 @@ import (
 type diskError struct{ error }
 
 // pass applies what has changed since the last run, or everything when that
-// followed another store or everything is asked for.
-func (f *Follower) pass(ctx context.Context, everything bool) (store.Snapshot, error) {
+// followed another store or everything is asked for. It returns how many services
+// it has begun to remove, too.
+func (f *Follower) pass(ctx context.Context, everything bool) (store.Snapshot, int, error) {
 	state := f.state.get()
-	same := state.Store == f.Store.Name()
-	if !same {
+	known := state.Store == f.Store.Name()
+	if !known {
 		state = store.State{Store: f.Store.Name()}
 	}
+	from := state.Position
 	if everything {
-		state.Position.Since = ""
+		from.Since = ""
 	}
-	snapshot, deleted, err := f.apply(ctx, state.Position)
-	if errors.Is(err, store.ErrMissing) && same && state.Position != (store.Position{}) {
-		// Whatever comes back under that name counts from its own beginning.
-		state.Position = store.Position{}
-		f.state.set(state)
-	}
-	if err != nil || snapshot.Absent {
-		return snapshot, err
-	}
-	absent, err := f.absent(snapshot)
-	if err != nil {
-		return snapshot, err
-	}
-	if same && snapshot.Exact && len(absent) > 0 {
-		// An editor may just be between moving the old file and writing the new one.
-		if snapshot, absent, err = f.stillAbsent(ctx, snapshot, absent); err != nil {
-			return snapshot, err
-		}
-	}
-	var problems []error
+	p := passing{Follower: f, state: state, later: make(map[string]store.Change), removed: make(map[string]bool)}
+	snapshot, err := f.Store.Pass(ctx, from, state.Had(), func(c store.Change) error { return p.take(ctx, c) })
 	switch {
-	case same && !snapshot.Anew:
-		if snapshot.Exact {
-			deleted = append(deleted, absent...)
+	case errors.Is(err, store.ErrMissing) && known:
+		// What comes back under that name is the same database only if it says so.
+		if state.Position.Since = ""; state.Instance == "" {
+			state.Services = nil
 		}
-		for _, service := range deleted {
-			// What the store has never had it cannot have deleted; it may remember one
-			// of that name from before.
-			if !slices.Contains(state.Kept, service) {
-				problems = append(problems, f.Applier.Apply(ctx, store.Change{ID: service, Deleted: true}))
-			}
-		}
-		state.Kept = slices.DeleteFunc(state.Kept, func(s string) bool { return snapshot.Present[s] })
-	default:
-		f.keep(slices.DeleteFunc(slices.Clone(absent), func(s string) bool { return slices.Contains(state.Kept, s) }))
-		state.Kept = absent
+		f.state.set(state)
+		return snapshot, 0, err
+	case err != nil && len(p.said) == 0, err == nil && snapshot.Waiting:
+		return snapshot, 0, err
 	}
-	if err := errors.Join(problems...); err != nil {
-		return snapshot, &diskError{err}
+	if snapshot.New {
+		p.state.Services, p.state.Position = nil, store.Position{Instance: snapshot.Instance}
 	}
-	state.Position = snapshot.Position
-	f.state.set(state)
-	return snapshot, nil
+	for _, c := range p.said {
+		f.say(&p.state, c)
+	}
+	if err == nil {
+		err = p.finish(ctx, snapshot)
+	}
+	if err == nil {
+		p.state.Position = snapshot.Position
+	}
+	// Also of a pass that has failed it counts what the store has said.
+	f.state.set(p.state)
+	return snapshot, len(p.removed), err
 }
 
-// apply applies what has changed in the store since a position, and returns what
-// was deleted. A feed that is sent again may tell of a deletion before it tells
-// of the newer revision, so deletions are left for the caller.
-func (f *Follower) apply(ctx context.Context, from store.Position) (store.Snapshot, []string, error) {
-	deleted := make(map[string]bool)
-	var problems []error
-	snapshot, err := f.Store.Pass(ctx, from, func(c store.Change) error {
-		deleted[c.ID] = c.Deleted
-		if !c.Deleted {
-			if err := f.Applier.Apply(ctx, c); err != nil {
-				problems = append(problems, err) // the others are applied all the same
-			}
+// passing is one pass.
+type passing struct {
+	*Follower
+	state store.State
+	said  []store.Change // what was applied, without the documents
+	// later are deletions, and changes that go back behind what the store said
+	// before. A feed that is sent again may tell of them before it tells what is
+	// newer.
+	later    map[string]store.Change
+	removed  map[string]bool // services whose removal has begun
+	problems []error
+}
+
+// take takes a change that the store hands over.
+func (p *passing) take(ctx context.Context, c store.Change) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	p.saw(c.ID)
+	if p.dropped(c.ID) {
+		return nil
+	}
+	if c.Deleted || p.state.GoesBack(c) {
+		if definition.CheckService(c.ID) == nil {
+			p.later[c.ID] = c
 		}
 		return nil
-	})
-	if err != nil {
-		return snapshot, nil, err
 	}
-	if err := errors.Join(problems...); err != nil {
-		return snapshot, nil, &diskError{err}
-	}
-	maps.DeleteFunc(deleted, func(_ string, is bool) bool { return !is })
-	return snapshot, slices.Sorted(maps.Keys(deleted)), nil
+	delete(p.later, c.ID)
+	p.apply(ctx, c)
+	return nil
 }
 
-// absent returns the services on disk that the store does not have, sorted. It
-// returns none when the pass did not see all of the store.
-func (f *Follower) absent(snapshot store.Snapshot) ([]string, error) {
-	if snapshot.Present == nil {
-		return nil, nil
+func (p *passing) apply(ctx context.Context, c store.Change) {
+	if err := p.Applier.Apply(ctx, c); err != nil {
+		p.problems = append(p.problems, err) // the others are applied anyway
+		return
 	}
-	revisions := revision.Store{Root: f.Revisions}
+	c.Document = nil
+	p.said = append(p.said, c)
+}
+
+// finish deals with what was left for later, and with what a store lacks.
+func (p *passing) finish(ctx context.Context, snapshot store.Snapshot) error {
+	if err := p.settle(ctx, snapshot.Present); err != nil {
+		return err
+	}
+	if snapshot.Present != nil {
+		if err := p.lacks(snapshot.Present); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(p.problems...); err != nil {
+		return &diskError{err}
+	}
+	return nil
+}
+
+// settle deals with what was left for later. The list of what is present may be
+// older than what has become of a document meanwhile.
+func (p *passing) settle(ctx context.Context, present map[string]bool) error {
+	for _, service := range slices.Sorted(maps.Keys(p.later)) {
+		p.saw(service)
+		c := p.later[service]
+		if p.state.Has(service) {
+			var err error
+			if c, err = p.Store.Get(ctx, service); err != nil {
+				return err
+			}
+			if c.Deleted {
+				c.Rev = p.later[service].Rev
+			}
+		}
+		switch {
+		case !c.Deleted:
+			if err := p.Applier.Apply(ctx, c); err != nil {
+				p.problems = append(p.problems, err)
+				continue
+			}
+			p.say(&p.state, c)
+			if present != nil {
+				present[service] = true
+			}
+		case !p.state.Has(service): // another store's, or another incarnation's
+		case p.state.GoesBack(c):
+			p.keep(&p.state, service)
+		default:
+			if err := p.Applier.Apply(ctx, c); err != nil {
+				p.problems = append(p.problems, err)
+				continue
+			}
+			p.removed[service] = true
+			p.say(&p.state, c)
+		}
+	}
+	return nil
+}
+
+// lacks deals with the services on disk that a store does not have, of which all
+// was seen, and has not deleted.
+func (p *passing) lacks(present map[string]bool) error {
+	revisions := revision.Store{Root: p.Revisions}
 	services, err := revisions.Services()
 	if services == nil && err != nil {
-		return nil, &diskError{err}
+		return &diskError{err}
 	}
-	return slices.DeleteFunc(services, func(service string) bool {
-		return snapshot.Present[service] || revisions.Deleted(service)
-	}), nil
-}
-
-// stillAbsent returns the services that the store has not had for a while, with
-// the snapshot that says so.
-func (f *Follower) stillAbsent(ctx context.Context, snapshot store.Snapshot, absent []string) (store.Snapshot, []string, error) {
-	for {
-		select {
-		case <-ctx.Done():
-			return snapshot, nil, context.Cause(ctx)
-		case <-time.After(f.Times.Grace):
-		}
-		before := absent
-		var err error
-		if snapshot, _, err = f.apply(ctx, snapshot.Position); err != nil {
-			return snapshot, nil, err
-		}
-		if snapshot.Absent || snapshot.Anew {
-			return snapshot, nil, store.ErrAgain
-		}
-		if absent, err = f.absent(snapshot); err != nil {
-			return snapshot, nil, err
-		}
-		// One that has just gone may come again, too.
-		if !slices.ContainsFunc(absent, func(s string) bool { return !slices.Contains(before, s) }) {
-			return snapshot, absent, nil
-		}
-	}
-}
-
-// keep tells of services that came from another store, or from another one of the
-// same name.
-func (f *Follower) keep(services []string) {
+	maps.DeleteFunc(p.state.Services, func(service string, word store.Word) bool {
+		return word.Lacks && !slices.Contains(services, service)
+	})
 	for _, service := range services {
+		if !present[service] && !p.removed[service] && !revisions.Deleted(service) {
+			p.keep(&p.state, service)
+		}
+	}
+	return nil
+}
+
+// say notes the store's word on a service that was applied. When all that it had of
+// one was invalid, there is nothing that a later deletion could delete.
+func (f *Follower) say(state *store.State, c store.Change) {
+	if definition.CheckService(c.ID) != nil {
+		return
+	}
+	_, err := os.Stat(filepath.Join(f.Revisions, c.ID))
+	switch {
+	case c.Deleted, errors.Is(err, fs.ErrNotExist) && f.Applier.Invalid(c.ID) != "":
+		delete(state.Services, c.ID)
+	case definition.CheckRevision(c.Rev) != nil:
+		state.Say(c.ID, store.Word{})
+	default:
+		state.Say(c.ID, store.Word{Rev: c.Rev})
+	}
+}
+
+// keep notes that a store lacks a service that it has not deleted, and tells it when
+// that is news.
+func (f *Follower) keep(state *store.State, service string) {
+	if !state.Services[service].Lacks {
 		f.Log.Warning("%s: %s does not have it; it stays as it is; to remove it: systemctl stop %s@manager && rm -r %s/%s",
 			service, f.Store.Name(), service, f.Revisions, service)
 	}
+	state.Say(service, store.Word{Lacks: true})
 }
 
 // Once makes one pass over all of the store and waits for the end of all that it
 // has begun. The error names those of the given services, or with none given of
-// all, that are invalid or missing; the rest has been applied all the same.
+// all, that are invalid or missing; the rest has been applied anyway.
 func (f *Follower) Once(ctx context.Context, services []string) error {
 	f.state = openStates(f.Revisions, 0, f.Applier, f.Log)
-	snapshot, err := f.pass(ctx, true)
-	if err != nil {
-		return errors.New(f.explain(err))
-	}
-	if err := f.Applier.Wait(); err != nil {
-		return err
+	var snapshot store.Snapshot
+	// A definition may have come back while its service was stopped and removed.
+	for removed := 1; removed > 0; {
+		var err error
+		if snapshot, removed, err = f.pass(ctx, true); err != nil {
+			return errors.New(f.explain(err))
+		}
+		if err := f.Applier.Wait(); err != nil {
+			return err
+		}
 	}
 	f.state.flush()
-	if snapshot.Absent {
+	if snapshot.Waiting {
 		return fmt.Errorf("%s does not exist", f.Store.Name())
 	}
 	if len(services) == 0 {

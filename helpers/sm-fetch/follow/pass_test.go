@@ -2,11 +2,17 @@ package follow
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"service-manager/helpers/internal/notify"
 	"service-manager/helpers/sm-fetch/apply"
@@ -14,84 +20,585 @@ import (
 	"service-manager/units/revision"
 )
 
-// looks is a store that has, look by look, these services and no others.
-type looks [][]string
+// rev returns a revision; document one that is valid.
+func rev(generation int) string { return fmt.Sprintf("%d-%032x", generation, generation) }
 
-func (l *looks) Name() string { return "looks" }
-func (l *looks) Watch(context.Context, store.Position, func(store.Change, store.Position) error) error {
-	return nil
-}
-func (l *looks) Pass(_ context.Context, from store.Position, _ func(store.Change) error) (store.Snapshot, error) {
-	present := make(map[string]bool)
-	for _, service := range (*l)[0] {
-		present[service] = true
+func document(service string) []byte {
+	last := 1
+	for _, c := range service {
+		last = (last*31 + int(c)) % 250
 	}
-	if len(*l) > 1 {
-		*l = (*l)[1:]
-	}
-	return store.Snapshot{Position: from, Present: present, Exact: true}, nil
+	return fmt.Appendf(nil, `{"image":"nginx:1","address":"10.0.0.%d:80","port":80}`, last+1)
 }
 
-type quiet struct{ *testing.T }
+func has(service string, generation int) store.Change {
+	c := store.Change{ID: service, Document: document(service)}
+	if generation > 0 {
+		c.Rev = rev(generation)
+	}
+	return c
+}
 
-func (q quiet) Info(format string, args ...any)    { q.Logf(format, args...) }
-func (q quiet) Warning(format string, args ...any) { q.Logf(format, args...) }
-func (q quiet) Error(format string, args ...any)   { q.Errorf(format, args...) }
+func deleted(service string, generation int) store.Change {
+	c := store.Change{ID: service, Deleted: true}
+	if generation > 0 {
+		c.Rev = rev(generation)
+	}
+	return c
+}
 
-// What comes and goes while a pass waits whether a file comes again.
-func TestStillAbsent(t *testing.T) {
+// look is what a store tells in one Pass.
+type look struct {
+	changes  []store.Change
+	err      error // after the changes
+	snapshot store.Snapshot
+	during   func()
+}
+
+// fakeStore tells look after look, the last one again and again, and then, while it
+// is watched, its feed.
+type fakeStore struct {
+	mu    sync.Mutex
+	looks []look
+	had   [][]string
+	froms []store.Position
+	is    map[string]store.Change // for Get
+	feed  []store.Change
+	lost  error // what ends Watch; nil: it waits
+	told  chan struct{}
+}
+
+func (f *fakeStore) Name() string { return "STORE" }
+
+func (f *fakeStore) Pass(ctx context.Context, from store.Position, had []string, handle func(store.Change) error) (store.Snapshot, error) {
+	f.mu.Lock()
+	is := f.looks[0]
+	if len(f.looks) > 1 {
+		f.looks = f.looks[1:]
+	}
+	f.had = append(f.had, had)
+	f.froms = append(f.froms, from)
+	f.mu.Unlock()
+	for _, c := range is.changes {
+		if err := handle(c); err != nil {
+			return store.Snapshot{}, err
+		}
+	}
+	if is.during != nil {
+		is.during()
+	}
+	if is.err != nil {
+		return is.snapshot, is.err
+	}
+	return is.snapshot, context.Cause(ctx)
+}
+
+func (f *fakeStore) Watch(ctx context.Context, from store.Position, handle func(store.Change, store.Position) error) error {
+	for i, c := range f.feed {
+		if err := handle(c, store.Position{Since: store.Since(fmt.Sprint(100 + i)), Instance: from.Instance}); err != nil {
+			return err
+		}
+	}
+	if f.told != nil {
+		close(f.told)
+	}
+	if f.lost != nil {
+		return f.lost
+	}
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+func (f *fakeStore) Get(_ context.Context, id string) (store.Change, error) {
+	if c, ok := f.is[id]; ok {
+		return c, nil
+	}
+	return store.Change{ID: id, Deleted: true}, nil
+}
+
+// host is where a Follower works.
+type host struct {
+	t         *testing.T
+	revisions revision.Store
+	follower  *Follower
+	stop      func(ctx context.Context, service string) error
+
+	mu      sync.Mutex
+	removed []string
+	lines   []string
+	notes   []string
+}
+
+func (h *host) Info(string, ...any) {}
+func (h *host) Warning(format string, args ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lines = append(h.lines, fmt.Sprintf(format, args...))
+}
+func (h *host) Error(format string, args ...any) { h.Warning(format, args...) }
+
+func newHost(t *testing.T, s store.Store, retry time.Duration) *host {
+	root := t.TempDir()
+	h := &host{t: t, revisions: revision.Store{Root: filepath.Join(root, "revisions"), Run: filepath.Join(root, "run")}}
+	h.follower = &Follower{
+		Store: s,
+		Applier: &apply.Applier{
+			Revisions: h.revisions,
+			Stop: func(ctx context.Context, service string) error {
+				h.mu.Lock()
+				h.removed = append(h.removed, service)
+				h.mu.Unlock()
+				if h.stop != nil {
+					return h.stop(ctx, service)
+				}
+				return nil
+			},
+			Reload: func(context.Context) error { return nil },
+			Forget: func(context.Context, string) error { return nil },
+			Retry:  retry,
+			Log:    h,
+		},
+		Revisions: h.revisions.Root,
+		Log:       h,
+		Notify: notify.To(func(state string) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.notes = append(h.notes, state)
+		}),
+		Times: Times{FirstPause: time.Millisecond, LastPause: 2 * time.Millisecond, Start: time.Hour, Write: time.Millisecond},
+	}
+	return h
+}
+
+// save puts a revision on disk, current.
+func (h *host) save(service, name string) {
+	h.t.Helper()
+	if err := errors.Join(h.revisions.Save(service, name, document(service)), h.revisions.SetCurrent(service, name)); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *host) write(state store.State) {
+	h.t.Helper()
+	if err := store.WriteState(h.revisions.Root, state); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *host) state() store.State {
+	h.t.Helper()
+	state, err := store.ReadState(h.revisions.Root)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return state
+}
+
+func (h *host) eventually(what string, holds func() bool) {
+	h.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.t.Fatalf("%s: does not come true; told %q, notified %q", what, h.lines, h.notes)
+		}
+	}
+}
+
+func (h *host) noted(text string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.ContainsFunc(h.notes, func(note string) bool { return strings.Contains(note, text) })
+}
+
+const stays = "does not have it; it stays as it is"
+
+// transition is what becomes of the service web, of which revision 3 is current
+// unless said otherwise.
+type transition struct {
+	name  string
+	word  *store.Word // what the store has said of it
+	fresh bool        // nothing of it is on disk
+	is    *store.Change
+	want  *store.Word
+	// after that
+	current string
+	removed bool
+	kept    bool // and that was told
+}
+
+func (test transition) check(t *testing.T, h *host) {
+	t.Helper()
+	var got *store.Word
+	if word, ok := h.state().Services["web"]; ok {
+		got = &word
+	}
+	if diff := cmp.Diff(test.want, got); diff != "" {
+		t.Errorf("the store's last word: %s", diff)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if removed := len(h.removed) > 0; removed != test.removed {
+		t.Errorf("removed: %v", h.removed)
+	}
+	if kept := strings.Count(strings.Join(h.lines, "\n"), stays); kept > 1 || kept > 0 != test.kept {
+		t.Errorf("told %q", h.lines)
+	}
+	if current, _ := h.revisions.Current("web"); current != test.current {
+		t.Errorf("%q is current, want %q", current, test.current)
+	}
+}
+
+func (test transition) host(t *testing.T, s *fakeStore, retry time.Duration) *host {
+	h := newHost(t, s, retry)
+	if !test.fresh {
+		h.save("web", rev(3))
+	}
+	state := store.State{Store: "STORE", Position: store.Position{Since: "7", Instance: "one"}, Services: map[string]store.Word{}}
+	if test.word != nil {
+		state.Services["web"] = *test.word
+	}
+	h.write(state)
+	s.is = make(map[string]store.Change)
+	if test.is != nil {
+		s.is["web"] = *test.is
+	}
+	return h
+}
+
+func word(generation int) *store.Word {
+	if generation == 0 {
+		return &store.Word{}
+	}
+	return &store.Word{Rev: rev(generation)}
+}
+
+func ref(c store.Change) *store.Change { return &c }
+
+// What a pass makes of a service, whatever was known of it.
+func TestPassTransitions(t *testing.T) {
+	lacks := &store.Word{Lacks: true}
+	all := func(services ...string) map[string]bool {
+		present := make(map[string]bool)
+		for _, service := range services {
+			present[service] = true
+		}
+		return present
+	}
+	some := store.Snapshot{Position: store.Position{Since: "8", Instance: "one"}}
+	with, without := some, some
+	with.Present, without.Present = all("web"), all()
+	newWith, newWithout := with, without
+	newWith.New, newWithout.New = true, true
+	newWith.Instance, newWithout.Instance = "two", "two"
+
 	for _, test := range []struct {
-		name    string
-		looks   looks
-		removed []string
+		transition
+		changes  []store.Change
+		snapshot store.Snapshot
 	}{
-		{"nothing is absent", looks{{"api", "db", "web"}}, nil},
-		{"absent for good", looks{{"db", "web"}}, []string{"api"}},
-		{"comes again", looks{{"db", "web"}, {"api", "db", "web"}}, nil},
-		{"another one goes meanwhile", looks{{"db", "web"}, {"web"}}, []string{"api", "db"}},
-		{"another one goes for a moment", looks{{"db", "web"}, {"web"}, {"db", "web"}}, []string{"api"}},
+		// A pass that sees what has changed.
+		{transition{name: "nothing has changed", word: word(3), want: word(3), current: rev(3)}, nil, some},
+		{transition{name: "a newer revision", word: word(3), want: word(4), current: rev(4)}, []store.Change{has("web", 4)}, some},
+		{transition{name: "the first revision", fresh: true, want: word(1), current: rev(1)}, []store.Change{has("web", 1)}, some},
+		{transition{name: "an older one, and it is the winner", word: word(3), is: ref(has("web", 2)), want: word(2), current: rev(2)},
+			[]store.Change{has("web", 2)}, some},
+		{transition{name: "an older one, since the feed rewinds", word: word(3), is: ref(has("web", 3)), want: word(3), current: rev(3)},
+			[]store.Change{has("web", 2)}, some},
+		{transition{name: "an older one, then the newest", word: word(3), is: ref(has("web", 3)), want: word(3), current: rev(3)},
+			[]store.Change{has("web", 2), has("web", 3)}, some},
+		{transition{name: "a deletion", word: word(3), removed: true}, []store.Change{deleted("web", 4)}, some},
+		{transition{name: "a deletion that names no revision", word: word(0), removed: true}, []store.Change{deleted("web", 0)}, some},
+		{transition{name: "a deletion, and it is there again", word: word(3), is: ref(has("web", 5)), want: word(5), current: rev(5)},
+			[]store.Change{deleted("web", 4)}, some},
+		{transition{name: "a deletion, then a newer revision", word: word(3), want: word(5), current: rev(5)},
+			[]store.Change{deleted("web", 4), has("web", 5)}, some},
+		{transition{name: "an old deletion, of a database that was restored", word: word(3), want: lacks, current: rev(3), kept: true},
+			[]store.Change{deleted("web", 2)}, some},
+		{transition{name: "a deletion of the same generation", word: word(3), want: lacks, current: rev(3), kept: true},
+			[]store.Change{deleted("web", 3)}, some},
+		{transition{name: "a deletion of what it never had", current: rev(3)}, []store.Change{deleted("web", 9)}, some},
+		{transition{name: "a deletion of what it lacks", word: lacks, want: lacks, current: rev(3)}, []store.Change{deleted("web", 9)}, some},
+		{transition{name: "what it lacked", word: lacks, want: word(1), current: rev(1)}, []store.Change{has("web", 1)}, some},
+
+		// A pass that sees everything.
+		{transition{name: "everything, and it is there", word: word(3), want: word(3), current: rev(3)}, []store.Change{has("web", 3)}, with},
+		{transition{name: "everything, and it is not there", word: word(3), want: lacks, current: rev(3), kept: true}, nil, without},
+		{transition{name: "everything, and it was not there before", word: lacks, want: lacks, current: rev(3)}, nil, without},
+		{transition{name: "everything, and it is another store's", want: lacks, current: rev(3), kept: true}, nil, without},
+		{transition{name: "everything, with a deletion", word: word(3), removed: true}, []store.Change{deleted("web", 4)}, without},
+		{transition{name: "everything, with the deletion of what is there again", word: word(3), is: ref(has("web", 5)), want: word(5), current: rev(5)},
+			[]store.Change{deleted("web", 4)}, without},
+		{transition{name: "everything, with an old deletion", word: word(3), want: lacks, current: rev(3), kept: true},
+			[]store.Change{deleted("web", 2)}, without},
+		{transition{name: "everything, with a deletion of what it never had", want: lacks, current: rev(3), kept: true},
+			[]store.Change{deleted("web", 9)}, without},
+		{transition{name: "what it lacked is gone from the disk", word: lacks, fresh: true}, nil, without},
+
+		// A pass over another incarnation of the store.
+		{transition{name: "new, and it is there", word: word(3), want: word(1), current: rev(1)}, []store.Change{has("web", 1)}, newWith},
+		{transition{name: "new, and it is not there", word: word(3), want: lacks, current: rev(3), kept: true}, nil, newWithout},
+		{transition{name: "new, with a deletion from its own past", word: word(3), want: lacks, current: rev(3), kept: true},
+			[]store.Change{deleted("web", 9)}, newWithout},
+		{transition{name: "new, with an old deletion", word: word(3), want: lacks, current: rev(3), kept: true},
+			[]store.Change{deleted("web", 2)}, newWithout},
+		{transition{name: "new, and it lacked it before", word: lacks, want: lacks, current: rev(3), kept: true}, nil, newWithout},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			root := t.TempDir()
-			revisions := revision.Store{Root: filepath.Join(root, "revisions"), Run: filepath.Join(root, "run")}
-			const name = "1-62d4023616ab1e7921f74f650aab51e1"
-			for _, service := range []string{"api", "db", "web"} {
-				if err := revisions.Save(service, name, []byte(`{"image":"a","address":"10.0.0.1:80","port":80}`)); err != nil {
-					t.Fatal(err)
+			s := &fakeStore{looks: []look{{changes: test.changes, snapshot: test.snapshot}}}
+			// A pass of follow, and its end.
+			h := test.host(t, s, 0)
+			h.follower.state = openStates(h.revisions.Root, 0, h.follower.Applier, h)
+			if test.snapshot.Present != nil {
+				test.snapshot.Present = all()
+				for service := range s.looks[0].snapshot.Present {
+					test.snapshot.Present[service] = true
 				}
-				if err := revisions.SetCurrent(service, name); err != nil {
-					t.Fatal(err)
-				}
+				s.looks[0].snapshot.Present = test.snapshot.Present
 			}
-			if err := store.WriteState(revisions.Root, store.State{Store: "looks"}); err != nil {
+			if _, _, err := h.follower.pass(t.Context(), false); err != nil {
 				t.Fatal(err)
 			}
-			var mu sync.Mutex
-			var removed []string
-			f := &Follower{
-				Store: &test.looks,
-				Applier: &apply.Applier{
-					Revisions: revisions,
-					Stop: func(_ context.Context, service string) error {
-						mu.Lock()
-						defer mu.Unlock()
-						removed = append(removed, service)
-						return nil
-					},
-					Reload: func(context.Context) error { return nil },
-					Forget: func(context.Context, string) error { return nil },
-					Log:    quiet{t},
-				},
-				Revisions: revisions.Root, Log: quiet{t}, Notify: notify.Notifier{},
-				Times: Times{Grace: time.Millisecond},
-			}
-			if err := f.Once(t.Context(), nil); err != nil {
+			if err := h.follower.Applier.Wait(); err != nil {
 				t.Fatal(err)
 			}
-			slices.Sort(removed)
-			if !slices.Equal(removed, test.removed) {
-				t.Errorf("removed %q, want %q", removed, test.removed)
+			h.follower.state.flush()
+			test.check(t, h)
+			if got := h.state().Position; got != test.snapshot.Position {
+				t.Errorf("the position is %v, want %v", got, test.snapshot.Position)
 			}
+		})
+	}
+}
+
+// What the feed makes of a service.
+func TestFeedTransitions(t *testing.T) {
+	lacks := &store.Word{Lacks: true}
+	for _, test := range []struct {
+		transition
+		feed []store.Change
+	}{
+		{transition{name: "a newer revision", word: word(3), want: word(4), current: rev(4)}, []store.Change{has("web", 4)}},
+		{transition{name: "the first revision", fresh: true, want: word(1), current: rev(1)}, []store.Change{has("web", 1)}},
+		{transition{name: "the feed rewinds", word: word(3), is: ref(has("web", 4)), want: word(4), current: rev(4)},
+			[]store.Change{has("web", 4), has("web", 2), has("web", 3), has("web", 4)}},
+		{transition{name: "another winner", word: word(3), is: ref(has("web", 2)), want: word(2), current: rev(2)}, []store.Change{has("web", 2)}},
+		{transition{name: "a deletion", word: word(3), removed: true}, []store.Change{deleted("web", 4)}},
+		{transition{name: "a deletion that names no revision", word: word(0), removed: true}, []store.Change{deleted("web", 0)}},
+		{transition{name: "an old deletion, since the feed rewinds", word: word(3), is: ref(has("web", 3)), want: word(3), current: rev(3)},
+			[]store.Change{deleted("web", 2)}},
+		{transition{name: "an old deletion, and it does not have it", word: word(3), want: lacks, current: rev(3), kept: true},
+			[]store.Change{deleted("web", 2)}},
+		{transition{name: "a deletion of what it never had", current: rev(3)}, []store.Change{deleted("web", 9)}},
+		{transition{name: "a deletion of what it lacks", word: lacks, want: lacks, current: rev(3)}, []store.Change{deleted("web", 9)}},
+		{transition{name: "what it lacked, and its deletion", word: lacks, removed: true}, []store.Change{has("web", 1), deleted("web", 2)}},
+		{transition{name: "a deletion of what was only invalid", fresh: true},
+			[]store.Change{{ID: "web", Rev: rev(1), Document: []byte(`{}`)}, deleted("web", 2)}},
+		{transition{name: "an invalid revision", word: word(3), want: word(4), current: rev(3)},
+			[]store.Change{{ID: "web", Rev: rev(4), Document: []byte(`{}`)}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := &fakeStore{
+				looks: []look{{snapshot: store.Snapshot{Position: store.Position{Since: "8", Instance: "one"}}}},
+				feed:  test.feed, told: make(chan struct{}),
+			}
+			h := test.host(t, s, time.Millisecond)
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() { defer close(ended); h.follower.Run(ctx) }()
+			<-s.told
+			if test.removed {
+				h.eventually("removed", func() bool { _, err := os.Stat(filepath.Join(h.revisions.Root, "web")); return err != nil })
+			}
+			cancel()
+			<-ended
+			if err := h.follower.Applier.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			h.follower.state.flush()
+			test.check(t, h)
+		})
+	}
+}
+
+// A pass that breaks off keeps what it has heard, and not its position.
+func TestPassBreaksOff(t *testing.T) {
+	s := &fakeStore{looks: []look{
+		{changes: []store.Change{has("api", 1)}, err: errors.New("cut off"), snapshot: store.Snapshot{}},
+		{changes: []store.Change{deleted("api", 2)}, snapshot: store.Snapshot{Position: store.Position{Since: "9"}}},
+	}}
+	h := transition{word: word(3)}.host(t, s, 0)
+	h.follower.state = openStates(h.revisions.Root, 0, h.follower.Applier, h)
+	if _, _, err := h.follower.pass(t.Context(), false); err == nil {
+		t.Fatal("got no error")
+	}
+	if got := h.state(); got.Since != "7" || !got.Has("api") || !got.Has("web") {
+		t.Errorf("got %+v", got)
+	}
+	if _, removed, err := h.follower.pass(t.Context(), false); err != nil || removed != 1 {
+		t.Errorf("removed %d, %v", removed, err)
+	}
+	if err := h.follower.Applier.Wait(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A database that is missing may come back, or another one of its name.
+func TestMissingDatabase(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		before store.State
+		want   store.State
+	}{
+		{"that names itself",
+			store.State{Store: "STORE", Position: store.Position{Since: "7", Instance: "one"}, Services: map[string]store.Word{"web": *word(3)}},
+			store.State{Store: "STORE", Position: store.Position{Instance: "one"}, Services: map[string]store.Word{"web": *word(3)}}},
+		{"that does not",
+			store.State{Store: "STORE", Position: store.Position{Since: "7"}, Services: map[string]store.Word{"web": *word(3)}},
+			store.State{Store: "STORE"}},
+		{"that was not followed yet",
+			store.State{Store: "OTHER", Position: store.Position{Since: "7"}, Services: map[string]store.Word{"web": *word(3)}},
+			store.State{Store: "OTHER", Position: store.Position{Since: "7"}, Services: map[string]store.Word{"web": *word(3)}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHost(t, &fakeStore{looks: []look{{err: store.ErrMissing}}}, 0)
+			h.save("web", rev(3))
+			h.write(test.before)
+			if err := h.follower.Once(t.Context(), nil); err == nil {
+				t.Error("got no error")
+			}
+			h.follower.state.flush()
+			if diff := cmp.Diff(test.want, h.state()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// A definition that comes back while sm-fetch once removes its service is there at
+// the end.
+func TestComesBackDuringOnce(t *testing.T) {
+	position := store.Position{Since: "8", Instance: "one"}
+	s := &fakeStore{looks: []look{
+		{changes: []store.Change{deleted("web", 4)}, snapshot: store.Snapshot{Position: position, Present: map[string]bool{}}},
+		{changes: []store.Change{has("web", 5)}, snapshot: store.Snapshot{Position: position, Present: map[string]bool{"web": true}}},
+	}}
+	h := transition{word: word(3)}.host(t, s, 0)
+	if err := h.follower.Once(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	transition{want: word(5), current: rev(5), removed: true}.check(t, h)
+}
+
+// What an earlier release wrote counts.
+func TestStateOfAnEarlierRelease(t *testing.T) {
+	h := newHost(t, &fakeStore{}, 0)
+	h.save("web", rev(3))
+	h.save("api", rev(1))
+	if err := os.WriteFile(store.StatePath(h.revisions.Root), []byte(`{"store":"STORE","since":"7-x","kept":["api"]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := openStates(h.revisions.Root, 0, h.follower.Applier, h).get()
+	want := store.State{Store: "STORE", Position: store.Position{Since: `"7-x"`}, Services: map[string]store.Word{"api": {Lacks: true}, "web": {}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A change that waits for the end of a removal is on disk nowhere: a crash meanwhile
+// must find a state that does not cover it.
+func TestStateWaitsForWhatWaits(t *testing.T) {
+	hold := make(chan struct{})
+	s := &fakeStore{
+		looks: []look{{snapshot: store.Snapshot{Position: store.Position{Since: "8", Instance: "one"}}}},
+		feed:  []store.Change{deleted("web", 4), has("web", 5), has("api", 1)}, told: make(chan struct{}),
+	}
+	h := transition{word: word(3)}.host(t, s, time.Millisecond)
+	h.stop = func(ctx context.Context, _ string) error {
+		select {
+		case <-hold:
+		case <-ctx.Done():
+		}
+		return context.Cause(ctx)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); h.follower.Run(ctx) }()
+	defer func() { cancel(); <-ended; _ = h.follower.Applier.Wait() }()
+	<-s.told
+	h.follower.state.flush()
+	if got := h.state(); got.Since != "8" || !cmp.Equal(got.Services["web"], *word(3)) {
+		t.Errorf("before the end of the removal the state is %+v", got)
+	}
+	close(hold)
+	h.eventually("the state is written", func() bool { return h.state().Since == "102" })
+	if current, _ := h.revisions.Current("web"); current != rev(5) {
+		t.Errorf("%q is current", current)
+	}
+}
+
+// unsettled becomes so while it is asked.
+type unsettled struct{ becomes func() }
+
+func (u *unsettled) Settled(func()) bool {
+	if u.becomes != nil {
+		u.becomes()
+		u.becomes = nil
+	}
+	return true
+}
+
+// A change that begins to wait while the state is being written is not in it.
+func TestStateThatIsBeingWritten(t *testing.T) {
+	h := newHost(t, &fakeStore{}, 0)
+	u := &unsettled{}
+	s := openStates(h.revisions.Root, time.Hour, u, h)
+	state := store.State{Store: "STORE", Position: store.Position{Since: "8"}}
+	u.becomes = func() {
+		later := state.Clone()
+		later.Since = "9"
+		s.soon(later)
+	}
+	s.set(state)
+	if got := h.state().Since; got != "8" {
+		t.Errorf("the state is at %s", got)
+	}
+	s.flush()
+	if got := h.state().Since; got != "9" {
+		t.Errorf("then it is at %s", got)
+	}
+}
+
+// A start ends, whatever the store does.
+func TestStartEnds(t *testing.T) {
+	position := store.Position{Since: "8", Instance: "one"}
+	released := make(chan struct{})
+	for _, test := range []struct {
+		name string
+		look look
+		want string
+	}{
+		{"it says nothing", look{during: func() { <-released }}, "STATUS=still reading STORE; serving from disk"},
+		{"it drips", look{changes: []store.Change{has("api", 1)}, during: func() { <-released }},
+			"STATUS=still reading STORE, 1 so far, the last of api; serving from disk"},
+		{"it is out of reach", look{err: errors.New("connection refused")}, "STATUS=cannot read STORE: connection refused"},
+		{"it answers", look{snapshot: store.Snapshot{Position: position}}, "STATUS=following STORE, 0 services"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHost(t, &fakeStore{looks: []look{test.look}}, time.Millisecond)
+			h.follower.Times.Start = 20 * time.Millisecond
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() { defer close(ended); h.follower.Run(ctx) }()
+			h.eventually("ready", func() bool { return h.noted("READY=1") })
+			if !h.noted(test.want) {
+				t.Errorf("notified %q, want %q", h.notes, test.want)
+			}
+			cancel()
+			if test.look.during != nil {
+				released <- struct{}{}
+			}
+			<-ended
 		})
 	}
 }

@@ -7,15 +7,22 @@ import (
 
 	"service-manager/helpers/sm-fetch/apply"
 	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units/revision"
 )
+
+// settler knows whether everything that was applied is on disk, see
+// [apply.Applier.Settled].
+type settler interface{ Settled(f func()) bool }
 
 // states keeps the state on disk close behind the one in memory: not written for
 // every change, and never ahead of what is durable.
 type states struct {
 	revisions string
 	interval  time.Duration
-	applier   *apply.Applier
+	applier   settler
 	log       apply.Log
+
+	writing sync.Mutex // held while the file is written
 
 	mu      sync.Mutex
 	state   store.State
@@ -23,53 +30,41 @@ type states struct {
 	pending *time.Timer // for the next write
 }
 
-func openStates(revisions string, interval time.Duration, applier *apply.Applier, log apply.Log) *states {
+func openStates(revisions string, interval time.Duration, applier settler, log apply.Log) *states {
 	state, err := store.ReadState(revisions)
 	if err != nil {
 		log.Warning("%v", err)
 	}
+	if state.Store != "" && state.Services == nil {
+		// An earlier release has written it, or there was nothing on disk yet.
+		services, _ := revision.Store{Root: revisions}.Services() // what cannot be read is kept
+		for _, service := range services {
+			state.Say(service, store.Word{Lacks: slices.Contains(state.Kept, service)})
+		}
+	}
+	state.Kept = nil
 	return &states{revisions: revisions, interval: interval, applier: applier, log: log, state: state}
 }
 
 func (s *states) get() store.State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	state := s.state
-	state.Kept = slices.Clone(state.Kept)
-	return state
+	return s.state.Clone()
 }
 
 // set replaces the state, and writes it at once where that is possible.
 func (s *states) set(state store.State) {
 	s.mu.Lock()
-	s.state, s.dirty = state, true
+	s.state, s.dirty = state.Clone(), true
 	s.mu.Unlock()
 	s.flush()
 }
 
-// reached notes that everything up to a position has been applied.
-func (s *states) reached(position store.Position) {
+// soon replaces the state, and has it written before long.
+func (s *states) soon(state store.State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if position == s.state.Position {
-		return
-	}
-	s.state.Position, s.dirty = position, true
-	s.later()
-}
-
-// appeared notes that the store has a service that had come from another one.
-func (s *states) appeared(c store.Change) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if i := slices.Index(s.state.Kept, c.ID); i >= 0 && !c.Deleted {
-		s.state.Kept = slices.Delete(slices.Clone(s.state.Kept), i, i+1)
-		s.dirty = true
-		s.later()
-	}
-}
-
-func (s *states) later() {
+	s.state, s.dirty = state.Clone(), true
 	if s.pending == nil {
 		s.pending = time.AfterFunc(s.interval, s.flush)
 	}
@@ -78,21 +73,31 @@ func (s *states) later() {
 // flush writes the state now, unless a change waits for the end of a removal:
 // that change is on disk nowhere, so the state is written after it.
 func (s *states) flush() {
-	if !s.applier.Settled(s.flush) {
-		return
-	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.pending != nil {
 		s.pending.Stop()
 		s.pending = nil
 	}
-	if !s.dirty || s.state.Store == "" {
-		return
-	}
-	if err := store.WriteState(s.revisions, s.state); err != nil {
-		s.log.Warning("%v; the next start reads the store again", err)
-		return
-	}
+	state, dirty := s.state.Clone(), s.dirty
 	s.dirty = false
+	s.mu.Unlock()
+	if !dirty || state.Store == "" {
+		return
+	}
+	// This is asked after the state was copied: what begins to wait from now on is
+	// not in the copy.
+	settled := s.applier.Settled(s.flush)
+	if settled {
+		if err := store.WriteState(s.revisions, state); err != nil {
+			s.log.Warning("%v; the next start reads the store again", err)
+			settled = false
+		}
+	}
+	if !settled {
+		s.mu.Lock()
+		s.dirty = true
+		s.mu.Unlock()
+	}
 }

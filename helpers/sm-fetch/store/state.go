@@ -5,29 +5,85 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"service-manager/units/definition"
+	"service-manager/units/revision"
 	"service-manager/units/revision/atomicfile"
 )
 
 // State is how far the revisions on disk have followed which store. It lies
 // beside them, so that a restart goes on where the last run ended.
+//
+// A deletion counts only when it is of a service that this incarnation of the store
+// has had, and newer than what it had. So the state holds, for each service on disk,
+// the last word of the store on it.
 type State struct {
 	Store string `json:"store"` // its Name; empty: none was ever followed
 	Position
-	// Kept are services that came from another store and that this one has never
-	// had, so that their absence from it means nothing. Sorted.
+	Services map[string]Word `json:"services"`
+	// Kept is what earlier releases wrote instead of Services: those it Lacks.
 	Kept []string `json:"kept,omitempty"`
+}
+
+// Word is what a store said last of a service, in its present incarnation. Without
+// one it has not said anything.
+type Word struct {
+	// Rev is the revision that it has. It is empty when the store names none.
+	Rev string `json:"rev,omitempty"`
+	// Lacks says that the store does not have the service and has not deleted it: it
+	// came from another store, or from another incarnation of this one. It stays,
+	// and that was told.
+	Lacks bool `json:"lacks,omitempty"`
+}
+
+// Clone returns a copy that shares nothing.
+func (s State) Clone() State {
+	s.Services = maps.Clone(s.Services)
+	s.Kept = slices.Clone(s.Kept)
+	return s
+}
+
+// Has reports whether the store has said that it has a service.
+func (s State) Has(service string) bool {
+	word, said := s.Services[service]
+	return said && !word.Lacks
+}
+
+// Had returns the services that it has said to have, sorted.
+func (s State) Had() []string {
+	services := slices.Sorted(maps.Keys(s.Services))
+	return slices.DeleteFunc(services, func(service string) bool { return s.Services[service].Lacks })
+}
+
+// Say notes the store's last word on a service.
+func (s *State) Say(service string, word Word) {
+	if s.Services == nil {
+		s.Services = make(map[string]Word)
+	}
+	s.Services[service] = word
+}
+
+// GoesBack reports whether a change is behind what the store has said already: a
+// feed that rewinds tells old things again. A deletion has a revision of its own,
+// which is newer than what it deletes.
+func (s State) GoesBack(c Change) bool {
+	word := s.Services[c.ID]
+	if word.Rev == "" || c.Rev == "" {
+		return false
+	}
+	was, is := revision.Generation(word.Rev), revision.Generation(c.Rev)
+	return is < was || is == was && c.Deleted
 }
 
 // StatePath returns the file of the state that belongs to a folder of revisions.
 func StatePath(revisions string) string { return filepath.Join(revisions, ".since") }
 
-// maxState bounds the file: a thousand kept services of the longest name.
-const maxState = 128 << 10
+// maxState bounds the file: some thousands of services with long names.
+const maxState = 4 << 20
 
 // ReadState reads the state that belongs to a folder of revisions. Without a
 // file, or with one that makes no sense, it is the zero State: following then
@@ -64,8 +120,9 @@ func parseState(data []byte) (State, error) {
 		return State{}, errors.New("is not the state of sm-fetch: it names no store")
 	}
 	state.Kept = slices.DeleteFunc(state.Kept, func(name string) bool { return definition.CheckService(name) != nil })
-	slices.Sort(state.Kept)
-	state.Kept = slices.Compact(state.Kept)
+	maps.DeleteFunc(state.Services, func(name string, word Word) bool {
+		return definition.CheckService(name) != nil || word.Rev != "" && definition.CheckRevision(word.Rev) != nil
+	})
 	return state, nil
 }
 

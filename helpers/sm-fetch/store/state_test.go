@@ -15,8 +15,8 @@ func TestState(t *testing.T) {
 	}
 	want := State{
 		Store:    "http://127.0.0.1:5984/services",
-		Position: Position{Since: "5-g1AAAACbeJz", Instance: "1763812960"},
-		Kept:     []string{"api", "web"},
+		Position: Position{Since: `"5-g1AAAACbeJz"`, Instance: "1763812960"},
+		Services: map[string]Word{"api": {Lacks: true}, "db": {}, "web": {Rev: "2-ca00960e886a4df88ad719fb29018449"}},
 	}
 	if err := WriteState(revisions, want); err != nil {
 		t.Fatal(err)
@@ -47,6 +47,8 @@ func TestState(t *testing.T) {
 func FuzzState(f *testing.F) {
 	f.Add([]byte(`{"store":"/etc/service-manager/services","kept":["web"]}`))
 	f.Add([]byte(`{"store":"http://127.0.0.1:5984/services","since":"5-g1AAAA","instance":"1"}`))
+	f.Add([]byte(`{"store":"x","since":[7,"x"],"services":{"web":{"rev":"2-ca00960e886a4df88ad719fb29018449"},"api":{"lacks":true},"../x":{}}}`))
+	f.Add([]byte(`{"store":"x","since":1e400,"services":{"web":{"rev":"../../x"}}}`))
 	f.Add([]byte(`{"store":"x","kept":["../../etc","web","web"]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		state, err := parseState(data)
