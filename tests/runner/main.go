@@ -166,7 +166,7 @@ func (s *summary) goTest(what string, verbose bool, args []string, packages stri
 		// Whatever has the pipe open must not keep it so for ever.
 		select {
 		case <-ended:
-		case <-time.After(patience):
+		case <-time.After(s.patience):
 			syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 			reader.Close()
 		}
@@ -178,6 +178,3 @@ func (s *summary) goTest(what string, verbose bool, args []string, packages stri
 		s.failed(what, err.Error())
 	}
 }
-
-// patience is how long tests that were told to end may clean up.
-var patience = time.Minute

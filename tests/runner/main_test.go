@@ -185,11 +185,10 @@ func TestRetryForgivesNoRace(t *testing.T) {
 
 // A test that hangs is ended, with what it has started.
 func TestLimit(t *testing.T) {
-	defer func(d time.Duration) { patience = d }(patience)
-	patience = 10 * time.Millisecond
 	module(t, `func TestA(t *testing.T) { os.WriteFile("hangs", nil, 0o644); select {} }`)
 	var out bytes.Buffer
 	s := newSummary(&out)
+	s.patience = 10 * time.Millisecond
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

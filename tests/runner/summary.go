@@ -33,13 +33,14 @@ type summary struct {
 	took    map[string]time.Duration // how long those took
 
 	interrupted *atomic.Bool
+	patience    time.Duration // how long tests that were told to end may clean up
 }
 
 // A problem is a failure, as it is shown, and the test or check that it is of.
 type problem struct{ text, key string }
 
 func newSummary(out io.Writer) *summary {
-	s := &summary{out: out, spoken: time.Now(), running: map[string]time.Time{}, logs: map[string]*bytes.Buffer{}, interrupted: &atomic.Bool{}}
+	s := &summary{out: out, spoken: time.Now(), running: map[string]time.Time{}, logs: map[string]*bytes.Buffer{}, interrupted: &atomic.Bool{}, patience: time.Minute}
 	s.forget()
 	return s
 }
