@@ -203,12 +203,12 @@ func TestInitrd(t *testing.T) {
 // One file that cannot be written must not keep the others from being written.
 func TestUnwritable(t *testing.T) {
 	out := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(out, "service-manager.target.wants"), nil, 0o644))
+	must(t, os.WriteFile(filepath.Join(out, "service-manager.target.d"), nil, 0o644))
 	var stderr bytes.Buffer
 	if code := run([]string{"--root", "testdata/golden/good/input", out}, io.Discard, &stderr, noEnvironment, noKernelLog); code != 1 {
 		t.Errorf("exit code %d; want 1", code)
 	}
-	if !strings.Contains(stderr.String(), "write service-manager.target.wants/web@manager.service") {
+	if !strings.Contains(stderr.String(), "write service-manager.target.d/managers.conf") {
 		t.Errorf("stderr = %q; want the file that was not written", stderr.String())
 	}
 	if _, ok := tree(t, out)["web@manager.service"]; !ok {

@@ -62,8 +62,8 @@ journalctl -u sm-fetch --no-pager | grep 'web 2-[0-9a-f]*: prot: is not a field 
 					t.Errorf("systemctl status does not show %q:\n%s", part, shown)
 				}
 			}
-			// The reload takes it off the manager's list, and nothing tries it again.
-			waitFor(t, g, time.Minute, "! grep -q "+revision+" /run/systemd/generator/web@manager.service && test -z \"$(docker ps -aq --filter name=web."+revision+")\"")
+			// After the reload nothing tries it again.
+			waitFor(t, g, time.Minute, "! grep -q ^Upholds=.*"+revision+" /run/systemd/generator/web@manager.service && test -z \"$(docker ps -aq --filter name=web."+revision+")\"")
 			if now := revisionName(t, g, "good"); now != good {
 				t.Errorf("good is %s, want %s", now, good)
 			}

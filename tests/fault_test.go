@@ -262,10 +262,10 @@ func TestKilledBesideTheChain(t *testing.T) {
 		waitFor(t, g, 3*time.Minute, "test $(systemctl list-jobs --no-legend | wc -l) = 0")
 		nothingLeft(t, g)
 	})
-	t.Run("sm-ipvs.check", func(t *testing.T) {
-		traps.set(t, "sm-ipvs.check", "before")
+	t.Run("sm-rollout.start", func(t *testing.T) {
+		traps.set(t, "sm-rollout.start", "before")
 		output(t, g, "systemctl start --no-block web@manager")
-		traps.kill(t, "sm-ipvs.check")
+		traps.kill(t, "sm-rollout.start")
 		servesAlone(t, g, "r0")
 	})
 	t.Run("sm-docker-run.sweep", func(t *testing.T) {

@@ -57,7 +57,7 @@ func TestUnits(t *testing.T) {
 			t.Logf("stopped after %s", took)
 			nothingLeft(t, g)
 			edit(t, g, "web", app("r2"))
-			waitFor(t, g, time.Minute, "readlink /etc/service-manager/revisions/web/current | grep ^3- && grep -q '^Wants=.*@3-' /run/systemd/generator/web@manager.service")
+			waitFor(t, g, time.Minute, "readlink /etc/service-manager/revisions/web/current | grep ^3- && grep -q '^After=.*@3-' /run/systemd/generator/web@manager.service")
 			if n := output(t, g, "systemctl list-jobs --no-legend | wc -l; docker ps -aq | wc -l"); n != "0\n0" {
 				t.Errorf("a new revision started a service that was stopped: %s", n)
 			}

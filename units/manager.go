@@ -16,26 +16,25 @@ func manager(helpers string, s Service) []byte {
 	if outside == nil {
 		outside = s.Definition(s.Current)
 	}
-	wants := []string{"docker.service"}
+	// For the order of stopping: dependents, manager, runners. It wants none of
+	// them. As part of its start they would hold it up, and a stop of a unit whose
+	// start is held up runs no command. It does not want Docker either: systemd 257
+	// would start a Docker that was stopped by hand.
 	after := []string{"docker.service"}
 	if s.Good != "" {
-		wants = append(wants, RunnerUnit(s.Service, s.Good))
 		after = append(after, RunnerUnit(s.Service, s.Good))
 	}
-	if s.Pending() {
-		wants = append(wants, RunnerUnit(s.Service, s.Current))
-		if s.Good == "" {
-			after = append(after, RunnerUnit(s.Service, s.Current))
-		}
+	if s.Current != "" && s.Current != s.Good {
+		after = append(after, RunnerUnit(s.Service, s.Current))
 	}
 
 	t := newText(1 << 10)
 	t.set("Description", specifierFree(managerDescription(outside)))
 	t.set("SourcePath", sourcePath(outside))
-	t.set("Wants", join(wants))
 	t.set("After", join(after))
 	if s.Pending() {
-		// Wanting a runner has no effect while the manager is active already.
+		// What the manager starts by itself it starts once; this is for one that has
+		// done that.
 		t.set("Upholds", StartUnit(RunnerUnit(s.Service, s.Current)))
 	}
 	t.set("StartLimitIntervalSec", "0")
@@ -46,9 +45,17 @@ func manager(helpers string, s Service) []byte {
 	// For the status, and because older runners may drain for longer than these.
 	t.set("NotifyAccess", "exec")
 	t.set("Restart", "on-failure")
-	t.set("RestartSec", "5s")
-	t.command("ExecStart", helper(helpers, "sm-ipvs"), "check", literal(outside.Address.String()))
-	t.command("ExecStop", helper(helpers, "sm-rollout"), "stop", literal(s.Service))
+	// Short, because a stop in this pause runs no command.
+	t.set("RestartSec", "1s")
+	rollout := helper(helpers, "sm-rollout")
+	// One line: stopped in the middle of one, systemd 252 runs the next.
+	t.command("ExecStart", rollout, "start", literal(s.Service))
+	// Twice, because a command may be killed.
+	for range 2 {
+		t.command("ExecStopPost", "-"+rollout, "stop", literal(s.Service))
+	}
+	t.set("SuccessExitStatus", "SIGTERM")
+	t.set("TimeoutStartSec", "infinity")
 	t.set("TimeoutStopSec", seconds(stopTime(s)))
 	return t.Bytes()
 }

@@ -52,7 +52,9 @@ func runner(helpers string, s Service, d *definition.Definition) []File {
 	t.set("Description", specifierFree(fmt.Sprintf("%s %s (%s)", d.Service, d.Revision, d.Image)))
 	t.set("SourcePath", sourcePath(d))
 	t.set("After", "docker.service")
-	t.set("StopPropagatedFrom", ManagerUnit(d.Service))
+	if d.Revision != s.Good {
+		t.set("Wants", SettleUnit("%n"))
+	}
 	t.set("StartLimitIntervalSec", "0")
 
 	t.section("Service")
@@ -66,6 +68,7 @@ func runner(helpers string, s Service, d *definition.Definition) []File {
 	}
 	t.set("Environment", ipName+"=")
 	t.set("EnvironmentFile", "-"+specifierFree(string(record)))
+	t.command("ExecStartPre", rollout, "wait", literal(d.Service), literal(d.Revision))
 	t.command("ExecStartPre", dockerRun, "pull", "--name", container, "--record", record, literal(d.Image))
 	t.command("ExecStart", append([]word{dockerRun, "run", "--unit", "%n", "--name", container, "--record", record}, containerWords(d)...)...)
 	t.command("ExecStartPost", helper(helpers, "sm-healthcheck"), "--timeout", duration(d.HealthCheck.Timeout),

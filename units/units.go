@@ -66,6 +66,14 @@ func StartUnit(unit string) string { return "sm-start@" + unit }
 // order, as soon as it has started or failed to.
 func RetireUnit(unit string) string { return "sm-retire@" + unit }
 
+// SettleUnit returns the name of the unit that looks, once the start of the
+// runner with that name is over, whether the runner was accepted or rejected.
+func SettleUnit(runner string) string { return "sm-settle@" + runner }
+
+// OutageUnit returns the name of the unit that fails while a service has nothing
+// that serves.
+func OutageUnit(service string) string { return "sm-outage@" + service + ".service" }
+
 // ContainerName returns the name of the container of a revision.
 func ContainerName(service, revision string) string { return service + "." + revision }
 
@@ -84,9 +92,7 @@ func Render(h Host) []File {
 func RenderService(helpers string, s Service) []File {
 	files := make([]File, 0, 4)
 	if s.Managed() {
-		files = append(files,
-			File{Path: ManagerUnit(s.Service), Content: manager(helpers, s)},
-			File{Path: path.Join(Target+".wants", ManagerUnit(s.Service)), Target: "../" + ManagerUnit(s.Service)})
+		files = append(files, File{Path: ManagerUnit(s.Service), Content: manager(helpers, s)})
 	}
 	for _, d := range s.Definitions {
 		files = append(files, runner(helpers, s, d)...)
@@ -94,9 +100,8 @@ func RenderService(helpers string, s Service) []File {
 	return files
 }
 
-// RenderTarget returns the file that has systemd start the manager of a service
-// that is new. What a target merely wants is started with the target and never
-// later.
+// RenderTarget returns the file by which systemd starts the manager of each
+// service, at boot and when it is new, without waiting for what becomes of it.
 func RenderTarget(services []Service) []File {
 	t := newText(1 << 10)
 	managed := false

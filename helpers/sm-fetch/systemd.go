@@ -60,6 +60,13 @@ func (realSystem) stop(ctx context.Context, service string, progress func(string
 		if err := conn.StopUnits(ctx, []string{units.ManagerUnit(service)}, "replace", tell); err != nil {
 			return err
 		}
-		return conn.StopRunners(ctx, service, tell)
+		if err := conn.StopRunners(ctx, service, tell); err != nil {
+			return err
+		}
+		outage := units.OutageUnit(service)
+		if err := conn.Stop(ctx, outage); err != nil {
+			return err
+		}
+		return conn.ResetFailed(ctx, outage)
 	})
 }

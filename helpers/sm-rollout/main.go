@@ -1,43 +1,66 @@
-// The sm-rollout helper records what became of a revision of a service, and
+// The sm-rollout helper starts a service, decides what becomes of a revision, and
 // stops the runners that it replaces.
 //
-// It is the last step of a runner's start (accept), the last of its stop
-// (reject), and the manager's way to stop all runners (stop).
+// It is the manager's start and stop (start, stop), the first step of a runner's
+// start (wait) and its last (accept), the last of its stop (reject), and what
+// watches over them (settle, outage).
 package main
 
 import (
 	"context"
+	"fmt"
+	"runtime"
 
 	"service-manager/helpers/internal/command"
+	"service-manager/units/host"
 	"service-manager/units/revision"
 )
 
 const help = `
-Usage: sm-rollout accept SERVICE REVISION
+Usage: sm-rollout start SERVICE
+       sm-rollout wait SERVICE REVISION
+       sm-rollout accept SERVICE REVISION
        sm-rollout reject SERVICE REVISION
        sm-rollout stop SERVICE
+       sm-rollout settle SERVICE@REVISION
+       sm-rollout outage SERVICE
 
-Records the outcome of a revision of a service, and stops the runners that it
-replaces.
+Starts a service, records the outcome of its revisions, and stops the runners
+that they replace.
 
+  start   start the runners of the good revision and of one that is pending, and
+          Docker, and wait until one serves. Fails, with the reason of each, when
+          none will. When systemd has restarted the unit, it does not fail but
+          waits for an edit, and leaves Docker alone.
+  wait    wait for the end of the pause after failures, for Docker, and for a turn:
+          PARALLEL_STARTS= in service-manager.conf limits how many start at once.
   accept  the revision serves. If it is the current one, it becomes the good one
-          and every other runner of the service is stopped; that goes on after
-          accept has returned. If it is the good one already, there is nothing
-          to do. Otherwise a newer one has replaced it, and it is stopped, in
-          order, as soon as it has started.
+          and every other runner of the service is stopped; accept does not wait
+          for that. If it is the good one already, there is nothing to do.
+          Otherwise a newer one has replaced it, and it is stopped, in order, as
+          soon as it has started.
   reject  the unit has stopped. If it failed ($SERVICE_RESULT) and the revision
-          never served, the failure is recorded with its reason. What
-          somebody stops has not failed.
-  stop    stop every runner of the service and wait until all have stopped.
+          never served, the failure is recorded with its reason. A good one is
+          started again, and so is one whose step exited with status 75: then it
+          was the host that failed. A unit that is being stopped has not failed.
+  stop    stop every runner of the service and wait until all have stopped. As a
+          command of a unit, only when the manager is being stopped for good.
+  settle  a start is over: if the runner was neither accepted nor rejected,
+          because a reload has changed its commands, start it again.
+  outage  fail once nothing has served for a minute.
 
 The commands are steps of a runner's unit:
 
+  ExecStartPre=/usr/local/bin/sm-rollout wait web 2-9ab…
   ExecStartPost=/usr/local/bin/sm-rollout accept web 2-9ab…
   ExecStopPost=/usr/local/bin/sm-rollout reject web 2-9ab…
 
-and of a manager's:
+of a manager's:
 
-  ExecStop=/usr/local/bin/sm-rollout stop web
+  ExecStart=/usr/local/bin/sm-rollout start web
+  ExecStopPost=/usr/local/bin/sm-rollout stop web
+
+and of sm-settle@.service and sm-outage@.service.
 `
 
 func main() {
@@ -49,28 +72,31 @@ func main() {
 // run is the whole helper. connect opens a connection to systemd, which only
 // some outcomes need.
 func run(ctx context.Context, w command.World, store revision.Store, connect func(context.Context) (systemdConn, error)) error {
-	r := rollout{w, store, connect}
+	r := rollout{w: w, store: store, connect: connect}
 	return command.Verbs(w, help, map[string]func(command.World) error{
-		"accept": func(w command.World) error {
-			service, name, err := serviceAndRevision(w)
+		"start":  ofService(ctx, r.start),
+		"stop":   ofService(ctx, r.stop),
+		"outage": ofService(ctx, r.outage),
+		"accept": ofRevision(ctx, r.accept),
+		"reject": ofRevision(ctx, r.reject),
+		"settle": func(w command.World) error {
+			service, name, err := runnerName(w)
 			if err != nil {
 				return err
 			}
-			return r.accept(ctx, service, name)
+			return r.settle(ctx, service, name)
 		},
-		"reject": func(w command.World) error {
-			service, name, err := serviceAndRevision(w)
-			if err != nil {
-				return err
+		"wait": ofRevision(ctx, func(ctx context.Context, service, name string) error {
+			setting, err := host.Setting("/", "PARALLEL_STARTS")
+			if err == nil {
+				r.starts, err = parallelStarts(setting, runtime.NumCPU())
 			}
-			return r.reject(ctx, service, name)
-		},
-		"stop": func(w command.World) error {
-			operands, err := operands(w, "SERVICE")
 			if err != nil {
-				return err
+				// A mistake in the settings must not keep a service down.
+				r.starts, _ = parallelStarts("", runtime.NumCPU())
+				fmt.Fprintf(w.Stderr, "%s: %v; %d is used instead\n", host.Settings, err, r.starts)
 			}
-			return r.stop(ctx, operands[0])
-		},
+			return r.wait(ctx, service, name)
+		}),
 	})
 }

@@ -5,16 +5,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/coreos/go-systemd/v22/dbus"
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/notify"
 	"service-manager/helpers/internal/systemd"
+	"service-manager/units"
 	"service-manager/units/revision"
 )
 
@@ -27,13 +32,15 @@ func TestScripts(t *testing.T) {
 // recorder stands for systemd: it records what it is asked for. Real jobs are
 // the machine tests' business; here it is what sm-rollout decides.
 type recorder struct {
-	asked      []string
-	restarts   bool
-	restarting bool
-	stopping   bool
-	lost       int // how often the connection is lost
-	status     string
-	fail       error
+	asked    []string
+	units    map[string]dbus.UnitStatus // all others are loaded and inactive
+	restarts bool                       // systemd restarts runners by itself
+	again    int                        // how often it has restarted the manager
+	exits    []int
+	stopping bool // the runner has a stop job
+	lost     int  // how often the connection is lost
+	status   string
+	fail     error
 }
 
 func (r *recorder) record(format string, args ...any) error {
@@ -49,6 +56,42 @@ func (r *recorder) lose() error {
 	r.lost--
 	return fmt.Errorf("ask: %w", systemd.ErrConnectionLost)
 }
+
+func (r *recorder) State(_ context.Context, unit string) (dbus.UnitStatus, error) {
+	u, ok := r.units[unit]
+	if !ok {
+		u.LoadState, u.ActiveState = "loaded", "inactive"
+		if r.stopping && strings.HasPrefix(unit, "web@2-") {
+			u.JobId, u.JobType = 1, "stop"
+		}
+	}
+	u.Name = unit
+	return u, r.lose()
+}
+
+func (r *recorder) Runners(_ context.Context, service string) (runners []dbus.UnitStatus, err error) {
+	for _, name := range slices.Sorted(maps.Keys(r.units)) {
+		if strings.HasPrefix(name, service+"@") && name != units.ManagerUnit(service) {
+			one, err := r.State(context.Background(), name)
+			if err != nil {
+				return nil, err
+			}
+			runners = append(runners, one)
+		}
+	}
+	return runners, nil
+}
+
+// Start starts what a start makes active at once.
+func (r *recorder) Start(_ context.Context, unit string) (bool, error) {
+	err := r.record("start %s", unit)
+	if state := r.units[unit]; state.SubState == "ready" {
+		state.ActiveState = "active"
+		r.units[unit] = state
+	}
+	return true, err
+}
+
 func (r *recorder) RetireRunners(_ context.Context, service, except string) error {
 	return r.record("retire runners of %s except %s", service, except)
 }
@@ -59,16 +102,20 @@ func (r *recorder) StopRunners(_ context.Context, service string, _ func([]strin
 	return r.record("stop runners of %s", service)
 }
 func (r *recorder) RestartsByItself(context.Context, string) (bool, error) { return r.restarts, nil }
-func (r *recorder) Restarting(context.Context, string) (bool, error)       { return r.restarting, nil }
-func (r *recorder) CancelRestarts(_ context.Context, service string) error {
-	return r.record("cancel restarts of %s", service)
+func (r *recorder) Restarts(context.Context, string) (int, error)          { return r.again, nil }
+func (r *recorder) Exits(context.Context, string) ([]int, error)           { return r.exits, nil }
+func (r *recorder) Activity(context.Context, string) (systemd.Activity, error) {
+	return systemd.Activity{Began: time.Now().Add(-time.Hour)}, nil
 }
-func (r *recorder) StartWithoutWaiting(_ context.Context, unit string) error {
-	return r.record("start %s", unit)
+func (r *recorder) Restart(_ context.Context, unit string) error { return r.record("restart %s", unit) }
+func (r *recorder) Stop(_ context.Context, unit string) error    { return r.record("stop %s", unit) }
+func (r *recorder) ResetFailed(_ context.Context, unit string) error {
+	return r.record("reset %s", unit)
 }
-func (r *recorder) StopRequested(context.Context, string) (bool, error) { return r.stopping, r.lose() }
-func (r *recorder) StatusText(context.Context, string) (string, error)  { return r.status, nil }
-func (r *recorder) Close() error                                        { return nil }
+func (r *recorder) StatusText(context.Context, string) (string, error) {
+	return r.status, nil
+}
+func (r *recorder) Close() error { return nil }
 
 const (
 	one   = "1-11111111111111111111111111111111"
@@ -79,6 +126,14 @@ const (
 func TestOutcomes(t *testing.T) {
 	retire := []string{"retire runners of web except web@" + two + ".service"}
 	leave := []string{"retire web@" + two + ".service once started"}
+	outage := "start sm-outage@web.service"
+	up := map[string]dbus.UnitStatus{"web@manager.service": {LoadState: "loaded", ActiveState: "active"}}
+	with := func(name, active string) map[string]dbus.UnitStatus {
+		m := maps.Clone(up)
+		m[name] = dbus.UnitStatus{LoadState: "loaded", ActiveState: active, JobType: map[bool]string{true: "stop"}[name == "web@manager.service" && active == "deactivating"]}
+		return m
+	}
+	success := map[string]string{"SERVICE_RESULT": "success"}
 	failure := map[string]string{"SERVICE_RESULT": "exit-code", "EXIT_CODE": "exited", "EXIT_STATUS": "3"}
 	tests := []struct {
 		name          string
@@ -91,6 +146,7 @@ func TestOutcomes(t *testing.T) {
 		wantAsked     []string
 		wantFailed    string // reason in the record of revision two, empty for none
 		wantStatus    string
+		wantFailures  int
 	}{
 		{name: "a pending revision becomes good", current: two, good: one, args: "accept web " + two, wantGood: two, wantAsked: retire, wantStatus: "serving"},
 		{name: "the first revision becomes good", current: two, args: "accept web " + two, wantGood: two, wantAsked: retire, wantStatus: "serving"},
@@ -106,9 +162,9 @@ func TestOutcomes(t *testing.T) {
 			wantAsked: leave, wantStatus: "stopping: deleted while it started"},
 		{name: "a failure to retire does not stop what serves", current: two, good: one, args: "accept web " + two, systemd: recorder{fail: errors.New("no")}, wantGood: two,
 			wantAsked: retire, wantStatus: "serving"},
-		{name: "accept goes on when systemd executes itself anew", current: two, good: one, args: "accept web " + two, systemd: recorder{lost: 2}, wantGood: two,
-			wantAsked: []string{retire[0], retire[0], retire[0]}, wantStatus: "serving"},
-		{name: "reject goes on when systemd executes itself anew", current: two, good: one, env: failure, systemd: recorder{status: "not healthy", lost: 1},
+		{name: "accept continues when systemd re-executes itself", current: two, good: one, args: "accept web " + two, systemd: recorder{lost: 2}, wantGood: two,
+			wantAsked: []string{retire[0], retire[0]}, wantStatus: "serving"},
+		{name: "reject continues when systemd re-executes itself", current: two, good: one, env: failure, systemd: recorder{status: "not healthy", lost: 1},
 			args: "reject web " + two, wantGood: one, wantFailed: "not healthy (exit-code; main process exited 3)\n", wantStatus: "rejected: not healthy (exit-code; main process exited 3)"},
 		{name: "the main process is gone", current: two, good: one, env: map[string]string{"MAINPID": "999999999"}, args: "accept web " + two, wantGood: one,
 			wantError: "web " + two + ": not accepted: the main process of the unit has ended"},
@@ -122,22 +178,59 @@ func TestOutcomes(t *testing.T) {
 		{name: "a helper that was killed", current: two, env: map[string]string{"SERVICE_RESULT": "signal", "EXIT_CODE": "exited", "EXIT_STATUS": "0"}, systemd: recorder{status: "serving"},
 			args: "reject web " + two, wantFailed: "a helper was killed after \"serving\" (signal; main process exited 0)\n", wantStatus: "rejected: a helper was killed after \"serving\" (signal; main process exited 0)"},
 		{name: "an orderly stop is no failure", current: two, good: one, env: map[string]string{"SERVICE_RESULT": "success"}, args: "reject web " + two, wantGood: one},
-		{name: "a good revision is never rejected", current: two, good: two, env: failure, systemd: recorder{restarts: true}, args: "reject web " + two, wantGood: two},
-		{name: "a good revision that systemd does not restart yet", current: two, good: two, env: failure, args: "reject web " + two, wantGood: two,
+		{name: "a good revision is never rejected", current: two, good: two, env: failure, systemd: recorder{restarts: true}, args: "reject web " + two, wantGood: two, wantFailures: 1},
+		{name: "a good revision that systemd does not restart yet", current: two, good: two, env: failure, args: "reject web " + two, wantGood: two, wantFailures: 1,
 			wantAsked: []string{"start web@" + two + ".service"}},
-		{name: "a good revision that ended well, and systemd does not restart yet", current: two, good: two, env: map[string]string{"SERVICE_RESULT": "success"}, args: "reject web " + two, wantGood: two,
+		{name: "a good revision that ended well, and systemd does not restart yet", current: two, good: two, env: map[string]string{"SERVICE_RESULT": "success"}, args: "reject web " + two, wantGood: two, wantFailures: 1,
 			wantAsked: []string{"start web@" + two + ".service"}},
-		{name: "a good revision that ended well, and systemd restarts", current: two, good: two, env: map[string]string{"SERVICE_RESULT": "success"}, systemd: recorder{restarts: true}, args: "reject web " + two, wantGood: two},
+		{name: "a good revision that ended well, and systemd restarts", current: two, good: two, env: map[string]string{"SERVICE_RESULT": "success"}, systemd: recorder{restarts: true}, args: "reject web " + two, wantGood: two, wantFailures: 1},
 		{name: "a good revision that is stopped in order", current: two, good: two, env: map[string]string{"SERVICE_RESULT": "success"}, systemd: recorder{stopping: true}, args: "reject web " + two, wantGood: two},
 		{name: "a retired revision whose stop failed", current: three, good: three, env: failure, args: "reject web " + two, wantGood: three},
 		{name: "a start that somebody stops has not failed", current: two, good: one, env: failure, systemd: recorder{stopping: true}, args: "reject web " + two, wantGood: one},
 		{name: "a good revision that somebody stops", current: two, good: two, env: failure, systemd: recorder{stopping: true}, args: "reject web " + two, wantGood: two},
 		{name: "reject by hand", current: two, args: "reject web " + two, wantError: "SERVICE_RESULT is not set"},
 
-		{name: "stop waits for all", current: two, good: two, args: "stop web", wantGood: two, wantAsked: []string{"stop runners of web"}, wantStatus: "stopped"},
-		{name: "stop goes on when systemd executes itself anew", current: two, good: two, systemd: recorder{lost: 1}, args: "stop web", wantGood: two,
-			wantAsked: []string{"stop runners of web", "stop runners of web"}, wantStatus: "stopped"},
-		{name: "a restart of the manager stops nothing", current: two, good: two, systemd: recorder{restarting: true}, args: "stop web", wantGood: two, wantAsked: []string{"cancel restarts of web"}},
+		{name: "the host's failure is tried again", current: two, good: one, env: failure, systemd: recorder{exits: []int{0, 75}, restarts: false}, args: "reject web " + two, wantGood: one,
+			wantAsked: []string{"start web@" + two + ".service"}, wantFailures: 1},
+		{name: "a first revision whose helper was killed is tried again", current: two, env: failure, systemd: recorder{exits: []int{-9}}, args: "reject web " + two,
+			wantAsked: []string{"start web@" + two + ".service"}, wantFailures: 1},
+		{name: "a good revision that dies while the manager is up", current: two, good: two, env: failure, systemd: recorder{restarts: true, units: up}, args: "reject web " + two, wantGood: two,
+			wantAsked: []string{outage}, wantFailures: 1},
+		{name: "a good revision that is stopped while the manager is up", current: two, good: two, env: failure, systemd: recorder{stopping: true, units: up}, args: "reject web " + two, wantGood: two,
+			wantAsked: []string{outage}},
+		{name: "another one serves", current: two, good: two, env: failure, systemd: recorder{restarts: true, units: with("web@"+one+".service", "active")}, args: "reject web " + two, wantGood: two, wantFailures: 1},
+		{name: "accept clears an outage", current: two, good: one, args: "accept web " + two, systemd: recorder{units: with("sm-outage@web.service", "failed")}, wantGood: two,
+			wantAsked: []string{retire[0], "reset sm-outage@web.service"}, wantStatus: "serving"},
+
+		{name: "stop by hand", current: two, good: two, args: "stop web", wantGood: two, wantAsked: []string{"stop runners of web", "stop sm-outage@web.service"}, wantStatus: "stopped"},
+		{name: "the manager is stopped", current: two, good: two, args: "stop web", env: success, wantGood: two, systemd: recorder{units: with("web@manager.service", "deactivating")},
+			wantAsked: []string{"stop runners of web", "stop sm-outage@web.service"}, wantStatus: "stopped"},
+		{name: "stop continues when systemd re-executes itself", current: two, good: two, systemd: recorder{lost: 1}, args: "stop web", wantGood: two,
+			wantAsked: []string{"stop runners of web", "stop sm-outage@web.service"}, wantStatus: "stopped"},
+		{name: "a restart or failure of the manager stops nothing", current: two, good: two, env: success, args: "stop web", systemd: recorder{units: up}, wantGood: two, wantAsked: []string{outage}},
+
+		{name: "start what is good and what is pending, and Docker", current: two, good: one, args: "start web", wantGood: one, wantStatus: "serving",
+			systemd:   recorder{units: map[string]dbus.UnitStatus{"web@" + two + ".service": {LoadState: "loaded", ActiveState: "inactive", SubState: "ready"}}},
+			wantAsked: []string{"start docker.service", "start web@" + one + ".service", "start web@" + two + ".service"}},
+		{name: "systemd tries again, and Docker stays as it is", current: two, good: two, args: "start web", wantGood: two, wantStatus: "serving",
+			systemd:   recorder{again: 1, units: map[string]dbus.UnitStatus{"web@" + two + ".service": {LoadState: "loaded", ActiveState: "inactive", SubState: "ready"}}},
+			wantAsked: []string{"start web@" + two + ".service"}},
+		{name: "nothing will serve", current: two, args: "start web", wantError: "web: nothing will serve: " + two + " is masked, so it cannot start; run systemctl unmask web@" + two + ".service",
+			systemd:   recorder{units: map[string]dbus.UnitStatus{"web@" + two + ".service": {LoadState: "masked", ActiveState: "inactive"}}},
+			wantAsked: []string{"start docker.service", outage}},
+
+		{name: "a start that is cut short each time is repeated, and then rejected", current: two, good: one, args: "settle web@" + two, wantGood: one, wantFailures: 3,
+			systemd: recorder{units: with("web@"+two+".service", "active")}, wantFailed: cutShort + "\n",
+			wantAsked: []string{"restart web@" + two + ".service", "restart web@" + two + ".service", "restart web@" + two + ".service", "stop web@" + two + ".service"}},
+		{name: "a good runner needs nothing", current: two, good: two, args: "settle web@" + two, wantGood: two,
+			systemd: recorder{units: with("web@"+two+".service", "active")}},
+		{name: "a failure that no one has recorded", current: two, good: one, args: "settle web@" + two, wantGood: one, wantFailed: "pulling\n",
+			systemd: recorder{status: "pulling", units: with("web@"+two+".service", "failed")}},
+		{name: "nothing has served for long", current: two, good: two, args: "outage web", wantGood: two, wantError: "web: nothing has served for 1m0s: " + two + " is stopped", systemd: recorder{units: up}, wantStatus: ""},
+		{name: "it serves", current: two, good: two, args: "outage web", wantGood: two, systemd: recorder{units: with("web@"+two+".service", "active")}},
+		{name: "the manager was stopped before its start", current: two, good: two, args: "outage web", wantGood: two,
+			systemd:   recorder{units: map[string]dbus.UnitStatus{"web@" + two + ".service": {LoadState: "loaded", ActiveState: "active"}}},
+			wantAsked: []string{"stop web@" + two + ".service"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -174,6 +267,9 @@ func TestOutcomes(t *testing.T) {
 			reason, _ := os.ReadFile(store.Run + "/web/" + two + ".failed")
 			if string(reason) != test.wantFailed {
 				t.Errorf("failed record %q; want %q", reason, test.wantFailed)
+			}
+			if got := (rollout{store: store}).pace("web", two).failures; got != test.wantFailures {
+				t.Errorf("%d failures are counted; want %d", got, test.wantFailures)
 			}
 			if status != test.wantStatus {
 				t.Errorf("status %q; want %q", status, test.wantStatus)

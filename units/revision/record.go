@@ -74,6 +74,18 @@ func (s Store) SetFailed(service, revision, reason string) error {
 	return nil
 }
 
+// Failed returns why a revision was rejected, and whether it was.
+func (s Store) Failed(service, revision string) (reason string, failed bool, err error) {
+	record, err := os.ReadFile(s.failedPath(service, revision))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("%s %s: read why it failed: %w", service, revision, err)
+	}
+	return strings.TrimSuffix(string(record), "\n"), true, nil
+}
+
 // ClearFailed forgets that a revision failed.
 func (s Store) ClearFailed(service, revision string) error {
 	if err := check(service, revision); err != nil {

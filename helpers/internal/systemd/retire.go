@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	"golang.org/x/sys/unix"
@@ -35,14 +37,11 @@ func (c *Conn) retire(ctx context.Context, runner dbus.UnitStatus) error {
 	case runner.JobId == 0 && runner.ActiveState == "inactive":
 		return nil
 	case runner.JobId == 0 && runner.ActiveState == "failed":
-		if err := c.ResetFailedUnitContext(ctx, runner.Name); err != nil && !noSuchUnit(err) {
-			return fmt.Errorf("reset the failed state of %s: %w", runner.Name, err)
-		}
-		return nil
+		return c.ResetFailed(ctx, runner.Name)
 	case runner.ActiveState != "activating":
-		return c.stop(ctx, runner.Name)
-	case runner.SubState != "start-post":
-		if err := c.stop(ctx, runner.Name); err != nil {
+		return c.Stop(ctx, runner.Name)
+	case runner.SubState != startPost:
+		if err := c.Stop(ctx, runner.Name); err != nil {
 			return err
 		}
 	default:
@@ -56,22 +55,22 @@ func (c *Conn) retire(ctx context.Context, runner dbus.UnitStatus) error {
 // RetireOnceStarted has a runner that starts now stopped in order as soon as it
 // has started. If its start fails, its failed state is cleared.
 func (c *Conn) RetireOnceStarted(ctx context.Context, unit string) error {
-	return c.StartWithoutWaiting(ctx, units.RetireUnit(unit))
+	_, err := c.Start(ctx, units.RetireUnit(unit))
+	return err
 }
+
+// startPost is the state in which systemd runs ExecStartPost= commands.
+const startPost = "start-post"
 
 // endHealthCheck has the start of a runner fail if it still waits for health. A
 // runner that is past that may have connections, which a stop in its start would
 // cut.
 func (c *Conn) endHealthCheck(ctx context.Context, runner string) error {
-	property, err := c.GetServicePropertyContext(ctx, runner, "ControlPID")
-	if err != nil {
-		return fmt.Errorf("ask systemd what %s does: %w", runner, err)
+	pid, err := c.controlProcess(ctx, runner)
+	if err != nil || pid == 0 {
+		return err // between two commands
 	}
-	pid, _ := property.Value.Value().(uint32)
-	if pid == 0 {
-		return nil // between two commands
-	}
-	control, err := process.Open(int(pid))
+	control, err := process.Open(pid)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
 	}
@@ -81,8 +80,7 @@ func (c *Conn) endHealthCheck(ctx context.Context, runner string) error {
 	defer control.Close()
 	// The name belongs to the process that the handle stands for, or to none that
 	// the signal could reach.
-	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-	if err != nil || string(comm) != "sm-healthcheck\n" {
+	if command(pid) != "sm-healthcheck" {
 		return nil
 	}
 	if err := control.Signal(unix.SIGTERM); err != nil && !errors.Is(err, unix.ESRCH) {
@@ -91,9 +89,43 @@ func (c *Conn) endHealthCheck(ctx context.Context, runner string) error {
 	return nil
 }
 
-func (c *Conn) stop(ctx context.Context, unit string) error {
-	if _, err := c.StopUnitContext(ctx, unit, "replace", nil); err != nil && !noSuchUnit(err) {
-		return fmt.Errorf("stop %s: %w", unit, err)
+// awaitTraffic waits for the end of a start that may have brought a runner
+// connections already: only then does a stop drain it. Such a start is at its
+// last commands.
+func (c *Conn) awaitTraffic(ctx context.Context, runner dbus.UnitStatus) error {
+	for runner.ActiveState == "activating" && runner.SubState == startPost {
+		pid, err := c.controlProcess(ctx, runner.Name)
+		if err != nil {
+			return err
+		}
+		if name := command(pid); name != "sm-ipvs" && name != "sm-rollout" {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(20 * time.Millisecond):
+		}
+		if runner, err = c.State(ctx, runner.Name); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// controlProcess returns the process id of the command that a unit runs beside its
+// main process, 0 when there is none.
+func (c *Conn) controlProcess(ctx context.Context, unit string) (int, error) {
+	property, err := c.serviceProperty(ctx, unit, "ControlPID")
+	if err != nil {
+		return 0, err
+	}
+	pid, _ := property.Value.Value().(uint32)
+	return int(pid), nil
+}
+
+// command returns the name of the program that a process runs.
+func command(pid int) string {
+	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return strings.TrimSuffix(string(comm), "\n")
 }

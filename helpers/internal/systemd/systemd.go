@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
-	godbus "github.com/godbus/dbus/v5"
 
+	"service-manager/units"
 	"service-manager/units/definition"
 )
 
@@ -91,17 +91,42 @@ const lookAgain = 5 * time.Second
 // progress is told which units are still stopping. The error may be
 // ErrConnectionLost.
 func (c *Conn) StopRunners(ctx context.Context, service string, progress func(stopping []string)) error {
-	runners, err := c.Runners(ctx, service)
+	// What is about to start one more goes first.
+	helping, err := c.ListUnitsByPatternsContext(ctx, nil, []string{units.StartUnit(service + "@*.service"), units.SettleUnit(service + "@*.service")})
 	if err != nil {
-		return err
+		return fmt.Errorf("list what starts runners of %s: %w", service, err)
 	}
 	var live []string
-	for _, runner := range runners {
-		if Live(runner) || runner.JobId != 0 {
-			live = append(live, runner.Name)
+	for _, unit := range helping {
+		runner := strings.TrimPrefix(strings.TrimPrefix(unit.Name, units.StartUnit("")), units.SettleUnit(""))
+		if isRunner(service, runner) && Live(unit) {
+			live = append(live, unit.Name)
 		}
 	}
-	return c.StopUnits(ctx, live, "ignore-dependencies", progress)
+	if err := c.StopUnits(ctx, live, "ignore-dependencies", func([]string) {}); err != nil {
+		return err
+	}
+	for {
+		runners, err := c.Runners(ctx, service)
+		if err != nil {
+			return err
+		}
+		live = nil
+		for _, runner := range runners {
+			if Live(runner) || runner.JobId != 0 {
+				live = append(live, runner.Name)
+				if err := c.awaitTraffic(ctx, runner); err != nil {
+					return err
+				}
+			}
+		}
+		if len(live) == 0 {
+			return nil
+		}
+		if err := c.StopUnits(ctx, live, "ignore-dependencies", progress); err != nil {
+			return err
+		}
+	}
 }
 
 // StopUnits stops units, with jobs of that mode, and returns when all have
@@ -160,11 +185,4 @@ func without(names []string, name string) []string {
 		}
 	}
 	return kept
-}
-
-// noSuchUnit reports whether systemd no longer knows the unit: it is gone, so
-// there is nothing to do about it.
-func noSuchUnit(err error) bool {
-	var e godbus.Error
-	return errors.As(err, &e) && e.Name == "org.freedesktop.systemd1.NoSuchUnit"
 }

@@ -1,16 +1,10 @@
 package systemd
 
-import "testing"
-
-func TestVersion(t *testing.T) {
-	for text, want := range map[string]int{
-		`"252.39-1~deb12u2"`: 252, `"257.9-1~deb13u1"`: 257, "v256.4": 256, "255": 255, "": 0, "none": 0,
-	} {
-		if got := version(text); got != want {
-			t.Errorf("version(%s) = %d; want %d", text, got, want)
-		}
-	}
-}
+import (
+	"slices"
+	"testing"
+	"time"
+)
 
 func TestIsRunner(t *testing.T) {
 	for unit, want := range map[string]bool{
@@ -23,5 +17,26 @@ func TestIsRunner(t *testing.T) {
 		if got := isRunner("postgresql", unit); got != want {
 			t.Errorf("isRunner(%s) = %v", unit, got)
 		}
+	}
+}
+
+func TestExits(t *testing.T) {
+	command := func(started, ended uint64, code, status int32) []any {
+		return []any{"/bin/x", []string{"x"}, false, started, started, ended, ended, uint32(7), code, status}
+	}
+	got := exitsOf([][]any{
+		command(5, 6, 1, 3),   // of an earlier start
+		command(20, 21, 1, 0), // has succeeded
+		command(22, 23, 1, 75),
+		command(24, 25, 2, 9), // was killed
+		command(26, 0, 0, 0),  // runs
+		command(0, 0, 0, 0),   // has not begun
+		{"something else"},
+	}, time.UnixMicro(10))
+	if want := []int{0, 75, -9}; !slices.Equal(got, want) {
+		t.Errorf("exitsOf = %v; want %v", got, want)
+	}
+	if got := exitsOf("something else", time.Time{}); got != nil {
+		t.Errorf("exitsOf = %v; want none", got)
 	}
 }

@@ -2,9 +2,12 @@ package systemd
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
+	godbus "github.com/godbus/dbus/v5"
 )
 
 // Close ends the connection.
@@ -19,6 +22,17 @@ func (c *Conn) RestartsByItself(ctx context.Context, unit string) (bool, error) 
 	return restart != "no", err
 }
 
+// Restarts returns how often systemd has restarted the unit by itself since it
+// was last started.
+func (c *Conn) Restarts(ctx context.Context, unit string) (int, error) {
+	property, err := c.serviceProperty(ctx, unit, "NRestarts")
+	if err != nil {
+		return 0, err
+	}
+	n, _ := property.Value.Value().(uint32)
+	return int(n), nil
+}
+
 // StatusText returns what the unit last said about itself, as systemctl status
 // shows it.
 func (c *Conn) StatusText(ctx context.Context, unit string) (string, error) {
@@ -26,11 +40,19 @@ func (c *Conn) StatusText(ctx context.Context, unit string) (string, error) {
 }
 
 func (c *Conn) serviceString(ctx context.Context, unit, name string) (string, error) {
-	property, err := c.GetServicePropertyContext(ctx, unit, name)
+	property, err := c.serviceProperty(ctx, unit, name)
 	if err != nil {
-		return "", fmt.Errorf("ask systemd for %s of %s: %w", name, unit, err)
+		return "", err
 	}
 	return stringOf(property), nil
+}
+
+func (c *Conn) serviceProperty(ctx context.Context, unit, name string) (*dbus.Property, error) {
+	property, err := c.GetServicePropertyContext(ctx, unit, name)
+	if err != nil {
+		return nil, fmt.Errorf("ask systemd for %s of %s: %w", name, unit, err)
+	}
+	return property, nil
 }
 
 func stringOf(property *dbus.Property) string {
@@ -38,25 +60,117 @@ func stringOf(property *dbus.Property) string {
 	return s
 }
 
-// Restarting reports whether the unit stops only to start again, at somebody's
-// request.
-func (c *Conn) Restarting(ctx context.Context, unit string) (bool, error) {
-	jobs, err := c.ListJobsContext(ctx)
-	if err != nil {
-		return false, fmt.Errorf("ask systemd for its jobs: %w", err)
-	}
-	for _, job := range jobs {
-		if job.Unit == unit && (job.JobType == "restart" || job.JobType == "try-restart") {
-			return true, nil
+// Activity is when a unit last began to start, became active, ceased to be
+// active, and became inactive; zero for what has not happened since boot.
+type Activity struct{ Began, Active, Ended, Inactive time.Time }
+
+// Activity returns when the state of a unit last changed.
+func (c *Conn) Activity(ctx context.Context, unit string) (a Activity, err error) {
+	for name, to := range map[string]*time.Time{
+		"InactiveExitTimestamp": &a.Began, "ActiveEnterTimestamp": &a.Active,
+		"ActiveExitTimestamp": &a.Ended, "InactiveEnterTimestamp": &a.Inactive,
+	} {
+		property, err := c.GetUnitPropertyContext(ctx, unit, name)
+		if err != nil {
+			return Activity{}, fmt.Errorf("ask systemd for %s of %s: %w", name, unit, err)
+		}
+		if usec, _ := property.Value.Value().(uint64); usec != 0 {
+			*to = time.UnixMicro(int64(usec))
 		}
 	}
-	return false, nil
+	return a, nil
 }
 
-// StartWithoutWaiting queues a start of the unit, behind whatever it does now.
-func (c *Conn) StartWithoutWaiting(ctx context.Context, unit string) error {
-	if _, err := c.StartUnitContext(ctx, unit, "replace", nil); err != nil {
-		return fmt.Errorf("start %s: %w", unit, err)
+// Exits returns the exit statuses of the commands that a unit has run in its
+// current start, with a signal that ended one as its negative number. systemd
+// forgets those from before a reload.
+func (c *Conn) Exits(ctx context.Context, unit string) ([]int, error) {
+	activity, err := c.Activity(ctx, unit)
+	if err != nil {
+		return nil, err
+	}
+	var exits []int
+	for _, list := range []string{"ExecStartPre", "ExecStart", "ExecStartPost"} {
+		property, err := c.serviceProperty(ctx, unit, list)
+		if err != nil {
+			return nil, err
+		}
+		exits = append(exits, exitsOf(property.Value.Value(), activity.Began)...)
+	}
+	return exits, nil
+}
+
+// exitsOf reads the value of a property such as ExecStart, whose entries are path,
+// arguments, whether a failure counts, two start times, two end times, process
+// id, how it ended (CLD_EXITED and the like) and the status.
+func exitsOf(value any, since time.Time) (exits []int) {
+	const exited = 1
+	commands, _ := value.([][]any)
+	for _, command := range commands {
+		if len(command) != 10 {
+			continue
+		}
+		started, _ := command[3].(uint64)
+		ended, _ := command[5].(uint64)
+		code, _ := command[8].(int32)
+		status, _ := command[9].(int32)
+		switch {
+		case ended == 0 || time.UnixMicro(int64(started)).Before(since):
+		case code == exited:
+			exits = append(exits, int(status))
+		default:
+			exits = append(exits, -int(status))
+		}
+	}
+	return exits
+}
+
+// Start queues a start of the unit, behind whatever it does now, and reports
+// whether it has. It overrules no other job: what is being stopped stays stopped.
+func (c *Conn) Start(ctx context.Context, unit string) (bool, error) {
+	_, err := c.StartUnitContext(ctx, unit, "fail", nil)
+	if inTheWay(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("start %s: %w", unit, err)
+	}
+	return true, nil
+}
+
+// Restart queues a restart of the unit, unless another job is in the way.
+func (c *Conn) Restart(ctx context.Context, unit string) error {
+	if _, err := c.RestartUnitContext(ctx, unit, "fail", nil); err != nil && !inTheWay(err) {
+		return fmt.Errorf("restart %s: %w", unit, err)
 	}
 	return nil
+}
+
+// Stop queues a stop of the unit.
+func (c *Conn) Stop(ctx context.Context, unit string) error {
+	if _, err := c.StopUnitContext(ctx, unit, "replace", nil); err != nil && !noSuchUnit(err) {
+		return fmt.Errorf("stop %s: %w", unit, err)
+	}
+	return nil
+}
+
+// ResetFailed clears the failed state of a unit, if it has it.
+func (c *Conn) ResetFailed(ctx context.Context, unit string) error {
+	if err := c.ResetFailedUnitContext(ctx, unit); err != nil && !noSuchUnit(err) {
+		return fmt.Errorf("reset the failed state of %s: %w", unit, err)
+	}
+	return nil
+}
+
+// inTheWay reports whether err says that another job of the unit is queued, which
+// the one that was asked for would have replaced.
+func inTheWay(err error) bool { return named(err, "org.freedesktop.systemd1.TransactionIsDestructive") }
+
+// noSuchUnit reports whether systemd no longer knows the unit: it is gone, so
+// there is nothing to do about it.
+func noSuchUnit(err error) bool { return named(err, "org.freedesktop.systemd1.NoSuchUnit") }
+
+func named(err error, name string) bool {
+	var e godbus.Error
+	return errors.As(err, &e) && e.Name == name
 }

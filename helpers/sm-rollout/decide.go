@@ -1,0 +1,182 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"service-manager/units"
+)
+
+// What follows decides, and does nothing: each function turns what is into what
+// is to be done.
+
+// verdict is what becomes of a manager's start.
+type verdict int
+
+const (
+	waits verdict = iota // a runner may serve yet
+	served
+	failed // nothing will serve
+)
+
+// startPlan is what a manager's start does next.
+type startPlan struct {
+	verdict verdict
+	start   []string // revisions
+	status  string
+}
+
+// planStart decides about a manager's start. tried are the revisions that it has
+// started, or seen starting: what stops after that was stopped, or has failed.
+// restarted says that systemd has tried the start before. It does not fail again
+// then: nothing else would start what a reload brings.
+func (s scene) planStart(tried map[string]bool, restarted bool) startPlan {
+	if s.serves("") {
+		return startPlan{verdict: served, start: s.toStart(tried), status: "serving"}
+	}
+	start := s.toStart(tried)
+	switch {
+	case len(start) > 0:
+		return startPlan{verdict: waits, start: start, status: "starting"}
+	case s.mayServe():
+		return startPlan{verdict: waits, status: "waiting: " + s.why()}
+	case restarted:
+		return startPlan{verdict: waits, status: fmt.Sprintf("nothing serves: %s; waiting for an edit, or for systemctl start of a revision", s.why())}
+	}
+	return startPlan{verdict: failed, status: fmt.Sprintf("%s: nothing will serve: %s", s.service, s.why())}
+}
+
+// toStart returns the revisions that a manager's start has to start.
+func (s scene) toStart(tried map[string]bool) (start []string) {
+	wanted := []string{s.good}
+	if s.pending() {
+		wanted = append(wanted, s.current)
+	}
+	for _, name := range wanted {
+		one, ok := s.runner(name)
+		if ok && !tried[name] && one.unit.LoadState == "loaded" && !one.live() {
+			start = append(start, name)
+		}
+	}
+	return start
+}
+
+// ending is how a runner's unit has ended.
+type ending struct {
+	result        string // $SERVICE_RESULT
+	stopRequested bool   // somebody stops or restarts it
+	hostFailed    bool   // a helper said that it was the host's failure
+	killed        bool   // a helper was killed by SIGKILL
+	restarts      bool   // systemd starts it again by itself
+	failures      int    // in a row, before this one
+}
+
+// killsForgiven is how often a first revision may lose a helper to SIGKILL before
+// it is rejected.
+const killsForgiven = 3
+
+// rejectPlan is what comes of a runner that has ended.
+type rejectPlan struct {
+	reject bool // record that it failed
+	start  bool // start it again
+	count  bool // one more failure in a row
+}
+
+// planReject decides about a revision whose runner has ended.
+func planReject(name, good, current string, e ending) rejectPlan {
+	switch {
+	case e.stopRequested:
+		return rejectPlan{}
+	case name == good:
+		// It is started again however it ended. systemd may not do that yet: it has to
+		// read first that the revision is good.
+		return rejectPlan{start: !e.restarts, count: true}
+	case name != current || e.result == "success":
+		// It has been replaced, and may have served before; what failed is its stop.
+		return rejectPlan{}
+	case e.hostFailed, e.killed && good == "" && e.failures < killsForgiven:
+		return rejectPlan{start: !e.restarts, count: true}
+	}
+	return rejectPlan{reject: true}
+}
+
+// settlement is what becomes of a runner after its start.
+type settlement int
+
+const (
+	settled    settlement = iota
+	again                 // start it again: its start was cut short
+	rejectIt              // record that it failed, and stop it
+	retireIt              // stop it: it was replaced
+	recordOnly            // record that it failed: that was not done
+	starts                // it starts again by now: look later
+)
+
+// attempts is how often a start that was cut short is repeated.
+const attempts = 3
+
+// planSettle decides about a runner whose start is over. systemd drops the rest of
+// a start whose commands a reload has changed, without a word; the runner is active
+// then, but may have been neither checked, nor given traffic, nor accepted.
+func (s scene) planSettle(revision string, failures int) settlement {
+	one, ok := s.runner(revision)
+	switch {
+	case !ok || revision == s.good || one.unit.JobType == "stop":
+		return settled
+	case one.unit.JobId != 0 || one.unit.ActiveState == "activating" || one.unit.ActiveState == "deactivating":
+		return starts
+	case one.unit.ActiveState == "failed" && revision == s.current && !one.rejected:
+		return recordOnly
+	case one.unit.ActiveState != "active":
+		return settled
+	case revision != s.current:
+		return retireIt
+	case failures < attempts:
+		return again
+	}
+	return rejectIt
+}
+
+// vigil is what becomes of the watch for an outage.
+type vigil int
+
+const (
+	watching vigil = iota
+	over           // the service serves, or is not meant to
+	outage         // nothing has served for too long
+	orphans        // the manager was stopped when it could run no command
+)
+
+// patience is how long a service may have nothing that serves before that is an
+// outage.
+const patience = time.Minute
+
+// planOutage decides about a service that may have an outage since the given time.
+func (s scene) planOutage(since, now time.Time) vigil {
+	switch {
+	case s.stopped():
+		return orphans
+	case s.serves(""):
+		if s.up() {
+			return over
+		}
+		return watching
+	case now.Sub(since) >= patience:
+		return outage
+	}
+	return watching
+}
+
+// watchOutage reports whether somebody has to watch for an outage once a runner
+// has ended.
+func (s scene) watchOutage(ended string) bool {
+	return !s.stopped() && s.manager.JobType != "stop" && s.manager.LoadState == "loaded" && !s.serves(ended)
+}
+
+// stopsRunners reports whether the end of the manager is the end of its runners.
+// By hand, it is.
+func (s scene) stopsRunners(byHand bool) bool {
+	return byHand || s.manager.JobType == "stop"
+}
+
+func (s scene) unit(revision string) string { return units.RunnerUnit(s.service, revision) }

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+
+	"service-manager/units/revision"
+)
+
+// Every state that a manager's start can meet, and what it does.
+func TestPlanStart(t *testing.T) {
+	unit := func(load, active, sub, job string) dbus.UnitStatus {
+		u := dbus.UnitStatus{LoadState: load, ActiveState: active, SubState: sub, JobType: job}
+		if job != "" {
+			u.JobId = 1
+		}
+		return u
+	}
+	var (
+		active   = unit("loaded", "active", "running", "")
+		inactive = unit("loaded", "inactive", "dead", "")
+		dead     = unit("loaded", "failed", "failed", "")
+		pausing  = unit("loaded", "activating", "auto-restart", "")
+		starting = unit("loaded", "activating", "start-pre", "start")
+		queued   = unit("loaded", "inactive", "dead", "start")
+		stopping = unit("loaded", "deactivating", "stop", "stop")
+		masked   = unit("masked", "inactive", "dead", "")
+		unknown  = unit("not-found", "inactive", "dead", "")
+	)
+	const none = ""
+	tests := []struct {
+		name                string
+		good, current       string
+		goodUnit, newUnit   dbus.UnitStatus
+		rejected, restarted bool
+		tried               string
+		verdict             verdict
+		start               []string
+	}{
+		{name: "boot", good: one, current: one, goodUnit: inactive, verdict: waits, start: []string{one}},
+		{name: "boot with a fix pending", good: one, current: two, goodUnit: inactive, newUnit: inactive, verdict: waits, start: []string{one, two}},
+		{name: "the first revision", current: two, newUnit: inactive, verdict: waits, start: []string{two}},
+		{name: "good serves", good: one, current: one, goodUnit: active, verdict: served},
+		{name: "good serves, a fix is pending", good: one, current: two, goodUnit: active, newUnit: inactive, verdict: served, start: []string{two}},
+		{name: "good crash-loops, the fix starts", good: one, current: two, goodUnit: pausing, newUnit: starting, verdict: waits},
+		{name: "good crash-loops, the fix serves", good: one, current: two, goodUnit: pausing, newUnit: active, verdict: served},
+		{name: "good crash-loops, the fix was rejected", good: one, current: two, goodUnit: pausing, newUnit: dead, rejected: true, verdict: waits},
+		{name: "queued", good: one, current: one, goodUnit: queued, verdict: waits},
+		{name: "good is stopping from before", good: one, current: one, goodUnit: stopping, verdict: waits},
+		{name: "good was started and then stopped by hand", good: one, current: one, goodUnit: inactive, tried: one, verdict: failed},
+		{name: "everything is rejected", current: two, newUnit: dead, rejected: true, verdict: failed},
+		{name: "everything is rejected, and systemd has tried again", current: two, newUnit: dead, rejected: true, restarted: true, verdict: waits},
+		{name: "systemd has tried again, and a reload brings a revision", current: two, newUnit: inactive, restarted: true, verdict: waits, start: []string{two}},
+		{name: "a rejected one is started by hand", current: two, newUnit: starting, rejected: true, restarted: true, verdict: waits},
+		{name: "a rejected one serves", current: two, newUnit: active, rejected: true, restarted: true, verdict: served},
+		{name: "good is masked", good: one, current: one, goodUnit: masked, verdict: failed},
+		{name: "the fix is masked", good: one, current: two, goodUnit: active, newUnit: masked, verdict: served},
+		{name: "systemd does not know it yet", current: two, newUnit: unknown, restarted: true, verdict: waits},
+		{name: "no revision", verdict: failed},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := scene{service: "web", good: test.good, current: test.current}
+			if test.good != none {
+				s.runners = append(s.runners, runner{revision: test.good, unit: test.goodUnit})
+			}
+			if test.current != none && test.current != test.good {
+				s.runners = append(s.runners, runner{revision: test.current, unit: test.newUnit, rejected: test.rejected, reason: "not healthy"})
+			}
+			plan := s.planStart(map[string]bool{test.tried: true}, test.restarted)
+			if plan.verdict != test.verdict || !slices.Equal(plan.start, test.start) {
+				t.Errorf("planStart = %+v; want verdict %d, start %v", plan, test.verdict, test.start)
+			}
+			if test.rejected && plan.verdict == failed && !strings.Contains(plan.status, two+" was rejected: not healthy") {
+				t.Errorf("the status %q gives no reason", plan.status)
+			}
+		})
+	}
+}
+
+func TestPlanSettle(t *testing.T) {
+	tests := []struct {
+		name          string
+		good, current string
+		active, job   string
+		rejected      bool
+		failures      int
+		want          settlement
+	}{
+		{name: "accepted", good: two, current: two, active: "active", want: settled},
+		{name: "neither accepted nor rejected", good: one, current: two, active: "active", want: again},
+		{name: "again and again", good: one, current: two, active: "active", failures: attempts, want: rejectIt},
+		{name: "replaced while it started", good: one, current: three, active: "active", want: retireIt},
+		{name: "rejected", good: one, current: two, active: "failed", rejected: true, want: settled},
+		{name: "failed, and no one has recorded it", good: one, current: two, active: "failed", want: recordOnly},
+		{name: "stopped by hand", good: one, current: two, active: "inactive", want: settled},
+		{name: "being stopped", good: one, current: two, active: "active", job: "stop", want: settled},
+		{name: "started again by now", good: one, current: two, active: "activating", job: "start", want: starts},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			u := dbus.UnitStatus{ActiveState: test.active, JobType: test.job}
+			if test.job != "" {
+				u.JobId = 1
+			}
+			s := scene{service: "web", good: test.good, current: test.current, runners: []runner{{revision: two, unit: u, rejected: test.rejected}}}
+			if got := s.planSettle(two, test.failures); got != test.want {
+				t.Errorf("planSettle = %d; want %d", got, test.want)
+			}
+		})
+	}
+}
+
+func TestPlanOutage(t *testing.T) {
+	now := time.Now()
+	for _, test := range []struct {
+		name, manager, sub, job, runner string
+		ago                             time.Duration
+		want                            vigil
+	}{
+		{"it serves", "active", "exited", "", "active", time.Hour, over},
+		{"it serves, and the manager waits for its next start", "activating", "auto-restart", "", "active", time.Hour, watching},
+		{"for a moment", "active", "exited", "", "activating", time.Second, watching},
+		{"for a minute", "active", "exited", "", "activating", time.Minute, outage},
+		{"the manager was stopped in a pause", "inactive", "dead", "", "active", time.Hour, orphans},
+		{"the manager is about to start", "inactive", "dead", "start", "active", time.Hour, watching},
+	} {
+		u := dbus.UnitStatus{ActiveState: test.manager, SubState: test.sub, JobType: test.job}
+		if test.job != "" {
+			u.JobId = 1
+		}
+		s := scene{manager: u, runners: []runner{{revision: two, unit: dbus.UnitStatus{ActiveState: test.runner}}}}
+		if got := s.planOutage(now.Add(-test.ago), now); got != test.want {
+			t.Errorf("%s: planOutage = %d; want %d", test.name, got, test.want)
+		}
+	}
+}
+
+func TestPace(t *testing.T) {
+	r := rollout{store: revision.Store{Root: t.TempDir(), Run: t.TempDir()}}
+	for i, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
+		must(t, r.countFailure("web", two, 2*time.Second))
+		if p := r.pace("web", two); p.pause() != want*time.Second || time.Until(p.next()) > want*time.Second {
+			t.Errorf("after %d failures the pause is %v; want %v", i+1, p.pause(), want*time.Second)
+		}
+	}
+	must(t, r.countFailure("web", two, time.Hour))
+	if p := r.pace("web", two); p.failures != 1 {
+		t.Errorf("after it has served for an hour, %d failures count; want 1", p.failures)
+	}
+	r.forgetPace("web", two)
+	if p := r.pace("web", two); p.pause() != 0 {
+		t.Errorf("a pause of %v is left", p.pause())
+	}
+}
+
+func TestTurns(t *testing.T) {
+	r := rollout{store: revision.Store{Run: t.TempDir()}, starts: 2}
+	starts := map[string]bool{"a": true, "b": true}
+	starting := func(unit string) (bool, error) { return starts[unit], nil }
+	turns := r.turns()
+	take := func(unit string) bool {
+		t.Helper()
+		turns.looked = time.Time{}
+		taken, err := turns.take(unit, starting)
+		must(t, err)
+		return taken
+	}
+	if !take("a") || !take("b") || take("c") {
+		t.Fatal("two turns are not what two units got and a third did not")
+	}
+	if !take("a") {
+		t.Error("a unit does not keep its turn")
+	}
+	turns.release("a")
+	starts["c"] = true
+	if !take("c") {
+		t.Error("a turn that was given back is not free")
+	}
+	if take("d") {
+		t.Error("c has lost its turn")
+	}
+	starts["b"] = false
+	starts["d"] = true
+	if !take("d") || take("e") {
+		t.Error("what no longer starts keeps its turn, or loses it for more than one")
+	}
+}
+
+func TestParallelStarts(t *testing.T) {
+	for setting, want := range map[string]int{"": 8, "3": 3} {
+		if n, err := parallelStarts(setting, 2); n != want || err != nil {
+			t.Errorf("parallelStarts(%q) = %d, %v; want %d", setting, n, err, want)
+		}
+	}
+	for _, setting := range []string{"0", "-1", "x"} {
+		if n, err := parallelStarts(setting, 2); n != 8 || err == nil {
+			t.Errorf("parallelStarts(%q) = %d, %v; want 8 and an error", setting, n, err)
+		}
+	}
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"service-manager/helpers/internal/command"
+	"service-manager/units"
+)
+
+// outage fails once nothing has served for a minute, and ends well when the
+// service serves or is stopped. Until the manager is up it also does what the
+// manager cannot do when it is stopped before its start has begun.
+func (r rollout) outage(ctx context.Context, service string) error {
+	for {
+		what, why := watching, ""
+		err := r.ask(ctx, service+": not watched", func(conn systemdConn) error {
+			s, err := r.look(ctx, conn, service)
+			if err != nil {
+				return err
+			}
+			since, err := r.lastServed(ctx, conn, s)
+			if err != nil {
+				return err
+			}
+			why = s.why()
+			if what = s.planOutage(since, time.Now()); what == orphans {
+				return r.stopOrphans(ctx, conn, service)
+			}
+			return nil
+		})
+		switch {
+		case ctx.Err() != nil:
+			return &command.SignalError{Signal: unix.SIGTERM}
+		case err != nil:
+			return err
+		case what == outage:
+			return fmt.Errorf("%s: nothing has served for %s: %s", service, patience, why)
+		case what != watching:
+			return nil
+		}
+		r.w.Notify.Status("watching: %s", why)
+		if !sleep(ctx, time.Second) {
+			return &command.SignalError{Signal: unix.SIGTERM}
+		}
+	}
+}
+
+// lastServed returns when a runner of the service was last active, or the manager
+// began to start, whichever was later.
+func (r rollout) lastServed(ctx context.Context, conn systemdConn, s scene) (time.Time, error) {
+	a, err := conn.Activity(ctx, units.ManagerUnit(s.service))
+	if err != nil {
+		return time.Time{}, err
+	}
+	last := a.Began
+	for _, one := range s.runners {
+		if one.unit.LoadState != "loaded" {
+			continue
+		}
+		a, err := conn.Activity(ctx, one.unit.Name)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if a.Ended.After(last) {
+			last = a.Ended
+		}
+	}
+	return last, nil
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"service-manager/units/revision/atomicfile"
+)
+
+// pace is how often in a row a runner has failed, and when it last did.
+type pace struct {
+	failures int
+	last     time.Time
+}
+
+// pause returns how long a runner waits after its last failure: from a second
+// to a minute, twice as long each time.
+func (p pace) pause() time.Duration {
+	if p.failures == 0 {
+		return 0
+	}
+	return min(firstPause<<min(p.failures-1, 10), lastPause)
+}
+
+// next returns when the runner may start again.
+func (p pace) next() time.Time { return p.last.Add(p.pause()) }
+
+func (r rollout) pacePath(service, name string) string {
+	return filepath.Join(r.store.Run, service, name+".pace")
+}
+
+// pace returns the pace of a runner. What cannot be read is a runner that has not
+// failed, and so is a failure in the future: the clock was set back.
+func (r rollout) pace(service, name string) pace {
+	text, err := os.ReadFile(r.pacePath(service, name))
+	if err != nil {
+		return pace{}
+	}
+	var p pace
+	var last int64
+	if n, _ := fmt.Sscanf(string(text), "%d %d\n", &p.failures, &last); n != 2 || p.failures < 0 {
+		return pace{}
+	}
+	p.last = time.Unix(0, last)
+	if p.last.After(time.Now()) {
+		p.last = time.Time{}
+	}
+	return p
+}
+
+// countFailure records one more failure of a runner that has served for that
+// long before. One that served for longer than any pause begins from the start.
+func (r rollout) countFailure(service, name string, served time.Duration) error {
+	p := r.pace(service, name)
+	if served >= lastPause {
+		p = pace{}
+	}
+	path := r.pacePath(service, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("%s %s: count the failure: %w", service, name, err)
+	}
+	text := fmt.Sprintf("%d %d\n", p.failures+1, time.Now().UnixNano())
+	if err := atomicfile.Write(path, []byte(text), 0o600); err != nil {
+		return fmt.Errorf("%s %s: count the failure: %w", service, name, err)
+	}
+	return nil
+}
+
+// forgetPace forgets the failures of a runner. To fail at that makes a pause too
+// many.
+func (r rollout) forgetPace(service, name string) { _ = os.Remove(r.pacePath(service, name)) }

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"service-manager/units"
+)
+
+// tempFail is the exit status of a helper that failed for want of something of the
+// host's, such as Docker or space on a disk; EX_TEMPFAIL of sysexits.h.
+const tempFail = 75
+
+// reject is for a runner that has ended. It records a failed start. A good revision
+// is started again instead, however it has ended, unless somebody stops it. What
+// fails because somebody stops it, or because the host fails, is not rejected.
+func (r rollout) reject(ctx context.Context, service, name string) error {
+	result := r.w.Getenv("SERVICE_RESULT")
+	if result == "" {
+		return fmt.Errorf("%s %s: SERVICE_RESULT is not set; reject is for ExecStopPost= lines of a unit", service, name)
+	}
+	unit := units.RunnerUnit(service, name)
+	r.turns().release(unit)
+	if result == "success" {
+		// The usual end of a revision that has been replaced.
+		if good, err := r.store.Good(service); err != nil || name != good {
+			return err
+		}
+	}
+	unlock, err := r.lock(ctx, service)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return r.ask(ctx, fmt.Sprintf("%s %s: not rejected", service, name), func(conn systemdConn) error {
+		s, err := r.look(ctx, conn, service)
+		if err != nil {
+			return err
+		}
+		if s.watchOutage(name) {
+			if err := watchOutage(ctx, conn, service); err != nil {
+				return err
+			}
+		}
+		e, err := r.ending(ctx, conn, s, name, result)
+		if err != nil {
+			return err
+		}
+		return r.carryOut(ctx, conn, s, name, e)
+	})
+}
+
+// ending returns how a runner has ended.
+func (r rollout) ending(ctx context.Context, conn systemdConn, s scene, name, result string) (e ending, err error) {
+	one, ok := s.runner(name)
+	if !ok {
+		if one.unit, err = conn.State(ctx, s.unit(name)); err != nil {
+			return e, err
+		}
+	}
+	job := one.unit.JobType
+	e = ending{result: result, failures: r.pace(s.service, name).failures,
+		stopRequested: job == "stop" || job == "restart" || job == "try-restart"}
+	if e.restarts, err = conn.RestartsByItself(ctx, s.unit(name)); err != nil {
+		return e, err
+	}
+	exits, err := conn.Exits(ctx, s.unit(name))
+	e.hostFailed = slices.Contains(exits, tempFail) || r.w.Getenv("EXIT_STATUS") == strconv.Itoa(tempFail)
+	e.killed = slices.Contains(exits, -int(unix.SIGKILL))
+	return e, err
+}
+
+// carryOut does what is decided about a runner that has ended.
+func (r rollout) carryOut(ctx context.Context, conn systemdConn, s scene, name string, e ending) error {
+	unit := s.unit(name)
+	plan := planReject(name, s.good, s.current, e)
+	if !plan.count {
+		r.forgetPace(s.service, name)
+	} else {
+		served, err := r.served(ctx, conn, unit)
+		if err != nil {
+			return err
+		}
+		if err := r.countFailure(s.service, name, served); err != nil {
+			return err
+		}
+	}
+	if plan.reject {
+		reason, err := r.reason(ctx, conn, unit, e.result)
+		if err != nil {
+			return err
+		}
+		if err := r.store.SetFailed(s.service, name, reason); err != nil {
+			return err
+		}
+		r.w.Notify.Status("rejected: %s", reason)
+	}
+	if plan.start {
+		_, err := conn.Start(ctx, unit)
+		return err
+	}
+	return nil
+}
+
+// served returns how long a runner that ends now has served in this start.
+func (r rollout) served(ctx context.Context, conn systemdConn, unit string) (time.Duration, error) {
+	a, err := conn.Activity(ctx, unit)
+	if err != nil || a.Active.Before(a.Began) || a.Active.IsZero() {
+		return 0, err
+	}
+	return a.Ended.Sub(a.Active), nil
+}
+
+// reason returns why a unit failed: what the step that failed said, or else what
+// systemd says.
+func (r rollout) reason(ctx context.Context, conn systemdConn, unit, result string) (string, error) {
+	said, err := conn.StatusText(ctx, unit)
+	if err != nil {
+		return "", err
+	}
+	verdict := result
+	if code := r.w.Getenv("EXIT_CODE"); code != "" {
+		// What failed may be a step that came after it.
+		verdict = fmt.Sprintf("%s; main process %s %s", result, code, r.w.Getenv("EXIT_STATUS"))
+	}
+	switch {
+	case said == "":
+		return verdict, nil
+	case result == "signal", result == "core-dump", result == "oom-kill":
+		// It had no time to say why: the status is from before.
+		return fmt.Sprintf("a helper was killed after \"%s\" (%s)", said, verdict), nil
+	}
+	return fmt.Sprintf("%s (%s)", said, verdict), nil
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"service-manager/helpers/internal/command"
+	"service-manager/units"
+)
+
+const dockerUnit = "docker.service"
+
+// start starts what should serve, without waiting for those jobs, and waits until
+// something serves. It fails when nothing will.
+func (r rollout) start(ctx context.Context, service string) error {
+	manager := units.ManagerUnit(service)
+	restarted := false
+	err := r.ask(ctx, service+": not started", func(conn systemdConn) error {
+		restarts, err := conn.Restarts(ctx, manager)
+		if err != nil {
+			return err
+		}
+		if restarted = restarts > 0; restarted {
+			return nil
+		}
+		return startDocker(ctx, conn)
+	})
+	if err != nil {
+		return err
+	}
+	tried := make(map[string]bool)
+	reporter := reporter{w: r.w}
+	began := time.Now()
+	for {
+		var plan startPlan
+		err := r.ask(ctx, service+": not started", func(conn systemdConn) (err error) {
+			plan, err = r.step(ctx, conn, service, tried, restarted)
+			if err == nil && plan.verdict != served && (plan.verdict == failed || time.Since(began) > outageDelay) {
+				err = watchOutage(ctx, conn, service)
+			}
+			if err == nil && plan.verdict == served {
+				err = endOutage(ctx, conn, service)
+			}
+			return err
+		})
+		switch {
+		case ctx.Err() != nil:
+			return r.interrupted(ctx, service)
+		case err != nil && !restarted:
+			return err
+		case err != nil:
+			reporter.report(time.Now(), err.Error())
+		case plan.verdict == served:
+			r.w.Notify.Status("%s", plan.status)
+			return nil
+		case plan.verdict == failed:
+			return fmt.Errorf("%s; edit the definition, or run systemctl start of a revision", plan.status)
+		default:
+			reporter.report(time.Now(), plan.status)
+		}
+		pause := 100 * time.Millisecond
+		if time.Since(began) > 10*time.Second {
+			pause = time.Second
+		}
+		if !sleep(ctx, pause) {
+			return r.interrupted(ctx, service)
+		}
+	}
+}
+
+// outageDelay is how long a start waits before it has an outage watched for. Most
+// starts are over by then, and the watch counts from their beginning.
+const outageDelay = 5 * time.Second
+
+// startDocker starts Docker unless it runs, as a Wants= on it would.
+func startDocker(ctx context.Context, conn systemdConn) error {
+	docker, err := conn.State(ctx, dockerUnit)
+	if err != nil || docker.LoadState != "loaded" || docker.ActiveState == "active" {
+		return err
+	}
+	_, err = conn.Start(ctx, dockerUnit)
+	return err
+}
+
+// step looks what is the case, starts what is to be started, and returns what to
+// do next.
+func (r rollout) step(ctx context.Context, conn systemdConn, service string, tried map[string]bool, restarted bool) (startPlan, error) {
+	s, err := r.look(ctx, conn, service)
+	if err != nil {
+		return startPlan{}, err
+	}
+	for _, one := range s.runners {
+		if one.unit.ActiveState == "active" || one.unit.ActiveState == "activating" {
+			tried[one.revision] = true
+		}
+	}
+	plan := s.planStart(tried, restarted)
+	for _, name := range plan.start {
+		if tried[name], err = conn.Start(ctx, s.unit(name)); err != nil {
+			return startPlan{}, err
+		}
+	}
+	return plan, nil
+}
+
+// interrupted returns the end of a start that got SIGTERM: systemd takes it as
+// well unless systemd has not sent it.
+func (r rollout) interrupted(ctx context.Context, service string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	stopping := false
+	err := r.ask(ctx, service+": interrupted", func(conn systemdConn) error {
+		manager, err := conn.State(ctx, units.ManagerUnit(service))
+		stopping = manager.JobType != "" && manager.JobType != "start" || manager.ActiveState == "deactivating"
+		return err
+	})
+	if err == nil && !stopping {
+		err = errors.New(service + ": interrupted by SIGTERM")
+	}
+	if err != nil {
+		return err
+	}
+	return &command.SignalError{Signal: unix.SIGTERM}
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"service-manager/units"
+)
+
+// stop stops every runner of a service, if its manager is being stopped for good:
+// a restart, or a failure, must not interrupt the service.
+func (r rollout) stop(ctx context.Context, service string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go r.keepExtending(ctx)
+	byHand := r.w.Getenv("SERVICE_RESULT") == ""
+	return r.ask(ctx, service+": stop the runners", func(conn systemdConn) error {
+		manager, err := conn.State(ctx, units.ManagerUnit(service))
+		if err != nil {
+			return err
+		}
+		if !(scene{manager: manager}).stopsRunners(byHand) {
+			// Until its next start has begun, a stop of the manager runs no command. The
+			// unit that watches for outages sees to that.
+			return watchOutage(ctx, conn, service)
+		}
+		err = conn.StopRunners(ctx, service, func(stopping []string) {
+			r.w.Notify.Status("stopping %s", strings.Join(stopping, ", "))
+		})
+		if err != nil {
+			return err
+		}
+		r.w.Notify.Status("stopped")
+		// What was stopped has no outage.
+		if err := conn.Stop(ctx, units.OutageUnit(service)); err != nil {
+			return err
+		}
+		return endOutage(ctx, conn, service)
+	})
+}
+
+// keepExtending asks for time as long as something takes that has limits of its
+// own.
+func (r rollout) keepExtending(ctx context.Context) {
+	const ahead = 30 * time.Second
+	tick := time.NewTicker(ahead / 3)
+	defer tick.Stop()
+	for {
+		r.w.Notify.ExtendTimeout(ahead)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// stopOrphans stops the runners of a service whose manager was stopped when it
+// could run no command.
+func (r rollout) stopOrphans(ctx context.Context, conn systemdConn, service string) error {
+	runners, err := conn.Runners(ctx, service)
+	if err != nil {
+		return err
+	}
+	for _, one := range runners {
+		if (runner{unit: one}).live() {
+			fmt.Fprintf(r.w.Stdout, "%s: %s was stopped; stopping %s\n", service, units.ManagerUnit(service), one.Name)
+			if err := conn.Stop(ctx, one.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

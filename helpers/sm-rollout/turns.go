@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// turns limits how many runners start at once. A runner that starts has a file of
+// its name in the folder; the last step of the start, or of the stop after it,
+// removes it. What was killed leaves its file behind, so a unit that no longer
+// starts loses it to one that waits.
+type turns struct {
+	folder string
+	limit  int
+	looked time.Time // when this last looked for such files
+}
+
+func (r rollout) turns() *turns {
+	return &turns{folder: filepath.Join(r.store.Run, ".starts"), limit: r.starts}
+}
+
+const lookForStale = 3 * time.Second
+
+// take takes a turn for a unit and reports whether there was one. starting says
+// whether another unit is still in its start.
+func (t *turns) take(unit string, starting func(unit string) (bool, error)) (bool, error) {
+	if err := os.MkdirAll(t.folder, 0o700); err != nil {
+		return false, fmt.Errorf("take a turn: %w", err)
+	}
+	if full, err := t.full(unit); err != nil || full {
+		if err != nil {
+			return false, err
+		}
+		if time.Since(t.looked) < lookForStale {
+			return false, nil
+		}
+		t.looked = time.Now()
+		if err := t.removeStale(unit, starting); err != nil {
+			return false, err
+		}
+	}
+	lock, err := os.OpenFile(filepath.Join(t.folder, ".lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return false, fmt.Errorf("take a turn: %w", err)
+	}
+	defer lock.Close()
+	// Who holds it lists a folder and makes a file. Someone who does not, later.
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.EINTR) {
+			return false, nil
+		}
+		return false, fmt.Errorf("take a turn: %w", err)
+	}
+	if full, err := t.full(unit); err != nil || full {
+		return false, err
+	}
+	if err := os.WriteFile(filepath.Join(t.folder, unit), nil, 0o600); err != nil {
+		return false, fmt.Errorf("take a turn: %w", err)
+	}
+	return true, nil
+}
+
+// others returns the units other than one that have a turn.
+func (t *turns) others(unit string) (units []string, err error) {
+	entries, err := os.ReadDir(t.folder)
+	if err != nil {
+		return nil, fmt.Errorf("take a turn: %w", err)
+	}
+	for _, entry := range entries {
+		if name := entry.Name(); name != unit && !strings.HasPrefix(name, ".") {
+			units = append(units, name)
+		}
+	}
+	return units, nil
+}
+
+func (t *turns) full(unit string) (bool, error) {
+	others, err := t.others(unit)
+	return len(others) >= t.limit, err
+}
+
+// removeStale takes the turns of units that do not start.
+func (t *turns) removeStale(unit string, starting func(unit string) (bool, error)) error {
+	others, err := t.others(unit)
+	if err != nil {
+		return err
+	}
+	for _, other := range others {
+		if yes, err := starting(other); err != nil {
+			return err
+		} else if !yes {
+			t.release(other)
+		}
+	}
+	return nil
+}
+
+// release gives the turn of a unit back. Should that fail, it is found to be stale.
+func (t *turns) release(unit string) { _ = os.Remove(filepath.Join(t.folder, unit)) }

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"service-manager/helpers/internal/command"
+	"service-manager/units"
+)
+
+// wait is the first step of a runner's start. It waits for the end of a pause
+// after failures, for Docker, and for a turn.
+func (r rollout) wait(ctx context.Context, service, name string) error {
+	extending, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go r.keepExtending(extending)
+	// A short wait is not worth a line in the journal.
+	reporter := reporter{w: r.w, when: time.Now().Add(quiet - reportEvery)}
+	turns := r.turns()
+	for {
+		what, err := r.obstacle(ctx, service, name, turns)
+		if ctx.Err() != nil {
+			return &command.SignalError{Signal: unix.SIGTERM}
+		}
+		if err != nil {
+			return err
+		}
+		if what == "" {
+			return nil
+		}
+		reporter.report(time.Now(), fmt.Sprintf("%s %s: waiting %s", service, name, what))
+		if !sleep(ctx, 300*time.Millisecond) {
+			return &command.SignalError{Signal: unix.SIGTERM}
+		}
+	}
+}
+
+// quiet is how long a runner waits before the journal says so.
+const quiet = 10 * time.Second
+
+// obstacle returns what a start has to wait for, empty when it has its turn.
+func (r rollout) obstacle(ctx context.Context, service, name string, turns *turns) (string, error) {
+	if p := r.pace(service, name); time.Now().Before(p.next()) {
+		failures := "a failure"
+		if p.failures > 1 {
+			failures = fmt.Sprintf("%d failures in a row", p.failures)
+		}
+		return fmt.Sprintf("until %s, after %s", p.next().Format(time.TimeOnly), failures), nil
+	}
+	state, err := r.docker(ctx)
+	if err != nil {
+		return "", err
+	}
+	if state != "active" {
+		return fmt.Sprintf("for %s, which is %s", dockerUnit, state), nil
+	}
+	taken, err := turns.take(units.RunnerUnit(service, name), func(unit string) (bool, error) { return r.starting(ctx, unit) })
+	if err != nil || taken {
+		return "", err
+	}
+	return fmt.Sprintf("for its turn: no more than %d start at once (PARALLEL_STARTS=)", turns.limit), nil
+}
+
+// docker returns the state of Docker's unit. A helper that asked Docker instead
+// would start it, by its socket. Where there is no such unit, Docker is somewhere
+// else.
+func (r rollout) docker(ctx context.Context) (state string, err error) {
+	if r.w.Getenv("DOCKER_HOST") != "" {
+		return "active", nil
+	}
+	err = r.ask(ctx, "not started", func(conn systemdConn) error {
+		docker, err := conn.State(ctx, dockerUnit)
+		state = docker.ActiveState
+		if docker.LoadState != "loaded" || state == "reloading" {
+			state = "active"
+		}
+		return err
+	})
+	return state, err
+}
+
+// starting reports whether a unit is in its start, and not in a pause before it.
+func (r rollout) starting(ctx context.Context, unit string) (starting bool, err error) {
+	err = r.ask(ctx, "not started", func(conn systemdConn) error {
+		state, err := conn.State(ctx, unit)
+		starting = state.ActiveState == "activating" && (state.SubState == "start-pre" || state.SubState == "start" || state.SubState == "start-post")
+		return err
+	})
+	return starting, err
+}
+
+// pauses after failures double from the first to the last.
+const (
+	firstPause = time.Second
+	lastPause  = time.Minute
+)
+
+// parallelStarts reads how many runners may start at once.
+func parallelStarts(setting string, processors int) (int, error) {
+	if setting == "" {
+		return 4 * processors, nil
+	}
+	n, err := strconv.Atoi(setting)
+	if err != nil || n < 1 {
+		return 4 * processors, fmt.Errorf("PARALLEL_STARTS: must be a number from 1 on (got %q)", setting)
+	}
+	return n, nil
+}
