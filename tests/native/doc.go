@@ -27,9 +27,12 @@
 //	m.output(t, script)            stdout of a script, which must succeed
 //	m.try(t, script)               stdout and stderr, exit status
 //	m.waitFor(t, limit, script)    repeats it until all of its commands succeed
+//	m.show(t, unit, property)      of systemctl show
 //	m.edit, m.first                the folder store
 //	m.serves, m.settled            a revision is all there is of a service; and is the newest
+//	m.revision(t, service, link)   the revision that good or current names
 //	m.inject(t, fault{…})          has a helper fail, hang or die
+//	m.active(t, destination, n)    pretends that many connections (stand-in only)
 //
 // Tests run beside each other (forReleases says so to the testing package); a
 // machine takes two or three seconds to start and 200 MB. Never start more than

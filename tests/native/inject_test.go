@@ -119,3 +119,10 @@ func (i injection) kill(t testing.TB) {
 	i.sprung(t)
 	i.machine.output(t, "kill -9 $(cat "+i.file+".pid)")
 }
+
+// remove takes a fault that is for every process away. A process that hangs
+// already stays so.
+func (i injection) remove(t testing.TB) {
+	t.Helper()
+	i.machine.output(t, "rm -f "+i.file)
+}

@@ -217,6 +217,12 @@ rm -f $script $out`, script, int(limit.Seconds())))
 	return time.Since(begin)
 }
 
+// show returns a property of a unit.
+func (m *machine) show(t testing.TB, unit, property string) string {
+	t.Helper()
+	return m.output(t, "systemctl show -P "+property+" -- "+harness.Quote(unit))
+}
+
 type definition = harness.Definition
 
 func app(revision string, settings ...string) definition { return harness.App(revision, settings...) }
@@ -272,4 +278,27 @@ systemctl is-active SERVICE@manager.service "SERVICE@$name.service"
 test "$(systemctl list-jobs --no-legend | wc -l)" = 0
 curl -fsS -m 5 -o /dev/null -D - http://$SM_CONTAINER_IP:$port/ | tr -d '\r' | grep -ix 'x-revision: REVISION'
 `)
+}
+
+// revision returns the name of the revision that a link of a service, good or
+// current, names.
+func (m *machine) revision(t testing.TB, service, link string) string {
+	t.Helper()
+	return strings.TrimSuffix(m.output(t, "readlink /etc/service-manager/revisions/"+service+"/"+link), ".json")
+}
+
+// next waits until current is no longer that revision, and returns what it is.
+func (m *machine) next(t testing.TB, service, revision string) string {
+	t.Helper()
+	m.waitFor(t, patience, "test $(readlink /etc/service-manager/revisions/"+service+"/current) != "+revision+".json")
+	return m.revision(t, service, "current")
+}
+
+// active pretends that a destination, IP:port, has that many connections.
+func (m *machine) active(t testing.TB, destination string, n int) {
+	t.Helper()
+	if harness.HasIPVS() {
+		t.Skip("the kernel's IPVS counts connections itself")
+	}
+	m.output(t, fmt.Sprintf("echo %d > /run/ipvs-table/active/%s", n, destination))
 }

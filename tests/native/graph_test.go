@@ -1,0 +1,338 @@
+//go:build native
+
+package native
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// gone is a script that succeeds when nothing of a service is left: no container,
+// record, destination or job, and no unit that runs.
+func gone(service string) string {
+	return strings.ReplaceAll(`test -z "$(docker ps -a --format '{{.Names}}' | grep '^SERVICE\.')"
+test -z "$(find /run/service-manager/SERVICE -name '*.env' 2>/dev/null)"
+test -z "$(find /run/service-manager/ipvs -type f 2>/dev/null)"
+test -z "$(systemctl list-units --no-legend --state=active,activating,deactivating,reloading 'SERVICE@*')"
+test "$(systemctl list-jobs --no-legend | wc -l)" = 0
+`, "SERVICE", service)
+}
+
+// stop stops a service and checks that nothing of it is left when that returns.
+func (m *machine) stop(t testing.TB, service string) {
+	t.Helper()
+	m.output(t, "systemctl stop "+service+"@manager")
+	if out, status := m.try(t, "set -ex\n"+gone(service)); status != 0 {
+		t.Errorf("left when the stop had returned:\n%s\n%s", out, m.output(t, "systemctl --no-pager list-units '"+service+"@*'; docker ps -a"))
+	}
+}
+
+const neverHealthy = "APP_HEALTH=never"
+
+// impatient is a definition whose health check fails after a second.
+func impatient(revision string, settings ...string) definition {
+	return app(revision, settings...).With("health_check", map[string]any{"timeout": "1s"})
+}
+
+// rejected waits until a revision has failed.
+func (m *machine) rejected(t testing.TB, service, revision string) {
+	t.Helper()
+	m.waitFor(t, patience, fmt.Sprintf("test -s /run/service-manager/%s/%s.failed", service, revision))
+}
+
+// The good revision no longer starts, and the one that mends it needs its time.
+func TestMendedWhileGoodFails(t *testing.T) {
+	forReleases(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		m.first(t, "web", app("r0"))
+		good := m.revision(t, "web", "good")
+		m.stop(t, "web")
+		m.inject(t, fault{Helper: "sm-healthcheck", Unit: "web@" + good + "*", What: fail, Always: true})
+		m.edit(t, "web", app("r1", "APP_START_DELAY=10s"))
+		m.next(t, "web", good)
+		m.waitFor(t, patience, "grep -q '^After=.*@2-' /run/systemd/generator/web@manager.service")
+		m.output(t, "systemctl start --no-block web@manager")
+		t.Logf("it serves after %.1fs", m.settled(t, "web", "r1").Seconds())
+	})
+}
+
+// A service of which nothing serves waits for an edit, or for a start by hand.
+func TestNothingServes(t *testing.T) {
+	forReleases(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		broken := m.inject(t, fault{Helper: "sm-healthcheck", What: fail, Always: true})
+		m.edit(t, "web", app("r0"))
+		m.waitFor(t, patience, "test -L /etc/service-manager/revisions/web/current")
+		first := m.revision(t, "web", "current")
+		m.rejected(t, "web", first)
+		m.waitFor(t, patience, "systemctl show -P StatusText web@manager | grep 'nothing serves: "+first+" was rejected'")
+
+		m.stop(t, "web")
+		out, status := m.try(t, "systemctl start web@manager; status=$?; systemctl --no-pager status web@manager; exit $status")
+		if status == 0 {
+			t.Errorf("the start has succeeded, and nothing serves: %s", out)
+		}
+		m.waitFor(t, patience, "systemctl show -P StatusText web@manager | grep 'nothing serves: "+first+" was rejected'")
+		if lines := m.output(t, "journalctl -u web@manager -o cat --no-pager | grep -c 'nothing serves'"); len(lines) > 1 {
+			t.Errorf("%s lines in the journal", lines)
+		}
+
+		broken.remove(t)
+		m.output(t, "systemctl start web@"+first)
+		m.settled(t, "web", "r0")
+
+		// And by an edit.
+		m.edit(t, "other", impatient("r0", neverHealthy).With("address", "172.17.0.1:7002"))
+		m.waitFor(t, patience, "test -L /etc/service-manager/revisions/other/current")
+		m.rejected(t, "other", m.revision(t, "other", "current"))
+		m.edit(t, "other", app("r1").With("address", "172.17.0.1:7002"))
+		m.settled(t, "other", "r1")
+	})
+}
+
+// Whatever its state, a stop returns when nothing of the service is left, and
+// what depends on it has stopped before.
+func TestStopInEachState(t *testing.T) {
+	forReleases(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		m.output(t, `cat > /etc/systemd/system/dependent.service <<'END'
+[Unit]
+Wants=web@manager.service
+After=web@manager.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=true
+ExecStop=sh -c 'docker ps --format {{.Names}} > /run/dependent-saw'
+END
+systemctl daemon-reload`)
+		m.edit(t, "web", app("r0"))
+		m.waitFor(t, patience, "test -L /etc/service-manager/revisions/web/good")
+		n := 0
+		for _, state := range []struct {
+			name    string
+			fault   fault
+			pending definition // deployed before the stop, nil for none
+			until   string
+		}{
+			{name: "serving"},
+			{name: "an image is pulled", fault: fault{Helper: "sm-docker-run", Verb: "pull", What: hang}, pending: app("x")},
+			{name: "a health check waits", pending: app("x", neverHealthy), until: "systemctl show -P StatusText web@REVISION | grep 503"},
+			{name: "traffic is about to come", fault: fault{Helper: "sm-ipvs", Verb: "add", What: hang}, pending: app("x")},
+			{name: "it is about to be accepted", fault: fault{Helper: "sm-rollout", Verb: "accept", What: hang}, pending: app("x")},
+		} {
+			m.output(t, "systemctl start dependent web@manager")
+			m.waitFor(t, patience, "systemctl is-active web@manager && systemctl is-active web@$(basename $(readlink /etc/service-manager/revisions/web/good) .json)")
+			if state.pending != nil {
+				n++
+				var set *injection
+				if state.fault.What != "" {
+					i := m.inject(t, state.fault)
+					set = &i
+				}
+				before := m.revision(t, "web", "current")
+				m.edit(t, "web", state.pending.With("description", fmt.Sprint(n)))
+				revision := m.next(t, "web", before)
+				if set != nil {
+					set.sprung(t)
+				}
+				m.waitFor(t, patience, "systemctl show -P ActiveState web@"+revision+" | grep activating\n"+strings.ReplaceAll(state.until, "REVISION", revision))
+			}
+			t.Log(state.name)
+			m.output(t, "rm -f /run/dependent-saw; systemctl stop dependent web@manager")
+			if out, status := m.try(t, "set -ex\n"+gone("web")+"grep ^web /run/dependent-saw"); status != 0 {
+				t.Errorf("%s: left when the stop had returned, or stopped before its dependent:\n%s", state.name, out)
+			}
+		}
+		t.Run("it drains", func(t *testing.T) {
+			m.edit(t, "web", app("y").With("drain_timeout", "20s"))
+			m.output(t, "systemctl start web@manager")
+			m.settled(t, "web", "y")
+			old := m.revision(t, "web", "good")
+			m.active(t, m.output(t, ". /run/service-manager/web/"+old+".env; echo $SM_CONTAINER_IP:80"), 1)
+			m.edit(t, "web", app("z"))
+			m.waitFor(t, patience, "systemctl show -P ActiveState web@"+old+" | grep deactivating && systemctl is-active web@manager")
+			m.stop(t, "web")
+		})
+		t.Run("it crash-loops", func(t *testing.T) {
+			m.output(t, "systemctl start web@manager")
+			m.settled(t, "web", "z")
+			broken := m.inject(t, fault{Helper: "sm-docker-run", Verb: "run", What: fail, Always: true})
+			m.output(t, "docker kill $(docker ps -q)")
+			m.waitFor(t, patience, "test $(systemctl show -P NRestarts web@"+m.revision(t, "web", "good")+") -ge 2")
+			m.stop(t, "web")
+			broken.remove(t)
+		})
+	})
+}
+
+// A restart of the manager interrupts nothing, whatever the state.
+func TestRestartInterruptsNothing(t *testing.T) {
+	forReleases(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		m.first(t, "web", app("r0"))
+		const running = "docker ps -q | sort; systemctl show -P MainPID 'web@[0-9]*'"
+		same := func(what string) {
+			t.Helper()
+			before := m.output(t, running)
+			m.output(t, "systemctl restart web@manager")
+			if after := m.output(t, running); after != before {
+				t.Errorf("%s: %s became %s", what, before, after)
+			}
+		}
+		same("serving")
+		f := m.inject(t, fault{Helper: "sm-rollout", Verb: "accept", Unit: "web@2-*", What: hang})
+		m.edit(t, "web", app("r1"))
+		f.sprung(t)
+		// It returns when that start is over, and stops nothing until then.
+		before := m.output(t, running)
+		m.output(t, "systemctl restart --no-block web@manager")
+		m.waitFor(t, patience, "systemctl list-jobs --no-legend | grep 'web@manager.*waiting'")
+		if after := m.output(t, running); after != before {
+			t.Errorf("another starts: %s became %s", before, after)
+		}
+		f.kill(t)
+		m.serves(t, "web", "r0")
+		same("another was rejected")
+		m.edit(t, "web", app("r2"))
+		m.settled(t, "web", "r2")
+		same("it has become good")
+	})
+}
+
+// A Docker that was stopped by hand stays stopped, and the service comes back
+// with it.
+func TestDockerStoppedByHand(t *testing.T) {
+	forReleases(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		m.first(t, "web", app("r0"))
+		m.output(t, "systemctl stop docker.socket docker.service")
+		runner := "web@" + m.revision(t, "web", "good")
+		// Its commands wait for a Docker that is only restarted.
+		m.waitFor(t, 2*patience, "systemctl show -P StatusText "+runner+" | grep 'waiting for docker.service, which is inactive'")
+		m.output(t, "systemctl daemon-reload; systemctl restart --no-block web@manager")
+		m.waitFor(t, patience, "systemctl show -P StatusText "+runner+" | grep 'waiting for docker.service, which is'")
+		m.output(t, "systemctl start docker.service")
+		m.serves(t, "web", "r0")
+	})
+}
+
+// A service with nothing that serves has a failed unit, which an operator can be
+// told of, until it serves again.
+func TestOutage(t *testing.T) {
+	forReleases(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		m.output(t, `mkdir -p /etc/systemd/system/sm-outage@.service.d
+printf '[Unit]\nOnFailure=page@%%i.service\n' > /etc/systemd/system/sm-outage@.service.d/page.conf
+printf '[Service]\nType=oneshot\nExecStart=touch /run/paged-%%i\n' > /etc/systemd/system/page@.service
+systemctl daemon-reload`)
+		m.first(t, "web", app("r0"))
+		broken := m.inject(t, fault{Helper: "sm-docker-run", Verb: "run", What: fail, Always: true})
+		m.output(t, "docker kill $(docker ps -q)")
+		took := m.waitFor(t, 2*patience, "systemctl is-failed sm-outage@web.service && test -e /run/paged-web")
+		runner := "web@" + m.revision(t, "web", "good")
+		t.Logf("the outage is told after %.0fs and %s restarts", took.Seconds(), m.show(t, runner, "NRestarts"))
+		if n := m.output(t, "journalctl -o cat --no-pager -u web@manager | wc -l"); len(n) > 2 {
+			t.Errorf("the manager wrote %s lines", n)
+		}
+		broken.remove(t)
+		m.waitFor(t, 2*patience, serving("web", "r0")+"test $(systemctl is-failed sm-outage@web.service) = inactive")
+	})
+}
+
+// A reload that changes the text of a unit while a runner starts has systemd drop
+// the rest of the start. No rollout is left half done.
+func TestReloadWhileItStarts(t *testing.T) {
+	forReleases(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		m.first(t, "web", app("r0"))
+		for n, at := range []fault{
+			{Helper: "sm-docker-run", Verb: "pull"}, {Helper: "sm-healthcheck"}, {Helper: "sm-ipvs", Verb: "add"},
+		} {
+			revision := fmt.Sprintf("r%d", n+1)
+			at.Unit, at.What = fmt.Sprintf("web@%d-*", n+2), hang
+			f := m.inject(t, at)
+			m.edit(t, "web", app(revision))
+			f.sprung(t)
+			// What hangs goes on, when the reload is over, as if it had succeeded.
+			m.output(t, fmt.Sprintf(`mkdir -p /etc/systemd/system/web@runner.service.d
+printf '[Service]\nEnvironment=N=%d\nExecStartPre=true\nExecStartPost=true\n' > /etc/systemd/system/web@runner.service.d/n.conf
+systemctl daemon-reload
+kill $(cat %s.pid)`, n, f.file))
+			m.waitFor(t, patience, `name=$(basename $(readlink /etc/service-manager/revisions/web/current) .json)
+test -e /run/service-manager/web/$name.failed || test "$(readlink /etc/service-manager/revisions/web/good)" = $name.json`)
+			t.Logf("%s %s: %s", at.Helper, at.Verb, m.output(t, "cat /run/service-manager/web/*.failed 2>/dev/null; true"))
+		}
+		m.edit(t, "web", app("last"))
+		m.settled(t, "web", "last")
+	})
+}
+
+// A runner whose start ends before its revision was accepted is not left so.
+func TestNeverAccepted(t *testing.T) {
+	forReleases(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		m.first(t, "web", app("r0"))
+		good := m.revision(t, "web", "good")
+		m.output(t, `mkdir -p /etc/systemd/system/web@runner.service.d /etc/systemd/system/web@.service.d
+printf '[Service]\nExecStartPost=\n' > /etc/systemd/system/web@runner.service.d/zzz.conf
+systemctl daemon-reload`)
+		m.edit(t, "web", app("r1"))
+		second := m.next(t, "web", good)
+		m.rejected(t, "web", second)
+		if reason := m.output(t, "cat /run/service-manager/web/"+second+".failed"); !strings.Contains(reason, "its start ended before sm-rollout accept") {
+			t.Errorf("the reason is %q", reason)
+		}
+		m.serves(t, "web", "r0")
+	})
+}
+
+// An operator's mask holds, and the status says so.
+func TestMasked(t *testing.T) {
+	forReleases(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		m.first(t, "web", app("r0"))
+		good := m.revision(t, "web", "good")
+		m.stop(t, "web")
+		m.output(t, "systemctl mask --runtime web@manager.service")
+		m.edit(t, "web", app("r1"))
+		second := m.next(t, "web", good)
+		m.waitFor(t, patience, "test -e /run/systemd/generator/web@"+second+".service && test $(systemctl list-jobs --no-legend | wc -l) = 0")
+		if out, status := m.try(t, "set -ex\n"+gone("web")); status != 0 {
+			t.Errorf("a masked service runs: %s", out)
+		}
+		m.output(t, "systemctl unmask --runtime web@manager.service && systemctl start web@manager")
+		m.settled(t, "web", "r1")
+
+		m.stop(t, "web")
+		m.output(t, "systemctl mask --runtime web@"+second+".service")
+		out, status := m.try(t, "timeout 60 systemctl start web@manager; status=$?; systemctl --no-pager status web@manager; exit $status")
+		if status == 0 || !strings.Contains(out, "is masked") {
+			t.Errorf("status %d: %s", status, out)
+		}
+		m.output(t, "systemctl unmask --runtime web@"+second+".service && systemctl start web@"+second)
+		m.settled(t, "web", "r1")
+	})
+}
+
+// Runners that start at once are limited, and wait without failing.
+func TestTurns(t *testing.T) {
+	forReleases(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		m.output(t, "echo PARALLEL_STARTS=2 >> /etc/service-manager/service-manager.conf")
+		begin := time.Now()
+		for n := range 8 {
+			m.edit(t, fmt.Sprintf("s%d", n), app("r0").With("address", fmt.Sprintf("172.17.0.1:%d", 7100+n)))
+		}
+		m.waitFor(t, patience, "test $(find /run/service-manager/.starts -type f -name 's*' | wc -l) -le 2 && test $(systemctl list-units --no-legend --state=activating 's[0-9]@[0-9]*' | wc -l) -ge 3")
+		for n := range 8 {
+			m.waitFor(t, 2*patience, fmt.Sprintf("test -e /etc/service-manager/revisions/s%d/good", n))
+		}
+		t.Logf("8 services, two at a time: %.1fs", time.Since(begin).Seconds())
+		if failed := m.output(t, "find /run/service-manager -name '*.failed'"); failed != "" {
+			t.Errorf("failed: %s", failed)
+		}
+	})
+}
