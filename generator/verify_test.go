@@ -1,0 +1,52 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// systemd finds nothing wrong with any unit that the golden folders show.
+func TestVerify(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("systemd-analyze is not installed")
+	}
+	cases, _ := filepath.Glob("testdata/golden/*")
+	for _, dir := range cases {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			out, helpers := t.TempDir(), t.TempDir()
+			var names []string
+			for name, content := range tree(t, filepath.Join(dir, "expected")) {
+				path := filepath.Join(out, name)
+				must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+				if strings.HasPrefix(content, "-> ") {
+					continue
+				}
+				// The commands that it would miss are made.
+				for line := range strings.Lines(content) {
+					setting, command, _ := strings.Cut(line, "=")
+					if !strings.HasPrefix(setting, "Exec") {
+						continue
+					}
+					command, _, _ = strings.Cut(strings.TrimPrefix(command, "-"), " ")
+					must(t, os.WriteFile(filepath.Join(helpers, filepath.Base(command)), []byte("#!/bin/sh\n"), 0o755))
+					content = strings.ReplaceAll(content, filepath.Dir(command)+"/", helpers+"/")
+				}
+				must(t, os.WriteFile(path, []byte(content), 0o644))
+				if strings.HasSuffix(name, ".service") {
+					names = append(names, path)
+				}
+			}
+			if len(names) == 0 {
+				return
+			}
+			verify := exec.Command(analyze, append([]string{"--man=no", "verify"}, names...)...)
+			if said, err := verify.CombinedOutput(); err != nil || len(said) > 0 {
+				t.Errorf("systemd-analyze verify: %v\n%s", err, said)
+			}
+		})
+	}
+}
