@@ -16,7 +16,9 @@ Usage: sm-ipvs drain [--flag VALUE]... ADDRESS DESTINATION
 
 Gives DESTINATION no new connections, and returns when its open ones have ended,
 or when the time is up: that is success too, with a line that says how many were
-left. Open connections that nobody uses count as well, so give it a time-out.
+left. Open connections that nobody uses count as well, so give it a time-out; so
+do those whose client has sent everything and waits for the answer. Those that
+only the client has yet to close have 5 s.
 A UDP destination is removed at once instead, because clients that it has would
 stay with it for ever.
 
@@ -34,6 +36,10 @@ const (
 	// settleInterval passes before "no connections" is believed: a connection
 	// may have been given to the destination just before its weight changed.
 	settleInterval = 20 * time.Millisecond
+	// closing is how long a client may take to close what the container has closed:
+	// what got lost of the answer has been sent again by then. One that has vanished
+	// never does.
+	closing = 5 * time.Second
 	// grace is what setting up and ending may take beside the time-out.
 	grace = 10 * time.Second
 )
@@ -80,39 +86,63 @@ func drain(ctx context.Context, w command.World) error {
 	return nil
 }
 
-// awaitIdle returns when a destination has no active connections, or with their
-// number when the time is up.
+// awaitIdle returns when no connection needs a destination any more, or with the
+// number of active ones when the time is up.
 func awaitIdle(ctx context.Context, w command.World, handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort, timeout time.Duration) (left int, err error) {
-	deadline := time.Now().Add(timeout)
+	lastActive := time.Now()
+	deadline := lastActive.Add(timeout)
 	status := ""
 	settled := false
 	for {
-		d, found, err := handle.Destination(at, to)
+		begin := time.Now()
+		active, unacknowledged, found, err := inUse(handle, at, to)
 		if err != nil {
 			return 0, err
 		}
-		remaining := time.Until(deadline)
-		active := d.ActiveConnections
+		now := time.Now()
+		if active > 0 {
+			lastActive = now
+		}
+		idle := active == 0 && (unacknowledged == 0 || now.Sub(lastActive) >= closing)
 		switch {
-		case !found, settled && active == 0:
+		case !found, settled && idle:
 			return 0, nil
-		case remaining <= 0:
+		case !now.Before(deadline):
 			return active, nil
 		}
-		pause := pollInterval
-		settled = active == 0
-		if settled {
-			pause = settleInterval
-		} else if text := fmt.Sprintf("draining %s: %s, %.0fs left", to, connections(active), remaining.Seconds()); text != status {
+		settled = idle
+		pause, text := pollInterval, status
+		if active == 0 {
+			// The list of all connections may be long.
+			pause = max(settleInterval, 4*now.Sub(begin))
+		}
+		switch {
+		case active > 0:
+			text = fmt.Sprintf("draining %s: %s, %.0fs left", to, connections(active), deadline.Sub(now).Seconds())
+		case !idle:
+			text = fmt.Sprintf("draining %s: clients have yet to close %d", to, unacknowledged)
+		}
+		if text != status {
 			status = text
 			w.Notify.Status("%s", status)
 		}
 		select {
 		case <-ctx.Done():
 			return 0, fmt.Errorf("told to end with %s left", connections(active))
-		case <-time.After(min(pause, remaining)):
+		case <-time.After(min(pause, deadline.Sub(now))):
 		}
 	}
+}
+
+// inUse returns how many connections of a destination are active, how many the
+// client has yet to close, and whether the destination is there.
+func inUse(handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort) (active, unacknowledged int, found bool, err error) {
+	d, found, err := handle.Destination(at, to)
+	if err != nil || !found || d.ActiveConnections > 0 || d.InactiveConnections == 0 {
+		return d.ActiveConnections, 0, found, err
+	}
+	c, err := handle.Closing(at, to)
+	return c.HalfClosed, c.Unacknowledged, true, err
 }
 
 func connections(n int) string {

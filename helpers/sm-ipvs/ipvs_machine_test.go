@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -161,6 +162,114 @@ func TestMachineDrainWaits(t *testing.T) {
 	b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
 	if got := b.who("10.77.0.1:7001"); got != "10.77.0.2:80" {
 		t.Errorf("a new connection reached %s", got)
+	}
+}
+
+// A client that is far away believes that it is connected before the kernel does,
+// and sends its request: its connection counts from its first packet on.
+func TestMachineDrainAwaitsHandshake(t *testing.T) {
+	b := newBench(t)
+	client := b.farClient(time.Second)
+	b.serve("10.77.0.2:80")
+	b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
+	answer := make(chan string, 1)
+	go b.in(client, func() { answer <- askOnce("10.77.0.1:7001") })
+	b.awaitState("SYN_RECV")
+	var l log
+	if err := <-b.start(t.Context(), l.world(nil, "drain", "--timeout", "10m", "10.77.0.1:7001", "10.77.0.2:80")); err != nil {
+		t.Error(err)
+	}
+	b.ok("remove", "10.77.0.1:7001", "10.77.0.2:80")
+	if got := <-answer; got != "10.77.0.2:80" {
+		t.Errorf("answered by %q", got)
+	}
+}
+
+// A client that has sent everything and says so still gets its answer.
+func TestMachineDrainAwaitsHalfClosed(t *testing.T) {
+	b := newBench(t)
+	release := make(chan bool)
+	b.in(b.backends, func() {
+		listener, err := net.Listen("tcp", "10.77.0.2:80")
+		must(t, err)
+		t.Cleanup(func() { listener.Close() })
+		go func() {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			request, _ := io.ReadAll(conn)
+			<-release
+			conn.Write(request)
+		}()
+	})
+	b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
+	conn, err := b.dial("10.77.0.1:7001")
+	must(t, err)
+	_, err = io.WriteString(conn, "everything")
+	must(t, err)
+	must(t, conn.(*net.TCPConn).CloseWrite())
+	b.awaitState("CLOSE_WAIT")
+	var l log
+	drained := b.start(t.Context(), l.world(nil, "drain", "--timeout", "10m", "10.77.0.1:7001", "10.77.0.2:80"))
+	for !strings.Contains(l.statuses(), "STATUS=draining 10.77.0.2:80: 1 active connection, 600s left") {
+		select {
+		case <-l.change:
+		case err := <-drained:
+			t.Fatalf("drain did not wait: %v, %s", err, l.statuses())
+		}
+	}
+	close(release)
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+	b.ok("remove", "10.77.0.1:7001", "10.77.0.2:80")
+	must(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	if got, err := io.ReadAll(conn); string(got) != "everything" || err != nil {
+		t.Errorf("answered %q, %v", got, err)
+	}
+}
+
+// The end of an answer may get lost on the way to a client that is far away, and
+// has to be sent again; but what the client never closes holds nothing up for long.
+func TestMachineDrainAwaitsTheEndOfAnswers(t *testing.T) {
+	b := newBench(t)
+	b.in(b.backends, func() {
+		listener, err := net.Listen("tcp", "10.77.0.2:80")
+		must(t, err)
+		t.Cleanup(func() { listener.Close() })
+		go func() {
+			for {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				conn.Close()
+			}
+		}()
+	})
+	b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
+	for _, clientCloses := range []bool{true, false} {
+		conn, err := b.dial("10.77.0.1:7001")
+		must(t, err)
+		b.awaitState("FIN_WAIT")
+		var l log
+		drained := b.start(t.Context(), l.world(nil, "drain", "--timeout", "10m", "10.77.0.1:7001", "10.77.0.2:80"))
+		for !strings.Contains(l.statuses(), "STATUS=draining 10.77.0.2:80: clients have yet to close 1") {
+			select {
+			case <-l.change:
+			case err := <-drained:
+				t.Fatalf("drain did not wait for the client: %v, %s", err, l.statuses())
+			}
+		}
+		if clientCloses {
+			conn.Close()
+		}
+		if err := <-drained; err != nil {
+			t.Error(err)
+		}
+		b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
 	}
 }
 

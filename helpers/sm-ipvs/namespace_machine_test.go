@@ -74,6 +74,58 @@ func newNamespace(t *testing.T) int {
 	return int(file.Fd())
 }
 
+// farClient makes a client of the host, in a network namespace of its own, whose
+// packets take that long to get there.
+func (b *bench) farClient(delay time.Duration) (namespace int) {
+	link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "clients"}, PeerName: "outside"}
+	must(b.t, netlink.LinkAdd(link))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		namespace = newNamespace(b.t)
+	}()
+	<-done
+	outside, err := netlink.LinkByName("outside")
+	must(b.t, err)
+	must(b.t, netlink.LinkSetNsFd(outside, namespace))
+	up(b.t, "clients", "10.78.0.1/24")
+	must(b.t, os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0))
+	b.in(namespace, func() {
+		up(b.t, "outside", "10.78.0.2/24")
+		must(b.t, netlink.RouteAdd(&netlink.Route{Dst: network("10.77.0.0/24"), Gw: net.ParseIP("10.78.0.1")}))
+		link, err := netlink.LinkByName("outside")
+		must(b.t, err)
+		must(b.t, netlink.QdiscAdd(netlink.NewNetem(
+			netlink.QdiscAttrs{LinkIndex: link.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
+			netlink.NetemQdiscAttrs{Latency: uint32(delay.Microseconds())})))
+	})
+	b.in(b.backends, func() {
+		must(b.t, netlink.RouteAdd(&netlink.Route{Dst: network("10.78.0.0/24"), Gw: net.ParseIP("10.77.0.1")}))
+	})
+	return namespace
+}
+
+func network(prefix string) *net.IPNet {
+	_, n, _ := net.ParseCIDR(prefix)
+	return n
+}
+
+// awaitState waits for a connection in that state, as the kernel names it.
+func (b *bench) awaitState(state string) {
+	b.t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		list, err := os.ReadFile("/proc/thread-self/net/ip_vs_conn")
+		must(b.t, err)
+		if strings.Contains(string(list), " "+state+" ") {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("no connection is %s:\n%s", state, list)
+		}
+	}
+}
+
 func up(t *testing.T, name string, addresses ...string) {
 	link, err := netlink.LinkByName(name)
 	must(t, err)
@@ -155,6 +207,23 @@ func (b *bench) ask(conn net.Conn) string {
 	buffer := make([]byte, 100)
 	n, err := conn.Read(buffer)
 	must(b.t, err)
+	return strings.TrimSpace(string(buffer[:n]))
+}
+
+// askOnce returns which backend a client reaches, or what happens to it instead.
+func askOnce(address string) string {
+	conn, err := net.DialTimeout("tcp", address, 20*time.Second)
+	if err != nil {
+		return err.Error()
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // the read says what is wrong
+	_, _ = io.WriteString(conn, "who?\n")
+	buffer := make([]byte, 100)
+	n, err := conn.Read(buffer)
+	if err != nil {
+		return err.Error()
+	}
 	return strings.TrimSpace(string(buffer[:n]))
 }
 

@@ -37,8 +37,9 @@ func (s Service) Name() string {
 type Destination struct {
 	Address netip.AddrPort
 	Weight  int // 0: no new connections
-	// Connections that are open or opening, and ones that are closing or closed
-	// and remembered for a while.
+	// Connections that are open or opening (from the client's first packet on, so
+	// that one that is far away counts before its handshake is over), and ones that
+	// are closing or closed and remembered for a while.
 	ActiveConnections, InactiveConnections int
 	Masquerading                           bool // the way in which packets get there
 }

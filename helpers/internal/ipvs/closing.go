@@ -1,0 +1,91 @@
+package ipvs
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// Closing are the connections of one destination that the kernel counts among the
+// finished ones, which it remembers for minutes, and that still need it.
+type Closing struct {
+	// HalfClosed are those whose client has sent everything and waits for the
+	// answer.
+	HalfClosed int
+	// Unacknowledged are those that the container has closed and the client has not:
+	// the end of the answer may have to be sent again.
+	Unacknowledged int
+}
+
+// connectionList is read by way of the thread, which may be in a network namespace
+// of its own.
+const connectionList = "/proc/thread-self/net/ip_vs_conn"
+
+// Closing counts the closing connections that a virtual service has given to a
+// destination. The kernel writes its whole list for this: 80 bytes for each
+// connection that it remembers, of whatever service.
+func (h *Handle) Closing(at Address, to netip.AddrPort) (Closing, error) {
+	list, err := os.Open(connectionList)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Closing{}, nil // the kernel is built without it
+	}
+	if err != nil {
+		return Closing{}, fmt.Errorf("count the closing connections of %s: %w", to, err)
+	}
+	defer list.Close()
+	c, err := countClosing(list, at, to)
+	if err != nil {
+		return Closing{}, fmt.Errorf("count the closing connections of %s: %w", to, err)
+	}
+	return c, nil
+}
+
+// countClosing counts those of a destination in the kernel's list:
+//
+//	Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData
+//	TCP 0A630002 D2F1 AC110001 1B59 AC110002 0050 ESTABLISHED     899
+func countClosing(list io.Reader, at Address, to netip.AddrPort) (Closing, error) {
+	var c Closing
+	lines := bufio.NewScanner(list)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 8 || !strings.EqualFold(fields[0], at.Protocol.String()) ||
+			listed(fields[3], fields[4]) != at.AddrPort || listed(fields[5], fields[6]) != to {
+			continue
+		}
+		switch fields[7] {
+		case "CLOSE_WAIT": // the client has closed
+			c.HalfClosed++
+		case "FIN_WAIT", "LAST_ACK": // the container has; both have
+			c.Unacknowledged++
+		}
+	}
+	return c, lines.Err()
+}
+
+// listed reads an address as the kernel's list has it, in hexadecimal digits, one
+// of IPv6 in brackets. What is none gives the zero address.
+func listed(ip, port string) netip.AddrPort {
+	p, err := strconv.ParseUint(port, 16, 16)
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	if inner, is := strings.CutPrefix(ip, "["); is {
+		addr, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
+		if err != nil {
+			return netip.AddrPort{}
+		}
+		return netip.AddrPortFrom(addr, uint16(p))
+	}
+	n, err := strconv.ParseUint(ip, 16, 32)
+	if err != nil || len(ip) != 8 {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}), uint16(p))
+}
