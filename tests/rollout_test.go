@@ -212,6 +212,21 @@ echo $(( ($(date +%%s%%N) - begin) / 1000000 ))`, app("r1").JSON(t), file, file,
 		}
 		settled(t, g, "r9")
 	})
+	t.Run("a copy has not got the address", func(t *testing.T) {
+		output(t, g, "cd /etc/service-manager/services && cp web.json copy.json")
+		waitFor(t, g, time.Minute, "journalctl -u sm-fetch -o cat | grep 'copy 1-.*: address: "+address+" is the address of web'")
+		output(t, g, "cd /etc/service-manager/services && rm copy.json")
+		settled(t, g, "r9")
+	})
+	t.Run("a file is renamed, and gets its name back", func(t *testing.T) {
+		for _, names := range [][2]string{{"web", "shop"}, {"shop", "web"}} {
+			output(t, g, fmt.Sprintf("cd /etc/service-manager/services && mv %s.json %s.json", names[0], names[1]))
+			waitFor(t, g, 2*time.Minute, fmt.Sprintf(`docker ps -a --filter label=service-manager.unit --format '{{.Names}}' | grep -c ^%s | grep -x 1
+! docker ps -a --format '{{.Names}}' | grep ^%s
+! test -e /etc/service-manager/revisions/%s`, names[1], names[0], names[0]))
+		}
+		settled(t, g, "r9")
+	})
 	report := l.stop(t)
 	noneLost(t, "through all edits", report)
 	checkOthers()

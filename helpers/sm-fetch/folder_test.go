@@ -26,7 +26,7 @@ func TestFollowFolder(t *testing.T) {
 	m.waitReloads(1)
 
 	// The same in other words is no change, and none that systemd hears of.
-	m.define("web", `{"port":80,"address":"172.17.0.1:7001","image":"nginx:1"}`)
+	m.define("web", `{"port":80,"address":"172.17.0.1:7110","image":"nginx:1"}`)
 	m.define("bad", `{"image": "nginx:1", "address": "172.17.0.1:7002", "port": 0, "prot": 1}`)
 	m.eventually("two lines about bad", func() bool { return m.logged("sm-fetch: bad 1-") == 2 })
 	m.waitStatus("1 service, 1 with an invalid newest revision")
@@ -96,6 +96,44 @@ func TestFollowFolder(t *testing.T) {
 	m.waitStatus("/services, 2 services")
 	if _, stops := m.system.counts(); stops != 2 {
 		t.Errorf("services were stopped %d times, want 2", stops)
+	}
+	stop()
+}
+
+// A file that was refused, and is removed, has no say later; one that is taken
+// later is like any other.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.define("web", image("nginx:1"))
+	stop := m.follow()
+	m.waitCurrent("web", 1)
+	for _, service := range []string{"gone", "late"} {
+		m.define(service, image("nginx:1"))
+		m.eventually(service+" is refused", func() bool { return m.logged("sm-fetch: "+service+" 1-") == 1 })
+	}
+	m.undefine("gone")
+	m.waitStatus("1 with an invalid newest revision")
+	m.undefine("web")
+	m.waitCurrent("late", 1)
+	m.waitGone("web")
+	m.undefine("late")
+	m.waitGone("late")
+	m.define("web", image("nginx:2"))
+	m.waitCurrent("web", 1)
+	if got, _ := m.store.Current("gone"); got != "" {
+		t.Error("what was removed from the folder is a service")
+	}
+	// Also a run that ends before anything is taken knows what it has refused.
+	m.define("late", image("nginx:1"))
+	m.eventually("late is refused", func() bool { return m.logged("sm-fetch: late 1-") == 2 })
+	stop()
+	m.undefine("late")
+	stop = m.follow()
+	m.undefine("web")
+	m.waitGone("web")
+	if got, _ := m.store.Current("late"); got != "" {
+		t.Error("what was removed between two runs is a service")
 	}
 	stop()
 }
@@ -222,12 +260,12 @@ func TestCopyOfRevision(t *testing.T) {
 	if want := "3" + strings.TrimPrefix(old, "1"); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	m.define("web", `{"image":"nginx:1","image":"nginx:2","address":"172.17.0.1:7001","port":80}`)
+	m.define("web", `{"image":"nginx:1","image":"nginx:2","address":"172.17.0.1:7110","port":80}`)
 	if err := m.once(); err == nil || m.logged(`has image twice`) != 1 {
 		t.Errorf("a field that is there twice was taken: %v", err)
 	}
 	// Also when the definition would come to the same as the current one.
-	m.define("web", `{"image":"nginx:2","image":"nginx:1","address":"172.17.0.1:7001","port":80}`)
+	m.define("web", `{"image":"nginx:2","image":"nginx:1","address":"172.17.0.1:7110","port":80}`)
 	if err := m.once(); err == nil || m.logged(`sm-fetch: web: the definition has image twice`) != 1 {
 		t.Errorf("a field that is there twice was taken: %v", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -123,6 +124,11 @@ func (s settings) assemble(w command.World, system system, retry time.Duration) 
 		Log:       log,
 		Times:     reload.DefaultTimes,
 	}
+	// The sockets are those of this host, whose root may be another one.
+	var listening func(netip.AddrPort) (netip.AddrPort, bool)
+	if s.root == "/" {
+		listening = apply.Listening
+	}
 	definitions, err := s.store(log)
 	if err != nil {
 		return nil, err
@@ -134,11 +140,14 @@ func (s settings) assemble(w command.World, system system, retry time.Duration) 
 			Stop: func(ctx context.Context, service string) error {
 				return system.stop(ctx, service, func(units string) { log.Info("%s: waits for %s to stop", service, units) })
 			},
-			Reload: reloader.Now,
-			Forget: system.forget,
-			Busy:   system.busy,
-			Retry:  retry,
-			Log:    log,
+			Reload:    reloader.Now,
+			Forget:    system.forget,
+			Busy:      system.busy,
+			Retry:     retry,
+			Log:       log,
+			Source:    definitions.Name(),
+			Root:      s.root,
+			Listening: listening,
 		},
 		Revisions: revisions.Root,
 		Log:       log,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -264,6 +265,8 @@ func (m *machine) undefine(service string) {
 	}
 }
 
+// image is a definition; services whose images begin with different letters have
+// different addresses.
 func image(image string) string {
-	return `{"image": "` + image + `", "address": "172.17.0.1:7001", "port": 80}`
+	return fmt.Sprintf(`{"image": %q, "address": "172.17.0.1:7%03d", "port": 80}`, image, image[0])
 }

@@ -1,52 +1,162 @@
 package apply
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
+	"os"
 	"slices"
+
+	"service-manager/units/definition"
 )
 
-// claim notes the address of a revision and warns when other services have it,
-// too: both get its requests. That may be meant, or pass, as when a service is on
-// its way to another name, so it is no error.
-func (a *Applier) claim(service, rev string) {
-	d, err := a.Revisions.Read(service, rev)
-	if err != nil {
-		return // it was valid a moment ago; who reads it next reports it
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.readAddresses()
-	a.addresses[service] = d.Address
-	for _, other := range slices.Sorted(maps.Keys(a.addresses)) {
-		if other != service && a.addresses[other] == d.Address {
-			a.Log.Warning("%s %s: address: %s is that of %s, too; requests to it go to either", service, rev, d.Address, other)
-		}
-	}
+// claim is what a service takes of what the services of a host share.
+type claim struct {
+	// links are the revisions that it is about: current and good.
+	links     [2]string
+	addresses [2]netip.AddrPort // theirs; the zero address where there is none
+	size      int               // bytes of the current revision
 }
 
-// release forgets the address of a service that is deleted.
-func (a *Applier) release(service string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.readAddresses()
-	delete(a.addresses, service)
+func (c claim) has(address netip.AddrPort) bool { return slices.Contains(c.addresses[:], address) }
+
+// claims remembers the claims of services. The disk has the say: sm-rollout
+// changes the good revision.
+type claims struct {
+	read      bool
+	byService map[string]claim
+	// byAddress has who may have an address, in the order in which they came.
+	byAddress map[netip.AddrPort][]string
 }
 
-// readAddresses reads the addresses of all services, once.
-func (a *Applier) readAddresses() {
-	if a.addresses != nil {
-		return
+// claimOf returns the claim of a service as it is now. a.claiming is held.
+func (a *Applier) claimOf(service string) claim {
+	c := &a.claims
+	if a.Revisions.Deleted(service) {
+		delete(c.byService, service)
+		return claim{}
 	}
-	a.addresses = make(map[string]netip.AddrPort)
-	services, _ := a.Revisions.Services() // who reads the folder reports what else is in it
-	for _, service := range services {
-		current, _ := a.Revisions.Current(service)
-		if current == "" || a.Revisions.Deleted(service) {
+	var now claim
+	now.links[0], _ = a.Revisions.Current(service) // who reads the units reports damage
+	now.links[1], _ = a.Revisions.Good(service)
+	if now.links == [2]string{} {
+		delete(c.byService, service)
+		return claim{}
+	}
+	known, ok := c.byService[service]
+	if ok && known.links == now.links {
+		return known
+	}
+	for i, name := range now.links {
+		if name == "" {
 			continue
 		}
-		if d, err := a.Revisions.Read(service, current); err == nil {
-			a.addresses[service] = d.Address
+		if d, err := a.Revisions.Read(service, name); err == nil {
+			now.addresses[i] = d.Address
 		}
 	}
+	if info, err := os.Stat(a.Revisions.Path(service, now.links[0])); now.links[0] != "" && err == nil {
+		now.size = int(info.Size())
+	}
+	c.byService[service] = now
+	for _, address := range now.addresses {
+		if address.IsValid() && !slices.Contains(c.byAddress[address], service) {
+			c.byAddress[address] = append(c.byAddress[address], service)
+		}
+	}
+	return now
+}
+
+// readClaims reads the claims of all services, once.
+func (a *Applier) readClaims() {
+	if a.claims.read {
+		return
+	}
+	a.claims = claims{read: true, byService: make(map[string]claim), byAddress: make(map[netip.AddrPort][]string)}
+	services, _ := a.Revisions.Services() // who reads the units reports what else is in the folder
+	for _, service := range services {
+		a.claimOf(service)
+	}
+}
+
+// owner returns the service that has an address, another one than that, or the
+// empty string. a.claiming is held.
+func (a *Applier) owner(address netip.AddrPort, except string) string {
+	var owner string
+	a.claims.byAddress[address] = slices.DeleteFunc(a.claims.byAddress[address], func(service string) bool {
+		has := a.claimOf(service).has(address)
+		if has && owner == "" && service != except {
+			owner = service
+		}
+		return !has
+	})
+	return owner
+}
+
+// refused says that a definition is valid, and that this host does not take it as
+// long as it is as it is.
+type refused struct {
+	*definition.Invalid
+	owner string // the service in the way, empty when it is something else
+}
+
+func (r *refused) Unwrap() error { return r.Invalid }
+
+// admit returns a *refused unless the host can take a revision. What a service
+// has already it keeps. a.claiming is held.
+func (a *Applier) admit(d *definition.Definition, size int) error {
+	no := func(owner, path, format string, args ...any) error {
+		problem := definition.Problem{Path: path, Reason: fmt.Sprintf(format, args...)}
+		return &refused{&definition.Invalid{Service: d.Service, Revision: d.Revision, Problems: []definition.Problem{problem}}, owner}
+	}
+	a.readClaims()
+	mine := a.claimOf(d.Service)
+	if mine.links[0] == d.Revision {
+		return nil
+	}
+	if mine.links[0] == "" {
+		if why := trap(a.Root, d.Service); why != "" {
+			return no("", "_id", "must not be %q: %s; choose another name", d.Service, why)
+		}
+		if a.outgrows(definition.MaxServices, func(claim) int { return 1 }, claim{}, 1) {
+			return no("", "", "this host has %d services, and cannot have more; delete one", definition.MaxServices)
+		}
+	}
+	if size > mine.size && a.outgrows(definition.MaxTotal, func(c claim) int { return c.size }, mine, size) {
+		return no("", "", "the definitions of this host would have more than %d MiB; make some smaller, or delete some", definition.MaxTotal>>20)
+	}
+	if mine.has(d.Address) {
+		return nil
+	}
+	if owner := a.owner(d.Address, d.Service); owner != "" {
+		return no(owner, "address", "%s is the address of %s; choose another one, or delete %s, and this is applied then", d.Address, owner, owner)
+	}
+	if a.Listening != nil {
+		if socket, is := a.Listening(d.Address); is {
+			return no("", "address", "a program of this host listens on %s, and would get no more connections; choose another port, or stop it (see 'ss -ltnp'), and this is applied then", socket)
+		}
+	}
+	return nil
+}
+
+// outgrows reports whether all claims together would be more than most, if one of
+// them were a new one of that size. It looks at the disk when that seems so.
+func (a *Applier) outgrows(most int, size func(claim) int, before claim, after int) bool {
+	sum := func() int {
+		sum := after
+		for _, c := range a.claims.byService {
+			sum += size(c)
+		}
+		if before.links[0] != "" {
+			sum -= size(before)
+		}
+		return sum
+	}
+	if sum() <= most {
+		return false
+	}
+	for _, service := range slices.Collect(maps.Keys(a.claims.byService)) {
+		a.claimOf(service)
+	}
+	return sum() > most
 }

@@ -1,40 +1,309 @@
 package apply
 
 import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units/definition"
 )
 
-func TestSharedAddress(t *testing.T) {
-	a := newApplier(t)
-	at := func(service, address string) store.Change {
-		return store.Change{ID: service, Document: []byte(`{"image": "app", "port": 80, "address": "` + address + `"}`)}
-	}
-	warnings := func() (found []string) {
-		for _, line := range a.Log.(*lines).lines {
-			if _, warning, ok := strings.Cut(line, ": address: "); ok {
-				found = append(found, warning)
-			}
+func at(service, address string) store.Change {
+	return store.Change{ID: service, Document: []byte(`{"image": "app", "port": 80, "address": "` + address + `"}`)}
+}
+
+// saying returns how many lines of the log have a text in them.
+func (a *Applier) saying(text string) (n int) {
+	l := a.Log.(*lines)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.lines {
+		if strings.Contains(line, text) {
+			n++
 		}
-		return found
 	}
+	return n
+}
+
+// restarted is another run for the same host.
+func (a *Applier) restarted() *Applier {
+	return &Applier{Revisions: a.Revisions, Stop: a.Stop, Reload: a.Reload, Forget: a.Forget, Busy: a.Busy, Retry: a.Retry, Log: a.Log,
+		Root: a.Root, Listening: a.Listening}
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: does not come true", what)
+		}
+	}
+}
+
+// The first service keeps an address; one that wants it gets it when that goes.
+func TestAddressOfAnother(t *testing.T) {
+	a := newApplier(t)
+	a.Retry = 0 // so that nothing is looked at again by itself
 	a.must(t, at("web", "10.0.0.1:80"))
 	a.must(t, at("api", "10.0.0.1:81"))
-	a = &Applier{Revisions: a.Revisions, Stop: a.Stop, Reload: a.Reload, Forget: a.Forget, Busy: a.Busy, Retry: a.Retry, Log: a.Log} // another run
-	if got := warnings(); len(got) != 0 {
-		t.Errorf("got %q", got)
+	a = a.restarted()
+	for range 2 {
+		if a.must(t, at("copy", "10.0.0.1:80")) != "" {
+			t.Error("copy has the address of web")
+		}
 	}
-	a.must(t, at("api", "10.0.0.1:80"))
-	if got := warnings(); len(got) != 1 || got[0] != "10.0.0.1:80 is that of web, too; requests to it go to either" {
-		t.Errorf("got %q", got)
+	if n := a.saying("address: 10.0.0.1:80 is the address of web; choose another one"); n != 1 {
+		t.Errorf("the refusal was told %d times", n)
 	}
-	a.must(t, at("api", "10.0.0.1:82"))
+	if a.Invalid("copy") == "" {
+		t.Error("the refusal leaves copy valid")
+	}
+	before, _ := a.Revisions.Current("api")
+	if a.must(t, at("api", "10.0.0.1:80")) != before {
+		t.Error("api has the address of web")
+	}
 	a.must(t, store.Change{ID: "web", Deleted: true})
-	a.must(t, at("new", "10.0.0.1:80"))
-	if got := warnings(); len(got) != 1 {
-		t.Errorf("got %q", got)
+	if err := a.Wait(); err != nil {
+		t.Fatal(err)
 	}
-	a.Wait()
+	// First come, first served.
+	if got, _ := a.Revisions.Current("copy"); got == "" || a.Invalid("copy") != "" {
+		t.Error("copy does not get the address of web, which has gone")
+	}
+	if got, _ := a.Revisions.Current("api"); got != before {
+		t.Error("two services have one address")
+	}
+	// A service has the address of its good revision too, until another is good.
+	current, _ := a.Revisions.Current("copy")
+	if err := a.Revisions.SetGood("copy", current); err != nil {
+		t.Fatal(err)
+	}
+	a.must(t, at("copy", "10.0.0.1:82"))
+	if a.must(t, at("late", "10.0.0.1:80")) != "" {
+		t.Error("late has the address at which copy still serves")
+	}
+}
+
+func TestManyWithOneAddress(t *testing.T) {
+	a := newApplier(t)
+	a.Retry = 0
+	for i := range 200 {
+		a.must(t, at(fmt.Sprintf("s%d", i), "10.0.0.1:80"))
+	}
+	if n := a.saying(": address: "); n != 199 {
+		t.Errorf("%d lines about the address, want one for each service but the first", n)
+	}
+}
+
+// What the good revision of another one gives up is found by looking again, also
+// by the next run, to which the database does not tell the change again.
+func TestAddressIsGivenUp(t *testing.T) {
+	const rev = "3-0123456789abcdef0123456789abcdef"
+	a := newApplier(t)
+	a.Retry = 0
+	web := a.must(t, at("web", "10.0.0.1:80"))
+	if err := a.Revisions.SetGood("web", web); err != nil {
+		t.Fatal(err)
+	}
+	moved := a.must(t, at("web", "10.0.0.1:81"))
+	next := at("next", "10.0.0.1:80")
+	next.Rev = rev
+	a.must(t, next)
+	saved, err := os.ReadFile(a.refusedPath("next"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := a.restarted()
+	other.Source = "another"
+	if err := other.Resume(t.Context()); err != nil || len(other.refused) > 0 {
+		t.Errorf("what one store said counts for another: %v, %v", err, other.refused)
+	}
+	if err := os.WriteFile(a.refusedPath("next"), saved, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a = a.restarted()
+	a.Retry = time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := a.Resume(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := a.Revisions.Current("next"); got != "" {
+		t.Error("next has the address at which web serves")
+	}
+	if err := a.Revisions.SetGood("web", moved); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "next gets the address", func() bool { got, _ := a.Revisions.Current("next"); return got == rev })
+	cancel()
+	if err := a.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(a.Revisions.Root, refusedFolder, "*")); len(left) > 0 {
+		t.Errorf("%q are left", left)
+	}
+}
+
+// A file that was renamed is a new service: the old one stops when the new serves.
+func TestRename(t *testing.T) {
+	a := newApplier(t)
+	var stopped atomic.Bool
+	a.Stop = func(context.Context, string) error { stopped.Store(true); return nil }
+	web := a.must(t, at("web", "10.0.0.1:80"))
+	if err := a.Revisions.SetGood("web", web); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Apply(t.Context(), at("shop", "10.0.0.1:80")); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Apply(t.Context(), store.Change{ID: "web", Deleted: true}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "web waits for shop", func() bool { return a.saying("web: serves 10.0.0.1:80 until shop does") == 1 })
+	if stopped.Load() {
+		t.Error("web stops before shop serves")
+	}
+	shop, err := a.Revisions.Current("shop")
+	if err != nil || shop == "" {
+		t.Fatalf("shop has not got the address of web: %v", err)
+	}
+	if err := a.Revisions.SetGood("shop", shop); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if !stopped.Load() || a.Revisions.Deleted("web") {
+		t.Error("web is still there")
+	}
+}
+
+// Without anything that would try again, a removal that waits for a successor that
+// failed is an error.
+func TestRenameFails(t *testing.T) {
+	a := newApplier(t)
+	a.Retry = 0
+	web := a.must(t, at("web", "10.0.0.1:80"))
+	if err := a.Revisions.SetGood("web", web); err != nil {
+		t.Fatal(err)
+	}
+	a.Reload = func(context.Context) error { // which starts shop
+		shop, _ := a.Revisions.Current("shop")
+		return a.Revisions.SetFailed("shop", shop, "exited with status 1")
+	}
+	a.must(t, at("shop", "10.0.0.1:80"))
+	a.must(t, store.Change{ID: "web", Deleted: true})
+	if err := a.Wait(); err == nil || !strings.HasPrefix(err.Error(), "web: still serves 10.0.0.1:80, because shop, which gets that address, failed") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestPortsOfTheHost(t *testing.T) {
+	a := newApplier(t)
+	var listens atomic.Bool
+	listens.Store(true)
+	a.Listening = func(address netip.AddrPort) (netip.AddrPort, bool) { return address, listens.Load() }
+	if a.must(t, at("web", "10.0.0.1:22")) != "" || a.saying("web 1-") != 1 || a.saying("a program of this host listens on 10.0.0.1:22") != 1 {
+		t.Errorf("got %q", a.Log.(*lines).lines)
+	}
+	listens.Store(false)
+	eventually(t, "web gets the port", func() bool { got, _ := a.Revisions.Current("web"); return got != "" })
+	// What it has it keeps.
+	listens.Store(true)
+	edited := at("web", "10.0.0.1:22")
+	edited.Document = []byte(strings.Replace(string(edited.Document), "app", "app:2", 1))
+	if got := a.must(t, edited); !strings.HasPrefix(got, "2-") {
+		t.Errorf("current is %q", got)
+	}
+}
+
+func TestListens(t *testing.T) {
+	const table = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 20105 1
+   1: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 20106 1
+   2: 010011AC:1B59 020011AC:C001 01 00000000:00000000 00:00000000 00000000     0        0 20107 1
+   3: 00000000000000000000000000000000:0050 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 1
+   4: 0000000000000000FFFF00000100007F:0051 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 1
+   5: B80D0120000000000000000001000000:0052 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 1
+   6: x:y z 0A
+`
+	for address, want := range map[string]string{
+		"172.17.0.1:22":    "0.0.0.0:22",
+		"[2001:db8::1]:22": "",
+		"172.17.0.1:8080":  "",
+		"127.0.0.1:8080":   "127.0.0.1:8080",
+		"172.17.0.1:7001":  "", // a connection, and nothing that listens
+		"172.17.0.1:80":    "[::]:80",
+		"[2001:db8::1]:80": "[::]:80",
+		"127.0.0.1:81":     "[::ffff:127.0.0.1]:81",
+		"[2001:db8::1]:82": "[2001:db8::1]:82",
+	} {
+		got := ""
+		if socket, is := listens(table, netip.MustParseAddrPort(address)); is {
+			got = socket.String()
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", address, got, want)
+		}
+	}
+}
+
+func TestTraps(t *testing.T) {
+	root := t.TempDir()
+	for _, path := range []string{"/lib/systemd/system/getty@.service", "/usr/lib/systemd/system/app-.service.d/x.conf",
+		"/etc/systemd/system/mine@.service.d/x.conf", "/etc/systemd/system/hand@.service", "/usr/lib/systemd/system/plain.service"} {
+		if err := os.MkdirAll(filepath.Dir(root+path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(root+path, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for service, want := range map[string]string{
+		"ipvs": "sm-ipvs", "user": "user@", "sm-start": `"sm-"`, "systemd-x": `"systemd-"`, "getty": "getty@.service", "hand": "hand@.service",
+		"app-one": "app-.service.d", "app": "", "apps-one": "", "mine": "", "plain": "", "web": "",
+	} {
+		if why := trap(root, service); (why == "") != (want == "") || !strings.Contains(why, want) {
+			t.Errorf("%s: got %q, want one with %q", service, why, want)
+		}
+	}
+	a := newApplier(t)
+	a.Root = root
+	if a.must(t, at("getty", "10.0.0.1:80")) != "" || a.saying(`_id: must not be "getty": its units would be instances of /lib/systemd/system/getty@.service`) != 1 {
+		t.Errorf("got %q", a.Log.(*lines).lines)
+	}
+}
+
+func TestLimitsOfAHost(t *testing.T) {
+	a := newApplier(t)
+	a.Retry = 0
+	a.must(t, at("web", "10.0.0.1:80"))
+	for i := range definition.MaxServices - 2 {
+		a.claims.byService[fmt.Sprint("s", i)] = claim{links: [2]string{"x"}, size: definition.MaxTotal/definition.MaxServices - 1}
+	}
+	d, err := definition.Parse("last", "1-0123456789abcdef0123456789abcdef", at("last", "10.0.0.1:81").Document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.admit(d, 100); err != nil {
+		t.Error(err)
+	}
+	// It is believed only after another look at the disk.
+	a.claims.byService["more"] = claim{}
+	if err := a.admit(d, 100); err != nil || len(a.claims.byService) != 1 {
+		t.Errorf("got %v, and %d services", err, len(a.claims.byService))
+	}
+	if !a.outgrows(1, func(claim) int { return 1 }, claim{}, 1) {
+		t.Error("two services are not more than one")
+	}
+	web := a.claimOf("web")
+	if a.outgrows(web.size, func(c claim) int { return c.size }, web, web.size) || !a.outgrows(web.size, func(c claim) int { return c.size }, web, web.size+1) {
+		t.Error("a definition does not count in place of the one before")
+	}
 }

@@ -36,15 +36,30 @@ type Applier struct {
 	// not; a removal stays marked on disk.
 	Retry time.Duration
 	Log   Log
+	// Source is the name of the store. What it said counts for it alone.
+	Source string
+	// Root is the root of the host; empty means "/".
+	Root string
+	// Listening returns the socket that takes TCP connections to an address. With nil
+	// none does.
+	Listening func(netip.AddrPort) (netip.AddrPort, bool)
+
+	// serial keeps changes from the store apart from those that were refused.
+	serial sync.Mutex
+	// claiming is held from a look at the claims until a revision is current.
+	claiming sync.Mutex
+	claims   claims
 
 	mu      sync.Mutex
 	invalid map[string]string // service: its newest revision, when that is invalid
 	work    map[string]*work  // by service: what goes on beside the changes of others
-	// addresses are those of the services' current revisions, nil until they are read.
-	addresses map[string]netip.AddrPort
-	failures  []error // of work that is not retried
-	settled   func()
-	workers   sync.WaitGroup
+	refused map[string]refusal
+	// lookingAgain says that what was refused is looked at again and again.
+	lookingAgain bool
+	turns        int
+	failures     []error // of work that is not retried
+	settled      func()
+	workers      sync.WaitGroup
 }
 
 // Log takes lines for whoever runs the host.
@@ -63,6 +78,13 @@ const lockWait = time.Second
 // or the disk is in the way, is done later without holding up others; only with no
 // Retry is that an error.
 func (a *Applier) Apply(ctx context.Context, c store.Change) error {
+	a.serial.Lock()
+	defer a.serial.Unlock()
+	return a.attempt(ctx, c)
+}
+
+// attempt is Apply with a.serial held.
+func (a *Applier) attempt(ctx context.Context, c store.Change) error {
 	a.mu.Lock()
 	if w := a.work[c.ID]; w != nil {
 		w.postpone(c)
@@ -77,6 +99,11 @@ func (a *Applier) Apply(ctx context.Context, c store.Change) error {
 		defer cancel()
 	}
 	marked, err := a.apply(short, c)
+	a.lookAgain(ctx)
+	if err == nil {
+		// What gets the address of a service that goes starts while that still serves.
+		a.recheck(ctx, func(r refusal) bool { return r.owner == c.ID || marked && r.owner == "" })
+	}
 	switch {
 	case err != nil && (a.Retry == 0 || ctx.Err() != nil):
 		return err
@@ -130,25 +157,33 @@ func (a *Applier) accept(ctx context.Context, c store.Change) error {
 	rev, document, err := a.validate(c)
 	var invalid *definition.Invalid
 	if errors.As(err, &invalid) {
+		a.forgetRefused(c.ID)
 		a.reject(c.ID, rev, invalid)
 		return nil
 	}
 	if err != nil || rev == "" {
 		return err
 	}
-	a.valid(c.ID)
+	d, err := definition.Parse(c.ID, rev, document)
+	if err != nil {
+		return err
+	}
 	unlock, err := a.lock(ctx, c.ID)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if err := a.Revisions.Save(c.ID, rev, document); err != nil {
+	before, err := a.take(d, document)
+	var no *refused
+	if errors.As(err, &no) {
+		a.reject(c.ID, rev, no.Invalid)
+		a.refuse(c, no.owner, d.Address)
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	before, _ := a.Revisions.Current(c.ID) // a damaged link is replaced
-	if err := a.Revisions.SetCurrent(c.ID, rev); err != nil {
-		return err
-	}
+	a.valid(c.ID)
 	switch before {
 	case rev:
 		return nil
@@ -157,12 +192,30 @@ func (a *Applier) accept(ctx context.Context, c store.Change) error {
 	default:
 		a.Log.Info("%s %s: is current, was %s", c.ID, rev, before)
 	}
-	a.claim(c.ID, rev)
 	// Too many old revisions do no harm.
 	if err := a.Revisions.Prune(c.ID, func() ([]string, error) { return a.Busy(ctx, c.ID) }); err != nil {
 		a.Log.Warning("%v", err)
 	}
 	return nil
+}
+
+// take makes a revision the current one, unless the host refuses it, and returns
+// which one was.
+func (a *Applier) take(d *definition.Definition, document []byte) (before string, err error) {
+	a.claiming.Lock()
+	defer a.claiming.Unlock()
+	if err := a.admit(d, len(document)); err != nil {
+		return "", err
+	}
+	if err := a.Revisions.Save(d.Service, d.Revision, document); err != nil {
+		return "", err
+	}
+	before, _ = a.Revisions.Current(d.Service) // a damaged link is replaced
+	if err := a.Revisions.SetCurrent(d.Service, d.Revision); err != nil {
+		return "", err
+	}
+	a.claimOf(d.Service)
+	return before, nil
 }
 
 // reject reports an invalid revision, once.
@@ -203,7 +256,6 @@ func (a *Applier) mark(ctx context.Context, service string) (bool, error) {
 		return false, err
 	}
 	defer unlock()
-	a.release(service)
 	return true, a.Revisions.MarkDeleted(service)
 }
 
@@ -228,6 +280,7 @@ func (a *Applier) Resume(ctx context.Context) error {
 			a.startWork(ctx, name, nil, nil)
 		}
 	}
+	a.resumeRefused(ctx)
 	if err != nil {
 		return fmt.Errorf("look for removals to go on with: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}

@@ -284,14 +284,14 @@ func TestTroubleOfOneService(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			a := newApplier(t)
 			mend := test.cause(t, a)
-			a.must(t, store.Change{ID: "api", Document: []byte(first)})
+			a.must(t, at("api", "10.0.0.1:81"))
 			if err := a.Apply(t.Context(), file(first)); err != nil {
 				t.Fatal(err)
 			}
 			if err := a.Apply(t.Context(), file(second)); err != nil {
 				t.Fatal(err)
 			}
-			if a.must(t, store.Change{ID: "api", Document: []byte(second)}) == "" {
+			if got := a.must(t, at("api", "10.0.0.1:82")); !strings.HasPrefix(got, "2-") {
 				t.Error("api waits for web")
 			}
 			settled := make(chan struct{})

@@ -43,7 +43,7 @@ func (a *Applier) startWork(ctx context.Context, service string, c *store.Change
 	a.workers.Add(1)
 	go func() {
 		defer a.workers.Done()
-		if failure == nil || a.pause(ctx) {
+		if failure == nil || a.pause(ctx, a.Retry) {
 			a.do(ctx, service, w, failure)
 		}
 	}()
@@ -67,6 +67,7 @@ func (a *Applier) do(ctx context.Context, service string, w *work, failure error
 		if !a.repeat(ctx, failure, func() (err error) {
 			c = a.newer(w, c)
 			marked, err = a.apply(ctx, *c)
+			a.lookAgain(ctx)
 			return err
 		}) || marked && !gone() {
 			return
@@ -129,18 +130,18 @@ func (a *Applier) repeat(ctx context.Context, known error, do func() error) bool
 			reported = err.Error()
 			a.Log.Error("%v; it is tried again every %v", err, a.Retry)
 		}
-		if !a.pause(ctx) {
+		if !a.pause(ctx, a.Retry) {
 			return false
 		}
 	}
 }
 
-// pause waits before something is tried again, and reports whether it is to be.
-func (a *Applier) pause(ctx context.Context) bool {
+// pause waits, and reports whether that was not cut short.
+func (a *Applier) pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(a.Retry):
+	case <-time.After(d):
 		return true
 	}
 }
@@ -150,6 +151,9 @@ func (a *Applier) pause(ctx context.Context) bool {
 func (a *Applier) remove(ctx context.Context, service string) error {
 	if !a.Revisions.Deleted(service) {
 		return nil // another process has done it
+	}
+	if err := a.handOver(ctx, service); err != nil {
+		return err
 	}
 	if err := a.Stop(ctx, service); err != nil {
 		return fmt.Errorf("%s: remove it: %w", service, err)

@@ -107,4 +107,5 @@ func (a *Applier) valid(service string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.invalid, service)
+	a.accepted(service)
 }

@@ -187,7 +187,7 @@ func (f *Follower) say(state *store.State, c store.Change) {
 	}
 	_, err := os.Stat(filepath.Join(f.Revisions, c.ID))
 	switch {
-	case c.Deleted, errors.Is(err, fs.ErrNotExist) && f.Applier.Invalid(c.ID) != "":
+	case c.Deleted, errors.Is(err, fs.ErrNotExist) && f.Applier.Invalid(c.ID) != "" && !f.Applier.Waits(c.ID):
 		delete(state.Services, c.ID)
 	case definition.CheckRevision(c.Rev) != nil:
 		state.Say(c.ID, store.Word{})

@@ -1,0 +1,68 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// handoverPause is how often it is looked whether a successor serves.
+const handoverPause = 100 * time.Millisecond
+
+// handOver waits, before a service goes, until another one that has got its address
+// serves there: a file that was renamed is another service.
+func (a *Applier) handOver(ctx context.Context, service string) error {
+	told, reloaded := "", false
+	for {
+		successor, address, failed := a.successor(service)
+		if successor == "" {
+			return nil
+		}
+		// Its start begins with a reload, which follows by itself only in the long run.
+		if a.Retry == 0 && !reloaded {
+			reloaded = true
+			if err := a.Reload(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		if failed && a.Retry == 0 {
+			return fmt.Errorf("%s: still serves %s, because %s, which gets that address, failed; see 'systemctl status %s@manager'", service, address, successor, successor)
+		}
+		if told != successor {
+			told = successor
+			a.Log.Info("%s: serves %s until %s does", service, address, successor)
+		}
+		if !a.pause(ctx, handoverPause) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// successor returns the service that has got an address where a service that goes
+// has served, and has not served there yet, and whether that has failed.
+func (a *Applier) successor(service string) (successor string, address netip.AddrPort, failed bool) {
+	a.claiming.Lock()
+	defer a.claiming.Unlock()
+	good, _ := a.Revisions.Good(service)
+	if good == "" {
+		return "", address, false
+	}
+	d, err := a.Revisions.Read(service, good)
+	if err != nil {
+		return "", address, false
+	}
+	a.readClaims()
+	successor = a.owner(d.Address, service)
+	if successor == "" {
+		return "", address, false
+	}
+	c := a.claimOf(successor)
+	if c.links[1] != "" && c.addresses[1] == d.Address {
+		return "", address, false
+	}
+	state, _ := a.Revisions.State(successor)
+	return successor, d.Address, slices.Contains(state.Failed, c.links[0])
+}

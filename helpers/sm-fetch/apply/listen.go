@@ -1,0 +1,62 @@
+package apply
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// Listening returns the socket of this host that takes TCP connections to an
+// address, and whether there is one.
+func Listening(address netip.AddrPort) (netip.AddrPort, bool) {
+	for _, table := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
+		text, err := os.ReadFile(table)
+		if err != nil {
+			continue // there may be no IPv6
+		}
+		if socket, is := listens(string(text), address); is {
+			return socket, true
+		}
+	}
+	return netip.AddrPort{}, false
+}
+
+// listens looks for the socket in a table of the kernel.
+func listens(table string, address netip.AddrPort) (netip.AddrPort, bool) {
+	for line := range strings.Lines(table) {
+		fields := strings.Fields(line)
+		const listen = "0A"
+		if len(fields) < 4 || fields[3] != listen {
+			continue
+		}
+		socket, ok := parseSocket(fields[1])
+		if !ok || socket.Port() != address.Port() {
+			continue
+		}
+		// One of IPv6 for all addresses takes connections of IPv4, too.
+		at := socket.Addr().Unmap()
+		if at == address.Addr() || at.IsUnspecified() && (at.Is6() || address.Addr().Is4()) {
+			return socket, true
+		}
+	}
+	return netip.AddrPort{}, false
+}
+
+// parseSocket reads an address and a port as the kernel writes them: words of 32
+// bits in the order of bytes of the host, in hexadecimal digits.
+func parseSocket(s string) (netip.AddrPort, bool) {
+	host, port, _ := strings.Cut(s, ":")
+	bytes, err := hex.DecodeString(host)
+	if err != nil || len(bytes)%4 != 0 {
+		return netip.AddrPort{}, false
+	}
+	for i := 0; i < len(bytes); i += 4 {
+		binary.NativeEndian.PutUint32(bytes[i:], binary.BigEndian.Uint32(bytes[i:]))
+	}
+	addr, ok := netip.AddrFromSlice(bytes)
+	n, err := strconv.ParseUint(port, 16, 16)
+	return netip.AddrPortFrom(addr, uint16(n)), ok && err == nil
+}
