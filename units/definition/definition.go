@@ -16,7 +16,7 @@ type Definition struct {
 	Revision    string // the document's _rev
 	Description string // empty when not given
 	Image       string
-	Address     netip.AddrPort // where clients reach the service; not valid where ParseDocument found none
+	Address     netip.AddrPort // where clients reach the service
 	Port        uint16         // where the container listens
 	HealthCheck HealthCheck
 	Environment []Variable // sorted by name

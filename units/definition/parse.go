@@ -14,15 +14,22 @@ import (
 // nothing else, except that Is(err, ErrIncomplete) tells a document that ends
 // too early. No error has a value in it of a field that may hold secrets.
 //
-// A definition needs an address. A document need not have one: see ParseDocument.
+// A definition needs an address. A document in a store need not have one: see
+// WithAddress.
 func Parse(service, revision string, document []byte) (*Definition, error) {
-	return parse(service, revision, document, true)
-}
-
-// ParseDocument is Parse for a document as a store has it, which may leave the
-// address to Addresses. The definition then has the zero address.
-func ParseDocument(service, revision string, document []byte) (*Definition, error) {
-	return parse(service, revision, document, false)
+	p := parser{d: Definition{
+		Service:      service,
+		Revision:     revision,
+		HealthCheck:  HealthCheck{Type: HTTP, Timeout: DefaultHealthCheckTimeout, Interval: DefaultHealthCheckInterval},
+		DrainTimeout: DefaultDrainTimeout,
+		StopTimeout:  DefaultStopTimeout,
+		StartTimeout: DefaultStartTimeout,
+	}}
+	p.document(document)
+	if len(p.problems) > 0 {
+		return nil, &Invalid{Service: service, Revision: revision, Problems: p.problems, More: p.more, incomplete: p.incomplete}
+	}
+	return &p.d, nil
 }
 
 // Environment returns the environment variables of a document, sorted by name, and
@@ -44,28 +51,6 @@ func Environment(document []byte) ([]Variable, error) {
 	return p.d.Environment, nil
 }
 
-// Addresses is the file with the addresses of services whose documents have none.
-const Addresses = "/etc/service-manager/addresses.json"
-
-// NoAddress says where a service without an address may get one.
-const NoAddress = "is missing; give the service one here, like \"172.17.0.1:7001\", or in " + Addresses
-
-func parse(service, revision string, document []byte, needsAddress bool) (*Definition, error) {
-	p := parser{d: Definition{
-		Service:      service,
-		Revision:     revision,
-		HealthCheck:  HealthCheck{Type: HTTP, Timeout: DefaultHealthCheckTimeout, Interval: DefaultHealthCheckInterval},
-		DrainTimeout: DefaultDrainTimeout,
-		StopTimeout:  DefaultStopTimeout,
-		StartTimeout: DefaultStartTimeout,
-	}}
-	p.document(document, needsAddress)
-	if len(p.problems) > 0 {
-		return nil, &Invalid{Service: service, Revision: revision, Problems: p.problems, More: p.more, incomplete: p.incomplete}
-	}
-	return &p.d, nil
-}
-
 // parser fills a definition and gathers what is wrong on the way.
 type parser struct {
 	d          Definition
@@ -82,7 +67,7 @@ func (p *parser) problem(path, format string, args ...any) {
 	p.problems = append(p.problems, Problem{path, fmt.Sprintf(format, args...)})
 }
 
-func (p *parser) document(document []byte, needsAddress bool) {
+func (p *parser) document(document []byte) {
 	if len(document) > MaxSize {
 		p.problem("", "the definition must have at most %d KiB", MaxSize>>10)
 		return
@@ -118,8 +103,8 @@ func (p *parser) document(document []byte, needsAddress bool) {
 	if !given["port"] {
 		p.problem("port", "is missing%s", misspelt(fields, "port"))
 	}
-	if needsAddress && !given["address"] {
-		p.problem("address", NoAddress+"%s", misspelt(fields, "address"))
+	if !given["address"] {
+		p.problem("address", "is missing; give the service one here, like \"172.17.0.1:7001\", or in "+Addresses+"%s", misspelt(fields, "address"))
 	}
 }
 

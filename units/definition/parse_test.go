@@ -212,17 +212,6 @@ func TestParseOther(t *testing.T) {
 	}
 }
 
-// A document may leave its address to the host.
-func TestParseDocument(t *testing.T) {
-	d, err := ParseDocument("web", rev, []byte(`{"_id": "web", "image": "nginx", "port": 80, "health_check": "http", "environment": {"A": "b"}, "volumes": ["/a:/b"]}`))
-	if err != nil || d.Address.IsValid() {
-		t.Errorf("ParseDocument = %+v, %v; want a definition without address", d, err)
-	}
-	if _, err := ParseDocument("web", rev, []byte(`{"image": "nginx", "port": 80, "address": "here"}`)); err == nil {
-		t.Error("ParseDocument accepts a bad address")
-	}
-}
-
 // However much is wrong with a document, it is told in a few lines.
 func TestParseManyProblems(t *testing.T) {
 	var b strings.Builder

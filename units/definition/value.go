@@ -122,21 +122,11 @@ func (p *parser) address(path string, value json.RawMessage) netip.AddrPort {
 		}
 		return netip.AddrPort{}
 	}
-	address, err := netip.ParseAddrPort(s)
-	ip := address.Addr()
-	switch {
-	case err != nil:
-		p.problem(path, "must be IP:port or [IPv6]:port%s", got(value))
-	case address.Port() == 0:
-		p.problem(path, "must have a port from 1 to 65535%s", got(value))
-	case ip.IsLoopback():
-		p.problem(path, "must not be a loopback address, which the kernel cannot balance; use another address of the host, like that of docker0%s", got(value))
-	case ip.IsUnspecified() || ip.IsMulticast() || ip.Is4In6() || ip.Zone() != "":
-		p.problem(path, "must be one plain address of the host%s", got(value))
-	default:
-		return address
+	address, err := parseAddress(s)
+	if err != nil {
+		p.problem(path, "%v%s", err, got(value))
 	}
-	return netip.AddrPort{}
+	return address
 }
 
 func (p *parser) environment(path string, value json.RawMessage) {
