@@ -162,6 +162,31 @@ func TestRemovalGoesOn(t *testing.T) {
 	m.waitCurrent("api", 1)
 }
 
+// What a pass has begun, and what it has refused for now, outlasts the pass.
+func TestPassEndsFirst(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.define("web", image("nginx:1"))
+	m.define("api", image("api:1"))
+	if err := m.once(); err != nil {
+		t.Fatal(err)
+	}
+	hold := make(chan struct{})
+	m.system.set(func() { m.system.hold = hold })
+	m.undefine("web")
+	m.define("db", image("api:1"))
+	defer m.follow()()
+	m.waitStatus("following")
+	m.eventually("web is being stopped", func() bool { _, stops := m.system.counts(); return stops == 1 })
+	close(hold)
+	m.waitGone("web")
+	// The claim of api is given up on disk, of which nothing else tells.
+	if err := m.store.MarkDeleted("api"); err != nil {
+		t.Fatal(err)
+	}
+	m.waitCurrent("db", 1)
+}
+
 func TestOnce(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)

@@ -179,10 +179,9 @@ func (f *Follower) saw(service string) {
 	}
 }
 
-// guarded makes a pass, which is given up when it stalls, whatever it waits for.
-func (f *Follower) guarded(ctx context.Context) (store.Snapshot, error) {
+// guarded returns a context that ends when a pass stalls, whatever that waits for.
+func (f *Follower) guarded(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	if f.Times.Stall > 0 {
 		go func() {
 			ticker := time.NewTicker(f.Times.Stall)
@@ -203,17 +202,13 @@ func (f *Follower) guarded(ctx context.Context) (store.Snapshot, error) {
 			}
 		}()
 	}
-	snapshot, _, err := f.pass(ctx, false)
-	if err != nil && context.Cause(ctx) != nil {
-		err = context.Cause(ctx)
-	}
-	return snapshot, err
+	return ctx, func() { cancel(nil) }
 }
 
 // once makes one pass and then watches until the store is lost.
 func (f *Follower) once(ctx context.Context) error {
 	f.passed = false
-	snapshot, err := f.guarded(ctx)
+	snapshot, _, err := f.pass(ctx, false)
 	if err != nil {
 		return err
 	}

@@ -32,8 +32,11 @@ func (f *Follower) pass(ctx context.Context, everything bool) (store.Snapshot, i
 	if everything {
 		from.Since = ""
 	}
-	p := passing{Follower: f, state: state, later: make(map[string]store.Change), removed: make(map[string]bool)}
-	snapshot, err := f.Store.Pass(ctx, from, state.Had(), func(c store.Change) error { return p.take(ctx, c) })
+	reading, end := f.guarded(ctx)
+	defer end()
+	p := passing{Follower: f, reading: reading, state: state, later: make(map[string]store.Change), removed: make(map[string]bool)}
+	snapshot, err := f.Store.Pass(reading, from, state.Had(), func(c store.Change) error { return p.take(ctx, c) })
+	err = p.cause(err)
 	switch {
 	case errors.Is(err, store.ErrMissing) && known:
 		// What comes back under that name is the same database only if it says so.
@@ -65,6 +68,9 @@ func (f *Follower) pass(ctx context.Context, everything bool) (store.Snapshot, i
 // passing is one pass.
 type passing struct {
 	*Follower
+	// reading is for what waits for the store. What is begun for services outlasts it.
+	reading context.Context
+
 	state store.State
 	said  []store.Change // what was applied, without the documents
 	// later are deletions, and changes that go back behind what the store said
@@ -75,10 +81,18 @@ type passing struct {
 	problems []error
 }
 
+// cause returns why the store was not waited for any longer, if that made an error.
+func (p *passing) cause(err error) error {
+	if err != nil && p.reading.Err() != nil {
+		return context.Cause(p.reading)
+	}
+	return err
+}
+
 // take takes a change that the store hands over.
 func (p *passing) take(ctx context.Context, c store.Change) error {
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
+	if p.reading.Err() != nil {
+		return context.Cause(p.reading)
 	}
 	p.saw(c.ID)
 	if p.dropped(c.ID) {
@@ -128,8 +142,8 @@ func (p *passing) settle(ctx context.Context, present map[string]bool) error {
 		c := p.later[service]
 		if p.state.Has(service) {
 			var err error
-			if c, err = p.Store.Get(ctx, service); err != nil {
-				return err
+			if c, err = p.Store.Get(p.reading, service); err != nil {
+				return p.cause(err)
 			}
 			if c.Deleted {
 				c.Rev = p.later[service].Rev
