@@ -147,6 +147,7 @@ func (s settings) assemble(w command.World, system system, retry time.Duration) 
 			Log:       log,
 			Source:    definitions.Name(),
 			Root:      s.root,
+			Addresses: func() (map[string]netip.AddrPort, error) { return host.Addresses(s.root) },
 			Listening: listening,
 		},
 		Revisions: revisions.Root,

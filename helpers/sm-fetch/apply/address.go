@@ -7,8 +7,33 @@ import (
 	"os"
 	"slices"
 
+	"service-manager/helpers/sm-fetch/store"
 	"service-manager/units/definition"
 )
+
+// addressed returns a change whose document has the address that the host gives to
+// the service, if it has none. From then on it belongs to the revision.
+func (a *Applier) addressed(c store.Change) store.Change {
+	if a.Addresses == nil || definition.HasAddress(c.Document) {
+		return c
+	}
+	addresses, err := a.Addresses()
+	problem := ""
+	if err != nil {
+		problem = err.Error()
+	}
+	a.mu.Lock()
+	told := a.addresses == problem
+	a.addresses = problem
+	a.mu.Unlock()
+	if !told && err != nil {
+		a.Log.Error("%v", err)
+	}
+	if address, ok := addresses[c.ID]; ok {
+		c.Document = definition.WithAddress(c.Document, address)
+	}
+	return c
+}
 
 // claim is what a service takes of what the services of a host share.
 type claim struct {

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -201,6 +202,61 @@ func TestRenameFails(t *testing.T) {
 	a.must(t, store.Change{ID: "web", Deleted: true})
 	if err := a.Wait(); err == nil || !strings.HasPrefix(err.Error(), "web: still serves 10.0.0.1:80, because shop, which gets that address, failed") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A document without an address gets that which the host gives to the service, also
+// when that comes later.
+func TestAddressOfTheHost(t *testing.T) {
+	const rev = "3-0123456789abcdef0123456789abcdef"
+	a := newApplier(t)
+	var given atomic.Value
+	given.Store("")
+	a.Addresses = func() (map[string]netip.AddrPort, error) {
+		address := given.Load().(string)
+		if address == "" {
+			return nil, errors.New("addresses.json: is damaged")
+		}
+		return map[string]netip.AddrPort{"web": netip.MustParseAddrPort(address)}, nil
+	}
+	web := store.Change{ID: "web", Document: []byte(`{"image": "app", "port": 80}`)}
+	for range 2 {
+		if got := a.must(t, web); got != "" {
+			t.Errorf("web is at %s without an address", got)
+		}
+	}
+	if a.saying("addresses.json: is damaged") != 1 || a.saying("address: is missing; give the service one here") != 1 || !a.Waits("web") {
+		t.Errorf("got %q", a.Log.(*lines).lines)
+	}
+	given.Store("10.0.0.1:80")
+	eventually(t, "web is taken", func() bool { got, _ := a.Revisions.Current("web"); return got != "" })
+	address := func() string {
+		current, _ := a.Revisions.Current("web")
+		d, err := a.Revisions.Read("web", current)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.Address.String()
+	}
+	if got := address(); got != "10.0.0.1:80" {
+		t.Errorf("web is at %s", got)
+	}
+	// The document's own address comes first.
+	a.must(t, at("web", "10.0.0.1:81"))
+	if got := address(); got != "10.0.0.1:81" {
+		t.Errorf("web is at %s", got)
+	}
+	// Of a database, too. The revision keeps what it got.
+	web.Rev = rev
+	a.must(t, web)
+	given.Store("10.0.0.1:82")
+	if got := a.must(t, web); got != rev || address() != "10.0.0.1:80" {
+		t.Errorf("web is %s at %s", got, address())
+	}
+	// Nothing else that is wrong is waited for.
+	a.must(t, store.Change{ID: "api", Document: []byte(`{"image": "app"}`)})
+	if a.Waits("api") {
+		t.Error("what is invalid anyhow waits for an address")
 	}
 }
 

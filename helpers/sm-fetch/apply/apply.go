@@ -40,6 +40,10 @@ type Applier struct {
 	Source string
 	// Root is the root of the host; empty means "/".
 	Root string
+	// Addresses returns the addresses that the host gives to services by name, for
+	// documents that have none. An error says what is wrong with them, not that there
+	// are none. With nil there are none.
+	Addresses func() (map[string]netip.AddrPort, error)
 	// Listening returns the socket that takes TCP connections to an address. With nil
 	// none does.
 	Listening func(netip.AddrPort) (netip.AddrPort, bool)
@@ -57,6 +61,7 @@ type Applier struct {
 	// lookingAgain says that what was refused is looked at again and again.
 	lookingAgain bool
 	turns        int
+	addresses    string  // what was wrong with the host's addresses
 	failures     []error // of work that is not retried
 	settled      func()
 	workers      sync.WaitGroup
@@ -154,10 +159,15 @@ func (a *Applier) InvalidCount() int {
 }
 
 func (a *Applier) accept(ctx context.Context, c store.Change) error {
-	rev, document, err := a.validate(c)
+	addressed := a.addressed(c)
+	rev, document, err := a.validate(addressed)
 	var invalid *definition.Invalid
 	if errors.As(err, &invalid) {
-		a.forgetRefused(c.ID)
+		if len(invalid.Problems) == 1 && !definition.HasAddress(addressed.Document) {
+			a.refuse(c, "", netip.AddrPort{}) // the host may give it one later
+		} else {
+			a.forgetRefused(c.ID)
+		}
 		a.reject(c.ID, rev, invalid)
 		return nil
 	}
