@@ -9,14 +9,15 @@ import (
 
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/ipvs"
+	"service-manager/helpers/internal/mainprocess"
 )
 
 const drainHelp = `
 Usage: sm-ipvs drain [--flag VALUE]... ADDRESS DESTINATION
 
 Gives DESTINATION no new connections, and returns when its open ones have ended,
-or when the time is up: that is success too, with a line that says how many were
-left. Open connections that nobody uses count as well, so give it a time-out; so
+when the unit's main process has ended, or when the time is up: that is success
+too, with a line that says how many were left. Open connections that nobody uses count as well, so give it a time-out; so
 do those whose client has sent everything and waits for the answer. Those that
 only the client has yet to close have 5 s.
 A UDP destination is removed at once instead, because clients that it has would
@@ -75,11 +76,21 @@ func drain(ctx context.Context, w command.World) error {
 	if mine, err := handle.Quiesce(ctx, at, to, owner(w)); err != nil || !mine {
 		return err
 	}
-	left, err := awaitIdle(ctx, w, handle, at, to, *timeout)
+	watched, release, err := mainprocess.Watch(ctx, w)
 	if err != nil {
-		return fmt.Errorf("drain %s: %w", to, err)
+		// An error would have connections cut. All that is lost without it is time.
+		watched, release = ctx, func() {}
 	}
-	if left > 0 {
+	defer release()
+	left, err := awaitIdle(watched, w, handle, at, to, *timeout)
+	switch {
+	case errors.Is(context.Cause(watched), mainprocess.ErrGone):
+		// The answers that its connections wait for will not come.
+		fmt.Fprintf(w.Stdout, "drain %s: %v\n", to, mainprocess.ErrGone)
+		return nil
+	case err != nil:
+		return fmt.Errorf("drain %s: %w", to, err)
+	case left > 0:
 		fmt.Fprintf(w.Stdout, "drain %s: time is up after %s with %s left\n", to, *timeout, connections(left))
 	}
 	w.Notify.Status("drained %s", to)

@@ -312,6 +312,36 @@ func TestMachineDrainEnds(t *testing.T) {
 	b.ok("drain", "10.77.0.1:7001", "10.77.0.2:80")
 }
 
+// What is dead answers no more: nothing is waited for.
+func TestMachineDrainEndsWithMainProcess(t *testing.T) {
+	b := newBench(t)
+	b.serve("10.77.0.2:80")
+	b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
+	conn, err := b.dial("10.77.0.1:7001")
+	must(t, err)
+	b.ask(conn)
+	main := exec.Command("sleep", "infinity")
+	must(t, main.Start())
+	defer main.Process.Kill()
+	var l log
+	env := func(name string) (string, bool) {
+		return strconv.Itoa(main.Process.Pid), name == "MAINPID"
+	}
+	drained := b.start(t.Context(), l.world(env, "drain", "--timeout", "10m", "10.77.0.1:7001", "10.77.0.2:80"))
+	for !strings.Contains(l.statuses(), "STATUS=draining 10.77.0.2:80: 1 active connection") {
+		<-l.change
+	}
+	must(t, main.Process.Kill())
+	_ = main.Wait() // it was killed
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+	// Also one that has ended before.
+	if err := <-b.start(t.Context(), l.world(env, "drain", "--timeout", "10m", "10.77.0.1:7001", "10.77.0.2:80")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestMachineDrainsUDPByRemoving(t *testing.T) {
 	b := newBench(t)
 	b.ok("add", "10.77.0.1:53/udp", "10.77.0.2:53")

@@ -80,9 +80,9 @@ func Check(ctx context.Context, w command.World) error {
 	switch {
 	case err != nil:
 		return err
-	case pid == 0 && state == startPost:
+	case pid == 0 && state.Sub == startPost:
 		return ErrGone
-	case ctx.Err() != nil || strings.HasPrefix(state, "stop-sig") || state == "stop-watchdog":
+	case ctx.Err() != nil || strings.HasPrefix(state.Sub, "stop-sig") || state.Sub == "stop-watchdog":
 		return ErrStopping
 	case pid == 0:
 		return nil
@@ -97,10 +97,13 @@ func Check(ctx context.Context, w command.World) error {
 	return main.Close()
 }
 
-// startPost is the state in which systemd runs ExecStartPost= commands. $MAINPID
-// is just as unset before the main process exists, and in a main process itself;
-// only in this state does that mean that it has ended.
-const startPost = "start-post"
+// startPost and stop are the states in which systemd runs ExecStartPost= and
+// ExecStop= commands. $MAINPID is just as unset before the main process exists, and
+// in a main process itself; only in these states does that mean that it has ended.
+const (
+	startPost = "start-post"
+	stop      = "stop"
+)
 
 // pid returns the main process of the unit, 0 when there is none to watch, and
 // ErrGone when there should be one.
@@ -110,7 +113,7 @@ func pid(ctx context.Context, w command.World) (int, error) {
 		return pid, err
 	}
 	state, err := ownState(ctx, w)
-	if err == nil && state == startPost {
+	if err == nil && (state.Sub == startPost || state.Sub == stop && !state.Remains) {
 		err = ErrGone
 	}
 	return 0, err
@@ -132,14 +135,14 @@ func environmentPID(w command.World) (int, error) {
 
 // ownState returns the state of the unit that this process is a command of, and
 // nothing when systemd did not start it.
-func ownState(ctx context.Context, w command.World) (state string, err error) {
+func ownState(ctx context.Context, w command.World) (state systemd.State, err error) {
 	if w.Getenv("SYSTEMD_EXEC_PID") != strconv.Itoa(os.Getpid()) {
-		return "", nil
+		return state, nil
 	}
 	// Also when it has been told to end: that is what it looks for.
 	ctx = context.WithoutCancel(ctx)
 	err = systemd.Patiently(ctx, func() error {
-		state, err = systemd.SubState(ctx, os.Getpid())
+		state, err = systemd.StateOf(ctx, os.Getpid())
 		return err
 	})
 	return state, err

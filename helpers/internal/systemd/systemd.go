@@ -32,23 +32,36 @@ func Connect(ctx context.Context) (*Conn, error) {
 	return &Conn{conn}, nil
 }
 
-// SubState returns the state of the unit that the process with that id belongs
-// to: start-post, say, while systemd runs its ExecStartPost= list.
-func SubState(ctx context.Context, pid int) (string, error) {
+// State is where systemd is with a service.
+type State struct {
+	// Sub is the state: start-post, say, while its ExecStartPost= list runs.
+	Sub string
+	// Remains is RemainAfterExit=: the service outlasts its main process.
+	Remains bool
+}
+
+// StateOf returns the state of the unit that the process with that id belongs to.
+func StateOf(ctx context.Context, pid int) (State, error) {
 	conn, err := Connect(ctx)
 	if err != nil {
-		return "", err
+		return State{}, err
 	}
 	defer conn.Close()
 	unit, err := conn.GetUnitNameByPID(ctx, uint32(pid))
 	if err != nil {
-		return "", fmt.Errorf("ask systemd for the unit of process %d: %w", pid, err)
+		return State{}, fmt.Errorf("ask systemd for the unit of process %d: %w", pid, err)
 	}
-	state, err := conn.GetUnitPropertyContext(ctx, unit, "SubState")
+	sub, err := conn.GetUnitPropertyContext(ctx, unit, "SubState")
 	if err != nil {
-		return "", fmt.Errorf("ask systemd for the state of %s: %w", unit, err)
+		return State{}, fmt.Errorf("ask systemd for the state of %s: %w", unit, err)
 	}
-	return stringOf(state), nil
+	// Only services have it.
+	remains, err := conn.GetUnitTypePropertyContext(ctx, unit, "Service", "RemainAfterExit")
+	if err != nil {
+		return State{Sub: stringOf(sub)}, nil
+	}
+	yes, _ := remains.Value.Value().(bool)
+	return State{stringOf(sub), yes}, nil
 }
 
 // Runners returns the units of a service's runners that systemd has loaded, with
