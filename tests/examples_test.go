@@ -22,6 +22,7 @@ func example(t testing.TB, g *vm.Guest, name, guestPath string) {
 
 // The units that are composed by hand do what they say of themselves.
 func TestExampleUnits(t *testing.T) {
+	long(t) // tests/native has it for each run
 	forReleases(t, func(t *testing.T, release string) {
 		g := start(t, installed(t, release), vm.Options{})
 		for _, name := range []string{"shop@.service", "cache.service"} {
@@ -140,6 +141,7 @@ curl -fsS -m 5 http://$SM_CONTAINER_IP:6379/`)
 
 // Drop-ins for the units of a service with a definition.
 func TestDropIns(t *testing.T) {
+	long(t) // tests/native has it for each run
 	g := start(t, installed(t, bookworm), vm.Options{})
 	first(t, g, app("r0"), "r0")
 	good := revisionName(t, g, "good")

@@ -294,6 +294,7 @@ func TestKilledBesideTheChain(t *testing.T) {
 
 // A helper that is killed while it holds the lock of a service keeps nobody out.
 func TestKilledWithTheLock(t *testing.T) {
+	long(t) // tests/native has it for each run
 	g := start(t, installed(t, bookworm), vm.Options{})
 	first(t, g, app("r0"), "r0")
 	// This one gets the lock, and then no answer: its systemd is a socket that

@@ -164,6 +164,7 @@ chmod +x other && systemctl daemon-reload && systemctl start other@manager`)
 
 // What a host lacks is said before anything is changed.
 func TestInstallRefuses(t *testing.T) {
+	long(t) // tests/native has it for each run
 	g := withBundle(t)
 	output(t, g, places+" > /root/before")
 	const install = "/root/bundle/install.sh"

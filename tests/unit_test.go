@@ -13,6 +13,7 @@ import (
 
 // The service as a unit among others: what an operator sees and does.
 func TestUnits(t *testing.T) {
+	long(t) // tests/native has it for each run
 	forReleases(t, func(t *testing.T, release string) {
 		g := start(t, installed(t, release), vm.Options{})
 		first(t, g, app("r0"), "r0")
@@ -123,6 +124,7 @@ systemctl list-units --no-legend --state=active,activating,deactivating 'web@*'`
 // Whatever a definition contains arrives in the container as it is, and nowhere
 // else.
 func TestHostileDefinition(t *testing.T) {
+	long(t) // tests/native has it for each run
 	g := start(t, installed(t, bookworm), vm.Options{})
 	values := map[string]string{
 		"NEWLINE":   "a\nExecStart=/bin/touch /run/evil\r\n[Install]\n",

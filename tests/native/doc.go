@@ -33,6 +33,7 @@
 //	m.revision(t, service, link)   the revision that good or current names
 //	m.inject(t, fault{…})          has a helper fail, hang or die
 //	m.active(t, destination, n)    pretends that many connections (stand-in only)
+//	m.reach(t, port, address)      the host's address as 127.0.0.1:port in it
 //
 // Tests run beside each other (forReleases says so to the testing package); a
 // machine takes two or three seconds to start and 200 MB. Never start more than

@@ -223,6 +223,14 @@ func (m *machine) show(t testing.TB, unit, property string) string {
 	return m.output(t, "systemctl show -P "+property+" -- "+harness.Quote(unit))
 }
 
+// reach makes an address of the host (host:port) reachable as 127.0.0.1:port.
+func (m *machine) reach(t testing.TB, port int, address string) {
+	t.Helper()
+	if err := m.ReverseForward(port, address); err != nil {
+		t.Fatal(err)
+	}
+}
+
 type definition = harness.Definition
 
 func app(revision string, settings ...string) definition { return harness.App(revision, settings...) }
@@ -259,7 +267,8 @@ func (m *machine) settled(t testing.TB, service, revision string) time.Duration 
 
 // serving is the script of machine.serves.
 func serving(service, revision string) string {
-	return strings.NewReplacer("SERVICE", service, "REVISION", revision).Replace(`cd /etc/service-manager/revisions/SERVICE
+	return strings.NewReplacer("SERVICE", service, "REVISION", revision).Replace(`PATH=$PATH:/opt/service-manager/bin
+cd /etc/service-manager/revisions/SERVICE
 name=$(readlink good); name=${name%.json}
 address=$(jq -r .address good)
 port=$(jq -r .port good)
@@ -297,8 +306,5 @@ func (m *machine) next(t testing.TB, service, revision string) string {
 // active pretends that a destination, IP:port, has that many connections.
 func (m *machine) active(t testing.TB, destination string, n int) {
 	t.Helper()
-	if harness.HasIPVS() {
-		t.Skip("the kernel's IPVS counts connections itself")
-	}
 	m.output(t, fmt.Sprintf("echo %d > /run/ipvs-table/active/%s", n, destination))
 }
