@@ -242,6 +242,28 @@ func TestRunEndsBeforeItIsSeen(t *testing.T) {
 	}
 }
 
+// When a step of the start fails, systemd stops the container. What that then ends
+// with is no reason.
+func TestEndAsTold(t *testing.T) {
+	d := &daemon{t: t, exitCode: 2}
+	d.serve()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	patience := time.Minute
+	var statuses []string
+	w := command.World{Stderr: io.Discard, Env: func(string) (string, bool) { return "", false },
+		Notify: notify.To(func(state string) {
+			if strings.HasPrefix(state, "STATUS=") {
+				statuses = append(statuses, state)
+			}
+		})}
+	r := &runner{w: w, o: &options{name: "web", patience: &patience}}
+	err := r.end(ctx, "0123", nil)
+	if code := command.Report("sm-docker-run", w, err); code != 2 || len(statuses) > 0 {
+		t.Errorf("got %v, status %d, and said %q", err, code, statuses)
+	}
+}
+
 // A daemon that does not tell how a container has ended does not keep its unit up.
 func TestEndWithSilentDaemon(t *testing.T) {
 	end := func(ctx context.Context, patience time.Duration, notifier notify.Notifier) (*daemon, error) {

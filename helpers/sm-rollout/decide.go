@@ -67,6 +67,7 @@ type ending struct {
 	stopRequested bool   // somebody stops or restarts it
 	hostFailed    bool   // a helper said that it was the host's failure
 	killed        bool   // a helper was killed by SIGKILL
+	first         string // the helper that failed first, if known
 	restarts      bool   // systemd starts it again by itself
 	failures      int    // in a row, before this one
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -70,8 +69,14 @@ func (r rollout) ending(ctx context.Context, conn systemdConn, s scene, name, re
 		return e, err
 	}
 	exits, err := conn.Exits(ctx, s.unit(name))
-	e.hostFailed = slices.Contains(exits, tempFail) || r.w.Getenv("EXIT_STATUS") == strconv.Itoa(tempFail)
-	e.killed = slices.Contains(exits, -int(unix.SIGKILL))
+	e.hostFailed = r.w.Getenv("EXIT_STATUS") == strconv.Itoa(tempFail)
+	for _, exit := range exits {
+		e.hostFailed = e.hostFailed || exit.Status == tempFail
+		e.killed = e.killed || exit.Status == -int(unix.SIGKILL)
+		if e.first == "" && exit.Status != 0 {
+			e.first = exit.Command
+		}
+	}
 	return e, err
 }
 
@@ -91,7 +96,7 @@ func (r rollout) carryOut(ctx context.Context, conn systemdConn, s scene, name s
 		}
 	}
 	if plan.reject {
-		reason, err := r.reason(ctx, conn, unit, e.result)
+		reason, err := r.reason(ctx, conn, unit, e)
 		if err != nil {
 			return err
 		}
@@ -116,24 +121,35 @@ func (r rollout) served(ctx context.Context, conn systemdConn, unit string) (tim
 	return a.Ended.Sub(a.Active), nil
 }
 
-// reason returns why a unit failed: what the step that failed said, or else what
-// systemd says.
-func (r rollout) reason(ctx context.Context, conn systemdConn, unit, result string) (string, error) {
+// reason returns why a unit failed: what the step that failed first said, or else
+// what systemd says, and where a field of the definition may mend it, which.
+func (r rollout) reason(ctx context.Context, conn systemdConn, unit string, e ending) (string, error) {
 	said, err := conn.StatusText(ctx, unit)
 	if err != nil {
 		return "", err
 	}
-	verdict := result
+	verdict := e.result
 	if code := r.w.Getenv("EXIT_CODE"); code != "" {
 		// What failed may be a step that came after it.
-		verdict = fmt.Sprintf("%s; main process %s %s", result, code, r.w.Getenv("EXIT_STATUS"))
+		verdict = fmt.Sprintf("%s; main process %s %s", e.result, code, r.w.Getenv("EXIT_STATUS"))
 	}
 	switch {
 	case said == "":
-		return verdict, nil
-	case result == "signal", result == "core-dump", result == "oom-kill":
+		return verdict + e.hint(), nil
+	case e.result == "signal", e.result == "core-dump", e.result == "oom-kill":
 		// It had no time to say why: the status is from before.
 		return fmt.Sprintf("a helper was killed after \"%s\" (%s)", said, verdict), nil
 	}
-	return fmt.Sprintf("%s (%s)", said, verdict), nil
+	return fmt.Sprintf("%s (%s)%s", said, verdict, e.hint()), nil
+}
+
+// hint returns which field gives a step more time that had too little.
+func (e ending) hint() string {
+	switch {
+	case e.result == "timeout":
+		return "; start_timeout gives it longer"
+	case e.result == "exit-code" && e.first == "sm-healthcheck":
+		return "; health_check.timeout gives it longer"
+	}
+	return ""
 }

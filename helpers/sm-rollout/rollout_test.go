@@ -36,7 +36,7 @@ type recorder struct {
 	units    map[string]dbus.UnitStatus // all others are loaded and inactive
 	restarts bool                       // systemd restarts runners by itself
 	again    int                        // how often it has restarted the manager
-	exits    []int
+	exits    []systemd.Exit
 	stopping bool // the runner has a stop job
 	lost     int  // how often the connection is lost
 	status   string
@@ -103,7 +103,7 @@ func (r *recorder) StopRunners(_ context.Context, service string, _ func([]strin
 }
 func (r *recorder) RestartsByItself(context.Context, string) (bool, error) { return r.restarts, nil }
 func (r *recorder) Restarts(context.Context, string) (int, error)          { return r.again, nil }
-func (r *recorder) Exits(context.Context, string) ([]int, error)           { return r.exits, nil }
+func (r *recorder) Exits(context.Context, string) ([]systemd.Exit, error)  { return r.exits, nil }
 func (r *recorder) Activity(context.Context, string) (systemd.Activity, error) {
 	return systemd.Activity{Began: time.Now().Add(-time.Hour)}, nil
 }
@@ -174,7 +174,7 @@ func TestOutcomes(t *testing.T) {
 		{name: "a step that failed while the main process was well", current: two, env: map[string]string{"SERVICE_RESULT": "exit-code", "EXIT_CODE": "exited", "EXIT_STATUS": "0"}, systemd: recorder{status: "not healthy after 60s"},
 			args: "reject web " + two, wantFailed: "not healthy after 60s (exit-code; main process exited 0)\n", wantStatus: "rejected: not healthy after 60s (exit-code; main process exited 0)"},
 		{name: "a failed start without a word", current: two, env: map[string]string{"SERVICE_RESULT": "timeout"},
-			args: "reject web " + two, wantFailed: "timeout\n", wantStatus: "rejected: timeout"},
+			args: "reject web " + two, wantFailed: "timeout; start_timeout gives it longer\n", wantStatus: "rejected: timeout; start_timeout gives it longer"},
 		{name: "a helper that was killed", current: two, env: map[string]string{"SERVICE_RESULT": "signal", "EXIT_CODE": "exited", "EXIT_STATUS": "0"}, systemd: recorder{status: "serving"},
 			args: "reject web " + two, wantFailed: "a helper was killed after \"serving\" (signal; main process exited 0)\n", wantStatus: "rejected: a helper was killed after \"serving\" (signal; main process exited 0)"},
 		{name: "an orderly stop is no failure", current: two, good: one, env: map[string]string{"SERVICE_RESULT": "success"}, args: "reject web " + two, wantGood: one},
@@ -190,9 +190,17 @@ func TestOutcomes(t *testing.T) {
 		{name: "a good revision that somebody stops", current: two, good: two, env: failure, systemd: recorder{stopping: true}, args: "reject web " + two, wantGood: two},
 		{name: "reject by hand", current: two, args: "reject web " + two, wantError: "SERVICE_RESULT is not set"},
 
-		{name: "the host's failure is tried again", current: two, good: one, env: failure, systemd: recorder{exits: []int{0, 75}, restarts: false}, args: "reject web " + two, wantGood: one,
+		{name: "the reason is what failed first, with the field that changes it", current: two, good: one, env: map[string]string{"SERVICE_RESULT": "exit-code", "EXIT_CODE": "exited", "EXIT_STATUS": "2"},
+			systemd: recorder{status: "not healthy after 3s", exits: []systemd.Exit{{}, {Command: "sm-healthcheck", Status: 1}, {Command: "sm-docker-run", Status: 2}}}, args: "reject web " + two, wantGood: one,
+			wantFailed: "not healthy after 3s (exit-code; main process exited 2); health_check.timeout gives it longer\n",
+			wantStatus: "rejected: not healthy after 3s (exit-code; main process exited 2); health_check.timeout gives it longer"},
+		{name: "a step took too long", current: two, good: one, env: map[string]string{"SERVICE_RESULT": "timeout"},
+			systemd: recorder{status: "pulling"}, args: "reject web " + two, wantGood: one,
+			wantFailed: "pulling (timeout); start_timeout gives it longer\n", wantStatus: "rejected: pulling (timeout); start_timeout gives it longer"},
+
+		{name: "the host's failure is tried again", current: two, good: one, env: failure, systemd: recorder{exits: []systemd.Exit{{}, {Status: 75}}, restarts: false}, args: "reject web " + two, wantGood: one,
 			wantAsked: []string{"start web@" + two + ".service"}, wantFailures: 1},
-		{name: "a first revision whose helper was killed is tried again", current: two, env: failure, systemd: recorder{exits: []int{-9}}, args: "reject web " + two,
+		{name: "a first revision whose helper was killed is tried again", current: two, env: failure, systemd: recorder{exits: []systemd.Exit{{Status: -9}}}, args: "reject web " + two,
 			wantAsked: []string{"start web@" + two + ".service"}, wantFailures: 1},
 		{name: "a good revision that dies while the manager is up", current: two, good: two, env: failure, systemd: recorder{restarts: true, units: up}, args: "reject web " + two, wantGood: two,
 			wantAsked: []string{outage}, wantFailures: 1},

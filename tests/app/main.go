@@ -9,10 +9,11 @@
 //	APP_SLOW=200ms        passes before each answer
 //	APP_EXIT_AT_ONCE=1    exits before it listens
 //	APP_EXIT_AFTER=800ms  exits that long after it began to listen
-//	APP_EXIT_STATUS=3     exit status of the two above (1 when unset)
+//	APP_EXIT_STATUS=3     exit status of the two above, and of fail (1 when unset)
 //	APP_LAST_LINE=…       printed before the exit of the two above
 //	APP_SHUTDOWN=graceful what SIGTERM does: graceful answers what was asked;
-//	                      at-once exits; ignore is deaf to it
+//	                      at-once exits; fail exits with APP_EXIT_STATUS;
+//	                      ignore is deaf to it
 //
 // GET /slow?for=8s answers after 8 seconds. Everything else is answered at once.
 package main
@@ -26,6 +27,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -81,8 +83,8 @@ func parse(getenv func(string) string) (settings, error) {
 	if s.health != "ok" && s.health != "never" {
 		problems = append(problems, fmt.Errorf("APP_HEALTH: not ok, never or after=DURATION: %q", s.health))
 	}
-	if s.shutdown != "graceful" && s.shutdown != "at-once" && s.shutdown != "ignore" {
-		problems = append(problems, fmt.Errorf("APP_SHUTDOWN: not graceful, at-once or ignore: %q", s.shutdown))
+	if !slices.Contains([]string{"graceful", "at-once", "fail", "ignore"}, s.shutdown) {
+		problems = append(problems, fmt.Errorf("APP_SHUTDOWN: not graceful, at-once, fail or ignore: %q", s.shutdown))
 	}
 	var err error
 	if s.exitStatus, err = strconv.Atoi(text("APP_EXIT_STATUS", "1")); err != nil {
@@ -149,6 +151,10 @@ func run(getenv func(string) string, out io.Writer, terminate <-chan os.Signal) 
 				log("%s, exiting at once", sig)
 				server.Close()
 				return 0
+			case "fail":
+				log("%s, failing", sig)
+				server.Close()
+				return s.exitStatus
 			default:
 				log("%s, shutting down gracefully", sig)
 				if err := server.Shutdown(context.Background()); err != nil {

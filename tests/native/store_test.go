@@ -37,6 +37,8 @@ journalctl -u sm-fetch --no-pager | grep 'web 2-[0-9a-f]*: prot: is not a field 
 				[]string{"exited with status 3"}, []string{"no configuration"}},
 			{"never healthy", app("bad", "APP_HEALTH=never").With("health_check", map[string]any{"timeout": "3s"}),
 				[]string{"not healthy after 3s: GET http://172.17.0.", ": 503 Service Unavailable"}, []string{"listening on"}},
+			{"never healthy, and fails when it is told to end", app("bad", "APP_HEALTH=never", "APP_SHUTDOWN=fail", "APP_EXIT_STATUS=2").With("health_check", map[string]any{"timeout": "3s"}),
+				[]string{"not healthy after 3s: GET http://172.17.0.", "health_check.timeout gives it longer"}, nil},
 			{"healthy, then dies", app("bad", "APP_EXIT_AFTER=900ms", "APP_EXIT_STATUS=4", "APP_LAST_LINE=out of luck"),
 				[]string{"exited with status 4"}, []string{"out of luck"}},
 		} {

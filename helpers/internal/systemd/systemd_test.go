@@ -33,7 +33,7 @@ func TestExits(t *testing.T) {
 		command(0, 0, 0, 0),   // has not begun
 		{"something else"},
 	}, time.UnixMicro(10))
-	if want := []int{0, 75, -9}; !slices.Equal(got, want) {
+	if want := []Exit{{"x", 0, 21}, {"x", 75, 23}, {"x", -9, 25}}; !slices.Equal(got, want) {
 		t.Errorf("exitsOf = %v; want %v", got, want)
 	}
 	if got := exitsOf("something else", time.Time{}); got != nil {

@@ -1,9 +1,12 @@
 package systemd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"path"
+	"slices"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
@@ -81,15 +84,21 @@ func (c *Conn) Activity(ctx context.Context, unit string) (a Activity, err error
 	return a, nil
 }
 
-// Exits returns the exit statuses of the commands that a unit has run in its
-// current start, with a signal that ended one as its negative number. systemd
-// forgets those from before a reload.
-func (c *Conn) Exits(ctx context.Context, unit string) ([]int, error) {
+// Exit is how a command of a unit has ended.
+type Exit struct {
+	Command string // the name of its program, without the folder
+	Status  int    // its exit status, or the signal that ended it as a negative number
+	ended   uint64 // microseconds since 1970
+}
+
+// Exits returns how the commands have ended that a unit has run in its current
+// start, in the order in which they did. systemd forgets those from before a reload.
+func (c *Conn) Exits(ctx context.Context, unit string) ([]Exit, error) {
 	activity, err := c.Activity(ctx, unit)
 	if err != nil {
 		return nil, err
 	}
-	var exits []int
+	var exits []Exit
 	for _, list := range []string{"ExecStartPre", "ExecStart", "ExecStartPost"} {
 		property, err := c.serviceProperty(ctx, unit, list)
 		if err != nil {
@@ -97,30 +106,33 @@ func (c *Conn) Exits(ctx context.Context, unit string) ([]int, error) {
 		}
 		exits = append(exits, exitsOf(property.Value.Value(), activity.Began)...)
 	}
+	slices.SortStableFunc(exits, func(a, b Exit) int { return cmp.Compare(a.ended, b.ended) })
 	return exits, nil
 }
 
 // exitsOf reads the value of a property such as ExecStart, whose entries are path,
 // arguments, whether a failure counts, two start times, two end times, process
 // id, how it ended (CLD_EXITED and the like) and the status.
-func exitsOf(value any, since time.Time) (exits []int) {
+func exitsOf(value any, since time.Time) (exits []Exit) {
 	const exited = 1
 	commands, _ := value.([][]any)
 	for _, command := range commands {
 		if len(command) != 10 {
 			continue
 		}
+		program, _ := command[0].(string)
 		started, _ := command[3].(uint64)
 		ended, _ := command[5].(uint64)
 		code, _ := command[8].(int32)
 		status, _ := command[9].(int32)
-		switch {
-		case ended == 0 || time.UnixMicro(int64(started)).Before(since):
-		case code == exited:
-			exits = append(exits, int(status))
-		default:
-			exits = append(exits, -int(status))
+		if ended == 0 || time.UnixMicro(int64(started)).Before(since) {
+			continue
 		}
+		exit := Exit{Command: path.Base(program), Status: int(status), ended: ended}
+		if code != exited {
+			exit.Status = -exit.Status
+		}
+		exits = append(exits, exit)
 	}
 	return exits
 }
