@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"service-manager/tests/harness"
 	"service-manager/tests/vm"
 )
 
@@ -15,6 +16,9 @@ func TestBadRevisions(t *testing.T) {
 	g := start(t, installed(t, bookworm), vm.Options{})
 	first(t, g, app("good"), "good")
 	good := revisionName(t, g, "good")
+	if err := g.ReverseForward(ctx(t, time.Minute), 5001, harness.EmptyRegistry(t)); err != nil {
+		t.Fatal(err)
+	}
 	checkOthers := otherClients(t, g)
 	l := startLoad(t, g, "", "--connections-per-second", "20", "--keep-alive", "4", "http://"+address+"/")
 
@@ -34,7 +38,7 @@ journalctl -u sm-fetch --no-pager | grep 'web 2-[0-9a-f]*: prot: is not a field 
 		status []string // parts of the status line
 		shown  []string // parts of what systemctl status shows
 	}{
-		{"unknown image", app("bad").With("image", "127.0.0.1:9/none:1"), []string{"pull", "127.0.0.1:9/none:1"}, nil},
+		{"unknown image", app("bad").With("image", "127.0.0.1:5001/none:1"), []string{"pull image 127.0.0.1:5001/none:1: not found in the registry"}, nil},
 		{"exits at once", app("bad", "APP_EXIT_AT_ONCE=1", "APP_EXIT_STATUS=3", "APP_LAST_LINE=no configuration"),
 			[]string{"exited with status 3", "no configuration"}, []string{"no configuration"}},
 		{"never healthy", app("bad", "APP_HEALTH=never").With("health_check", map[string]any{"timeout": "5s"}),

@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -69,9 +70,16 @@ func connect(ctx context.Context, w command.World, name string, patience time.Du
 	return d, about(name, err)
 }
 
-// about puts the container's name before an error.
+// about puts the container's name before an error, and says so when it is the
+// host's.
 func about(name string, err error) error {
-	if err == nil || name == "" {
+	if err == nil {
+		return nil
+	}
+	if !errors.As(err, new(*command.ExitError)) && docker.OfHost(err) {
+		err = &command.HostError{Err: err}
+	}
+	if name == "" {
 		return err
 	}
 	return &aboutError{name, err}

@@ -284,6 +284,24 @@ func TestEndWithSilentDaemon(t *testing.T) {
 	}
 }
 
+// What the host lacks is told apart from what the container or its definition does.
+func TestAbout(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		code int
+	}{
+		{errors.New("pull image app:1: dial tcp: connection refused"), command.TempFail},
+		{fmt.Errorf("write the record: %w", unix.ENOSPC), command.TempFail},
+		{errors.New("pull image app:1: not found"), 1},
+		{&command.ExitError{Code: 3, Err: errors.New(`exited with status 3: "database: connection refused"`)}, 3},
+	} {
+		w := command.World{Stderr: io.Discard, Env: func(string) (string, bool) { return "", false }}
+		if code := command.Report("sm-docker-run", w, about("web", test.err)); code != test.code {
+			t.Errorf("%v: status %d, want %d", test.err, code, test.code)
+		}
+	}
+}
+
 func TestRunPullNever(t *testing.T) {
 	d := &daemon{t: t}
 	o := d.run(context.Background(), "run", "--name", "web", "--pull", "never", "none")

@@ -57,7 +57,7 @@ func add(ctx context.Context, w command.World) error {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	if err := ipvs.Load(ctx); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return fmt.Errorf("%s: %w", what, &command.HostError{Err: err})
 	}
 	handle, err := ipvs.Open()
 	if err != nil {

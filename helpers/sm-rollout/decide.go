@@ -110,6 +110,7 @@ const (
 	rejectIt              // record that it failed, and stop it
 	retireIt              // stop it: it was replaced
 	recordOnly            // record that it failed: that was not done
+	tryAgain              // start it again: what failed was not the revision's
 	starts                // it starts again by now: look later
 )
 
@@ -126,6 +127,9 @@ func (s scene) planSettle(revision string, failures int) settlement {
 		return settled
 	case one.unit.JobId != 0 || one.unit.ActiveState == "activating" || one.unit.ActiveState == "deactivating":
 		return starts
+	case one.unit.ActiveState == "failed" && revision == s.current && !one.rejected && failures > 0:
+		// reject has counted it. A start that it asks for ends with the one that failed.
+		return tryAgain
 	case one.unit.ActiveState == "failed" && revision == s.current && !one.rejected:
 		return recordOnly
 	case one.unit.ActiveState != "active":

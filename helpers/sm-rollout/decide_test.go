@@ -97,6 +97,7 @@ func TestPlanSettle(t *testing.T) {
 		{name: "replaced while it started", good: one, current: three, active: "active", want: retireIt},
 		{name: "rejected", good: one, current: two, active: "failed", rejected: true, want: settled},
 		{name: "failed, and no one has recorded it", good: one, current: two, active: "failed", want: recordOnly},
+		{name: "failed for want of something of the host's", good: one, current: two, active: "failed", failures: 1, want: tryAgain},
 		{name: "stopped by hand", good: one, current: two, active: "inactive", want: settled},
 		{name: "being stopped", good: one, current: two, active: "active", job: "stop", want: settled},
 		{name: "started again by now", good: one, current: two, active: "activating", job: "start", want: starts},

@@ -8,12 +8,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"service-manager/helpers/internal/command"
 	"service-manager/units"
 )
-
-// tempFail is the exit status of a helper that failed for want of something of the
-// host's, such as Docker or space on a disk; EX_TEMPFAIL of sysexits.h.
-const tempFail = 75
 
 // reject is for a runner that has ended. It records a failed start. A good revision
 // is started again instead, however it has ended, unless somebody stops it. What
@@ -69,9 +66,9 @@ func (r rollout) ending(ctx context.Context, conn systemdConn, s scene, name, re
 		return e, err
 	}
 	exits, err := conn.Exits(ctx, s.unit(name))
-	e.hostFailed = r.w.Getenv("EXIT_STATUS") == strconv.Itoa(tempFail)
+	e.hostFailed = r.w.Getenv("EXIT_STATUS") == strconv.Itoa(command.TempFail)
 	for _, exit := range exits {
-		e.hostFailed = e.hostFailed || exit.Status == tempFail
+		e.hostFailed = e.hostFailed || exit.Status == command.TempFail
 		e.killed = e.killed || exit.Status == -int(unix.SIGKILL)
 		if e.first == "" && exit.Status != 0 {
 			e.first = exit.Command

@@ -19,10 +19,10 @@ const cutShort = "its start ended before sm-rollout accept; a reload changed its
 func (r rollout) settle(ctx context.Context, service, name string) error {
 	for {
 		what, err := r.settleOnce(ctx, service, name)
-		if err != nil || what != again && what != starts {
+		if err != nil || what != again && what != starts && what != tryAgain {
 			return err
 		}
-		if what == starts && !sleep(ctx, time.Second) {
+		if what != again && !sleep(ctx, time.Second) {
 			return &command.SignalError{Signal: unix.SIGTERM}
 		}
 	}
@@ -49,6 +49,9 @@ func (r rollout) settleOnce(ctx context.Context, service, name string) (what set
 				return err
 			}
 			return conn.Restart(ctx, unit)
+		case tryAgain:
+			_, err := conn.Start(ctx, unit)
+			return err
 		case retireIt:
 			fmt.Fprintf(r.w.Stdout, "%s %s: stopping it: it was replaced while it started\n", service, name)
 			return conn.Stop(ctx, unit)

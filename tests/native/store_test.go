@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"service-manager/tests/harness"
 	"service-manager/tests/pouchdb"
 )
 
@@ -16,6 +17,7 @@ func TestBadRevisions(t *testing.T) {
 		m.first(t, "web", app("good"))
 		good := m.revision(t, "web", "good")
 		last := good
+		m.reach(t, 5001, harness.EmptyRegistry(t))
 
 		t.Run("invalid", func(t *testing.T) {
 			m.edit(t, "web", app("bad").With("prot", 80).With("health_check", map[string]any{"path": "up"}))
@@ -32,7 +34,7 @@ journalctl -u sm-fetch --no-pager | grep 'web 2-[0-9a-f]*: prot: is not a field 
 			status []string // parts of the status line
 			shown  []string // parts of what systemctl status shows
 		}{
-			{"unknown image", app("bad").With("image", "127.0.0.1:9/none:1"), []string{"pull", "127.0.0.1:9/none:1"}, nil},
+			{"unknown image", app("bad").With("image", "127.0.0.1:5001/none:1"), []string{"pull image 127.0.0.1:5001/none:1: not found in the registry"}, nil},
 			{"exits at once", app("bad", "APP_EXIT_AT_ONCE=1", "APP_EXIT_STATUS=3", "APP_LAST_LINE=no configuration"),
 				[]string{"exited with status 3"}, []string{"no configuration"}},
 			{"never healthy", app("bad", "APP_HEALTH=never").With("health_check", map[string]any{"timeout": "3s"}),
@@ -69,6 +71,16 @@ journalctl -u sm-fetch --no-pager | grep 'web 2-[0-9a-f]*: prot: is not a field 
 				}
 			})
 		}
+		t.Run("a registry out of reach", func(t *testing.T) {
+			m.edit(t, "web", app("bad").With("image", "127.0.0.1:9/none:1"))
+			last = m.next(t, "web", last)
+			m.waitFor(t, patience, `systemctl show -P StatusText web@`+last+` | grep 'waiting until .* after [2-9] failures in a row'
+journalctl -u web@`+last+` -o cat | grep 'pull image 127.0.0.1:9/none:1: .*connection refused'`)
+			if failed := m.output(t, "ls /run/service-manager/web/"+last+".failed 2>/dev/null || true"); failed != "" {
+				t.Error("it is rejected")
+			}
+			m.output(t, "systemctl is-active web@"+good+" web@manager")
+		})
 		t.Run("repaired", func(t *testing.T) {
 			m.edit(t, "web", app("repaired"))
 			m.settled(t, "web", "repaired")

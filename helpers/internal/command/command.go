@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"service-manager/helpers/internal/notify"
 	"service-manager/units/printable"
 )
@@ -36,7 +38,8 @@ func (w World) Getenv(name string) string {
 }
 
 // Main runs a helper as this process and exits with its code: 0 done, 1 failed,
-// 2 wrong usage, or as an ExitError or a SignalError says. The context ends at
+// 2 wrong usage, TempFail when the host lacks something for now, or as an ExitError
+// or a SignalError says. The context ends at
 // SIGTERM or SIGINT.
 func Main(name string, run func(context.Context, World) error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -91,8 +94,31 @@ func Report(name string, w World, err error) int {
 		return 2
 	case exit != nil:
 		return exit.Code
+	case lacking(err):
+		return TempFail
 	}
 	return 1
+}
+
+// TempFail is the exit status of a helper that failed for want of something that the
+// host lacks for now, such as Docker or space on a disk; EX_TEMPFAIL of sysexits.h.
+// What failed so is tried again, and nothing is rejected for it.
+const TempFail = 75
+
+// HostError says that the host, or what is around it, lacks something for now.
+type HostError struct{ Err error }
+
+func (e *HostError) Error() string { return e.Err.Error() }
+func (e *HostError) Unwrap() error { return e.Err }
+
+// lacking reports whether err says that the host lacks something.
+func lacking(err error) bool {
+	for _, of := range []error{unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EIO, unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
+		if errors.Is(err, of) {
+			return true
+		}
+	}
+	return errors.As(err, new(*HostError))
 }
 
 // errorPrefix gives the line the priority "error" when it goes to the journal.

@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -129,6 +130,28 @@ type absentError struct {
 
 func (e *absentError) Error() string { return e.message }
 func (e *absentError) Unwrap() error { return e.err }
+
+// OfHost reports whether err says that the host, or the way to a registry, lacks
+// something for now: what failed for that may succeed later as it is. The daemon
+// tells so in its words only.
+func OfHost(err error) bool {
+	if errors.As(err, new(*absentError)) {
+		return true
+	}
+	text := strings.ToLower(err.Error())
+	return slices.ContainsFunc(hostWords, func(words string) bool { return strings.Contains(text, words) })
+}
+
+var hostWords = []string{
+	// the registry, and the way there
+	"connection refused", "connection reset", "connection timed out", "i/o timeout", "tls handshake timeout", "client.timeout exceeded",
+	"deadline exceeded", "request canceled while waiting", "network is unreachable", "no route to host", "unexpected eof", "no such host",
+	"server misbehaving", "temporary failure in name resolution", "toomanyrequests", "too many requests", "internal server error",
+	"bad gateway", "service unavailable", "gateway time",
+	// the host
+	"no space left on device", "disk quota exceeded", "input/output error", "cannot allocate memory", "too many open files",
+	"no available ipv4 addresses", "iptables failed",
+}
 
 // unreachable reports whether err says that the daemon is not there, or went away.
 func unreachable(err error) bool {

@@ -233,6 +233,27 @@ func TestReason(t *testing.T) {
 	}
 }
 
+func TestOfHost(t *testing.T) {
+	for text, want := range map[string]bool{
+		`Get "http://localhost:5000/v2/": dial tcp [::1]:5000: connect: connection refused`:                                                        true,
+		`Get "https://registry-1.docker.io/v2/": net/http: TLS handshake timeout`:                                                                  true,
+		"toomanyrequests: You have reached your pull rate limit":                                                                                   true,
+		"write /var/lib/docker/tmp/GetImageBlob1: no space left on device":                                                                         true,
+		"received unexpected HTTP status: 503 Service Unavailable":                                                                                 true,
+		"manifest for localhost:5000/big:2 not found: manifest unknown: manifest unknown":                                                          false,
+		"pull access denied for nope, repository does not exist or may require 'docker login': denied: requested access to the resource is denied": false,
+		`exec: "nope": executable file not found in $PATH`:                                                                                         false,
+		"no matching manifest for linux/amd64 in the manifest list entries":                                                                        false,
+	} {
+		if got := OfHost(errors.New(text)); got != want {
+			t.Errorf("%s: got %v", text, got)
+		}
+	}
+	if err := error(&absentError{"the Docker daemon does not answer", nil}); !OfHost(fmt.Errorf("web: %w", err)) {
+		t.Error("that Docker does not answer is not the host's failure")
+	}
+}
+
 func TestExplain(t *testing.T) {
 	for in, want := range map[string]string{
 		"manifest for localhost:5000/big:2 not found: manifest unknown: manifest unknown":                                                          "not found in the registry; check the name and tag (manifest for localhost:5000/big:2 not found: manifest unknown)",
