@@ -80,9 +80,9 @@ func Check(ctx context.Context, w command.World) error {
 	switch {
 	case err != nil:
 		return err
-	case pid == 0 && state.Sub == startPost:
+	case pid == 0 && state == startPost:
 		return ErrGone
-	case ctx.Err() != nil || strings.HasPrefix(state.Sub, "stop-sig") || state.Sub == "stop-watchdog":
+	case ctx.Err() != nil || strings.HasPrefix(state, "stop-sig") || state == "stop-watchdog":
 		return ErrStopping
 	case pid == 0:
 		return nil
@@ -113,7 +113,20 @@ func pid(ctx context.Context, w command.World) (int, error) {
 		return pid, err
 	}
 	state, err := ownState(ctx, w)
-	if err == nil && (state.Sub == startPost || state.Sub == stop && !state.Remains) {
+	switch {
+	case err != nil:
+		return 0, err
+	case state == startPost:
+		return 0, ErrGone
+	case state != stop:
+		return 0, nil
+	}
+	var remains bool
+	err = systemd.Patiently(ctx, func() (err error) {
+		remains, err = systemd.Remains(ctx, os.Getpid())
+		return err
+	})
+	if err == nil && !remains {
 		err = ErrGone
 	}
 	return 0, err
@@ -135,14 +148,14 @@ func environmentPID(w command.World) (int, error) {
 
 // ownState returns the state of the unit that this process is a command of, and
 // nothing when systemd did not start it.
-func ownState(ctx context.Context, w command.World) (state systemd.State, err error) {
+func ownState(ctx context.Context, w command.World) (state string, err error) {
 	if w.Getenv("SYSTEMD_EXEC_PID") != strconv.Itoa(os.Getpid()) {
-		return state, nil
+		return "", nil
 	}
 	// Also when it has been told to end: that is what it looks for.
 	ctx = context.WithoutCancel(ctx)
 	err = systemd.Patiently(ctx, func() error {
-		state, err = systemd.StateOf(ctx, os.Getpid())
+		state, err = systemd.SubState(ctx, os.Getpid())
 		return err
 	})
 	return state, err

@@ -32,36 +32,43 @@ func Connect(ctx context.Context) (*Conn, error) {
 	return &Conn{conn}, nil
 }
 
-// State is where systemd is with a service.
-type State struct {
-	// Sub is the state: start-post, say, while its ExecStartPost= list runs.
-	Sub string
-	// Remains is RemainAfterExit=: the service outlasts its main process.
-	Remains bool
+// SubState returns the state of the unit that the process with that id belongs
+// to: start-post, say, while systemd runs its ExecStartPost= list.
+func SubState(ctx context.Context, pid int) (string, error) {
+	state, err := propertyOf(ctx, pid, "Unit", "SubState")
+	if err != nil {
+		return "", err
+	}
+	return stringOf(state), nil
 }
 
-// StateOf returns the state of the unit that the process with that id belongs to.
-func StateOf(ctx context.Context, pid int) (State, error) {
+// Remains reports whether the service that the process with that id belongs to
+// outlasts its main process: RemainAfterExit=.
+func Remains(ctx context.Context, pid int) (bool, error) {
+	remains, err := propertyOf(ctx, pid, "Service", "RemainAfterExit")
+	if err != nil {
+		return false, err
+	}
+	yes, _ := remains.Value.Value().(bool)
+	return yes, nil
+}
+
+// propertyOf returns a property of the unit that a process belongs to.
+func propertyOf(ctx context.Context, pid int, unitType, name string) (*dbus.Property, error) {
 	conn, err := Connect(ctx)
 	if err != nil {
-		return State{}, err
+		return nil, err
 	}
 	defer conn.Close()
 	unit, err := conn.GetUnitNameByPID(ctx, uint32(pid))
 	if err != nil {
-		return State{}, fmt.Errorf("ask systemd for the unit of process %d: %w", pid, err)
+		return nil, fmt.Errorf("ask systemd for the unit of process %d: %w", pid, err)
 	}
-	sub, err := conn.GetUnitPropertyContext(ctx, unit, "SubState")
+	property, err := conn.GetUnitTypePropertyContext(ctx, unit, unitType, name)
 	if err != nil {
-		return State{}, fmt.Errorf("ask systemd for the state of %s: %w", unit, err)
+		return nil, fmt.Errorf("ask systemd for %s of %s: %w", name, unit, err)
 	}
-	// Only services have it.
-	remains, err := conn.GetUnitTypePropertyContext(ctx, unit, "Service", "RemainAfterExit")
-	if err != nil {
-		return State{Sub: stringOf(sub)}, nil
-	}
-	yes, _ := remains.Value.Value().(bool)
-	return State{stringOf(sub), yes}, nil
+	return property, nil
 }
 
 // Runners returns the units of a service's runners that systemd has loaded, with
