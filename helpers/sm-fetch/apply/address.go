@@ -48,8 +48,7 @@ func (c claim) has(address netip.AddrPort) bool { return slices.Contains(c.addre
 // claims remembers the claims of services. The disk has the say: sm-rollout
 // changes the good revision.
 type claims struct {
-	read      bool
-	byService map[string]claim
+	byService map[string]claim // nil until they are read
 	// byAddress has who may have an address, in the order in which they came.
 	byAddress map[netip.AddrPort][]string
 }
@@ -94,10 +93,10 @@ func (a *Applier) claimOf(service string) claim {
 
 // readClaims reads the claims of all services, once.
 func (a *Applier) readClaims() {
-	if a.claims.read {
+	if a.claims.byService != nil {
 		return
 	}
-	a.claims = claims{read: true, byService: make(map[string]claim), byAddress: make(map[netip.AddrPort][]string)}
+	a.claims = claims{byService: make(map[string]claim), byAddress: make(map[netip.AddrPort][]string)}
 	services, _ := a.Revisions.Services() // who reads the units reports what else is in the folder
 	for _, service := range services {
 		a.claimOf(service)

@@ -160,7 +160,7 @@ func (a *Applier) InvalidCount() int {
 
 func (a *Applier) accept(ctx context.Context, c store.Change) error {
 	addressed := a.addressed(c)
-	rev, document, err := a.validate(addressed)
+	d, rev, document, err := a.validate(addressed)
 	var invalid *definition.Invalid
 	if errors.As(err, &invalid) {
 		if len(invalid.Problems) == 1 && !definition.HasAddress(addressed.Document) {
@@ -171,11 +171,7 @@ func (a *Applier) accept(ctx context.Context, c store.Change) error {
 		a.reject(c.ID, rev, invalid)
 		return nil
 	}
-	if err != nil || rev == "" {
-		return err
-	}
-	d, err := definition.Parse(c.ID, rev, document)
-	if err != nil {
+	if err != nil || d == nil {
 		return err
 	}
 	unlock, err := a.lock(ctx, c.ID)

@@ -13,21 +13,21 @@ import (
 	"service-manager/units/revision"
 )
 
-// validate returns the revision that a change brings, with the document as it is
-// to be stored. No revision means that nothing has changed. When the error is a
-// *definition.Invalid, the revision only identifies the document.
-func (a *Applier) validate(c store.Change) (rev string, document []byte, err error) {
+// validate returns the definition that a change brings, with the document as it is
+// to be stored. None means that nothing has changed. When the error is a
+// *definition.Invalid, rev only identifies the document.
+func (a *Applier) validate(c store.Change) (d *definition.Definition, rev string, document []byte, err error) {
 	if c.Rev != "" {
-		_, err := definition.Parse(c.ID, c.Rev, c.Document)
-		return c.Rev, c.Document, err
+		d, err := definition.Parse(c.ID, c.Rev, c.Document)
+		return d, c.Rev, c.Document, err
 	}
 	sum, err := digest(c.Document)
 	if err != nil {
 		// Not a JSON object: Parse says why, better.
 		if _, err := definition.Parse(c.ID, "", c.Document); err != nil {
-			return identify(c.Document), nil, err
+			return nil, identify(c.Document), nil, err
 		}
-		return "", nil, fmt.Errorf("%s: %w", c.ID, err)
+		return nil, "", nil, fmt.Errorf("%s: %w", c.ID, err)
 	}
 	rev, unchanged := a.name(c.ID, sum)
 	// The document is parsed as it was written first: the second form, and with it
@@ -36,19 +36,19 @@ func (a *Applier) validate(c store.Change) (rev string, document []byte, err err
 	if _, err := definition.Parse(c.ID, declared(c.Document, rev), c.Document); err != nil {
 		if unchanged {
 			// This text is wrong, and not the revision that it means.
-			return identify(c.Document), nil, called(err, "")
+			return nil, identify(c.Document), nil, called(err, "")
 		}
-		return rev, nil, called(err, rev)
+		return nil, rev, nil, called(err, rev)
 	}
 	if unchanged {
 		a.valid(c.ID)
-		return "", nil, nil
+		return nil, "", nil, nil
 	}
 	if document, err = named(c.Document, c.ID, rev); err != nil {
-		return "", nil, fmt.Errorf("%s: %w", c.ID, err)
+		return nil, "", nil, fmt.Errorf("%s: %w", c.ID, err)
 	}
-	_, err = definition.Parse(c.ID, rev, document)
-	return rev, document, err
+	d, err = definition.Parse(c.ID, rev, document)
+	return d, rev, document, err
 }
 
 // identify tells one document from another as long as it has no revision.
