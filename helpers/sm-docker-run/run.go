@@ -217,7 +217,7 @@ func (r *runner) end(ctx context.Context, id string, waited error) error {
 		return about(r.o.name, err)
 	}
 	if ctx.Err() != nil {
-		return about(r.o.name, r.toldTo(whole, id))
+		return about(r.o.name, r.stopAsTold(whole, id))
 	}
 	// Its process has ended, so the daemon is to know soon how. A unit whose container
 	// is dead must not stay up for one that does not.
@@ -228,7 +228,7 @@ func (r *runner) end(ctx context.Context, id string, waited error) error {
 	case err == nil:
 		err = r.result(whole, c)
 	case ctx.Err() != nil:
-		err = r.toldTo(whole, id)
+		err = r.stopAsTold(whole, id)
 	case limited.Err() != nil:
 		err = fmt.Errorf("its process has ended, and the Docker daemon did not say how within %s; look at \"docker inspect %s\"", *r.o.patience, r.o.name)
 	}
@@ -246,10 +246,10 @@ func list(words ...string) string {
 	return b.String()
 }
 
-// toldTo stops the container because somebody says so. When that is because a step
+// stopAsTold stops the container because somebody says so. When that is because a step
 // of the start has failed, the step has said why: how the container ends then must
 // not take the place of the reason.
-func (r *runner) toldTo(ctx context.Context, id string) error {
+func (r *runner) stopAsTold(ctx context.Context, id string) error {
 	if err := r.stop(ctx, id); err != nil {
 		return &command.QuietError{Err: err}
 	}

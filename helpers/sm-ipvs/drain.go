@@ -17,9 +17,9 @@ Usage: sm-ipvs drain [--flag VALUE]... ADDRESS DESTINATION
 
 Gives DESTINATION no new connections, and returns when its open ones have ended,
 when the unit's main process has ended, or when the time is up: that is success
-too, with a line that says how many were left. Open connections that nobody uses count as well, so give it a time-out; so
-do those whose client has sent everything and waits for the answer. Those that
-only the client has yet to close have 5 s.
+too, with a line that says how many were left. Idle connections count as well, so
+give it a time-out; so do those whose client has sent everything and waits for the
+answer. Those that only the client has yet to close have 5 s.
 A UDP destination is removed at once instead, because clients that it has would
 stay with it for ever.
 

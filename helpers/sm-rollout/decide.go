@@ -127,10 +127,11 @@ func (s scene) planSettle(revision string, failures int) settlement {
 		return settled
 	case one.unit.JobId != 0 || one.unit.ActiveState == "activating" || one.unit.ActiveState == "deactivating":
 		return starts
-	case one.unit.ActiveState == "failed" && revision == s.current && !one.rejected && failures > 0:
-		// reject has counted it. A start that it asks for ends with the one that failed.
-		return tryAgain
 	case one.unit.ActiveState == "failed" && revision == s.current && !one.rejected:
+		if failures > 0 {
+			// reject has counted it. A start that it asks for ends with the one that failed.
+			return tryAgain
+		}
 		return recordOnly
 	case one.unit.ActiveState != "active":
 		return settled

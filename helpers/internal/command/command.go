@@ -11,6 +11,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -39,8 +40,7 @@ func (w World) Getenv(name string) string {
 
 // Main runs a helper as this process and exits with its code: 0 done, 1 failed,
 // 2 wrong usage, TempFail when the host lacks something for now, or as an ExitError
-// or a SignalError says. The context ends at
-// SIGTERM or SIGINT.
+// or a SignalError says. The context ends at SIGTERM or SIGINT.
 func Main(name string, run func(context.Context, World) error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	w := World{
@@ -113,10 +113,9 @@ func (e *HostError) Unwrap() error { return e.Err }
 
 // lacking reports whether err says that the host lacks something.
 func lacking(err error) bool {
-	for _, of := range []error{unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EIO, unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
-		if errors.Is(err, of) {
-			return true
-		}
+	wants := []error{unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EIO, unix.EMFILE, unix.ENFILE, unix.ENOMEM}
+	if slices.ContainsFunc(wants, func(want error) bool { return errors.Is(err, want) }) {
+		return true
 	}
 	return errors.As(err, new(*HostError))
 }
