@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"service-manager/tests/harness"
 )
 
 // What it costs to run this, in one run, side by side: figures for people, and
@@ -84,7 +86,7 @@ func (m *machine) generator(t *testing.T, figure func(name, format string, args 
 	for _, n := range []int{1, 10, 100, 1000} {
 		root := t.TempDir()
 		for i := range n {
-			writeService(t, filepath.Join(root, "etc/service-manager/revisions"), i)
+			harness.WriteService(t, filepath.Join(root, "etc/service-manager/revisions"), i)
 		}
 		m.output(t, "rm -rf /run/many; mkdir -p /run/many/out")
 		if err := m.Put(ctx(t, patience), root, "/run/many"); err != nil {
@@ -95,28 +97,5 @@ func (m *machine) generator(t *testing.T, figure func(name, format string, args 
 			t.Errorf("%s units for %d services, want three each", units, n)
 		}
 		figure(fmt.Sprintf("generator, %d services with two revisions each", n), "%s", strings.Replace(out, " ", ", at most ", 1))
-	}
-}
-
-// writeService writes a service with a good revision and a pending one.
-func writeService(t testing.TB, revisions string, n int) {
-	t.Helper()
-	const good, current = "1-62d4023616ab1e7921f74f650aab51e1", "2-9ab31f5c0e8d4b7a6c5d4e3f2a1b0c9d"
-	service := fmt.Sprintf("service-%d", n)
-	dir := filepath.Join(revisions, service)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for link, rev := range map[string]string{"good": good, "current": current} {
-		d := definition{"_id": service, "_rev": rev, "image": "registry.example/team/service:1.0",
-			"address": fmt.Sprintf("172.17.0.1:%d", 20000+n), "port": 80,
-			"environment": map[string]string{"DATABASE_URL": "postgres://db/service", "LOG_LEVEL": "info"},
-			"volumes":     []string{"/srv/service:/data"}}
-		if err := os.WriteFile(filepath.Join(dir, rev+".json"), []byte(d.JSON(t)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Symlink(rev+".json", filepath.Join(dir, link)); err != nil {
-			t.Fatal(err)
-		}
 	}
 }

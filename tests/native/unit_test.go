@@ -141,37 +141,9 @@ func TestDrain(t *testing.T) {
 func TestHostileDefinition(t *testing.T) {
 	forReleases(t, func(t *testing.T, release string) {
 		m := start(t, release)
-		values := map[string]string{
-			"NEWLINE":   "a\nExecStart=/bin/touch /run/evil\r\n[Install]\n",
-			"QUOTES":    `"'\ \" \x41 \n`,
-			"SPECIFIER": "%n %% %H",
-			"VARIABLE":  "$PATH ${SM_CONTAINER_IP} $$ $",
-			"CONTROL":   "\x01\x1b\x7f\t",
-			"UNICODE":   "ä\u2028€ \U0001F600",
-			"SEMICOLON": "; \\; | & `id` $(id) #",
-			"FLAG":      "--privileged",
-			"SPACES":    "  two  spaces  ",
-			"EMPTY":     "",
-		}
-		d := app("r0").With("description", `100%n of $HOME "quoted" \`).With("health_check", map[string]any{"path": `/";%41$x'\`}).
-			With("command", []string{";", "--privileged", "", "@x"})
-		environment := d["environment"].(map[string]string)
-		for name, value := range values {
-			environment[name] = value
-		}
+		d, values := harness.Hostile()
 		m.first(t, "web", d)
-		for name, value := range values {
-			got := m.output(t, fmt.Sprintf(`docker inspect $(docker ps -q) | jq -r '.[0].Config.Env[] | select(startswith("%s=")) | @base64' | base64 -d; echo .`, name))
-			if want := name + "=" + value + "."; got != want {
-				t.Errorf("in the container: %q, want %q", got, want)
-			}
-		}
-		if got := m.output(t, "docker inspect $(docker ps -q) | jq -c '.[0] | [.Args, .HostConfig.Privileged]'"); got != `[[";","--privileged","","@x"],false]` {
-			t.Errorf("arguments and privileges: %s", got)
-		}
-		if got := m.output(t, "ls /run/evil 2>/dev/null; systemd-analyze --man=no verify /run/systemd/generator/web@*.service 2>&1; systemctl show -P Description web@manager"); got != `web: 100%n of $HOME "quoted" \ (service manager)` {
-			t.Errorf("the units: %s", got)
-		}
+		harness.CheckHostile(t, values, func(script string) string { return m.output(t, script) })
 	})
 }
 
