@@ -1,0 +1,46 @@
+package units
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// What systemd-analyze security says of each static unit is below 2.0.
+func TestExposure(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("systemd-analyze is not installed")
+	}
+	files, err := filepath.Glob("*.service")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no static units: %v", err)
+	}
+	overall := regexp.MustCompile(`Overall exposure level for \S+: (\S+)`)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A template is looked at as one of its instances.
+		path := filepath.Join(t.TempDir(), strings.Replace(file, "@.", "@instance.", 1))
+		if err := os.WriteFile(path, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command(analyze, "--no-pager", "--offline=yes", "--threshold=19", "security", path).CombinedOutput()
+		if strings.Contains(string(out), "unrecognized option") {
+			t.Skip("systemd-analyze is too old to look at a file")
+		}
+		level := overall.FindSubmatch(out)
+		if level == nil {
+			t.Fatalf("%s: %v: %s", file, err, out)
+		}
+		t.Logf("%s: %s", file, level[1])
+		if err != nil {
+			t.Errorf("%s: its exposure is %s:\n%s", file, level[1], out)
+		}
+	}
+}
