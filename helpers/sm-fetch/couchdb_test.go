@@ -28,7 +28,7 @@ type couch struct {
 }
 
 func startCouch(t *testing.T, m *machine) *couch {
-	c := &couch{Server: wiretest.Start(t), feed: make(chan []byte), normal: wiretest.Load(t, "16")}
+	c := &couch{Server: wiretest.Start(t), feed: make(chan []byte, 100), normal: wiretest.Load(t, "16")}
 	c.all = c.normal.Target
 	continuous := wiretest.Load(t, "17")
 	c.continuation = strings.Replace(continuous.Target, "heartbeat=1000&", "heartbeat=10000&", 1)
