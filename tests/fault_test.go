@@ -20,7 +20,7 @@ good=$(readlink good); good=${good%.json}
 test "$(ls /run/service-manager/web/*.env)" = "/run/service-manager/web/$good.env"
 . "/run/service-manager/web/$good.env"
 test -n "$SM_CONTAINER_ID"
-test "$(cat /run/service-manager/ipvs/*)" = "$SM_CONTAINER_ID"
+test "$(head -qn 1 /run/service-manager/ipvs/*)" = "$SM_CONTAINER_ID"
 test "$(ipvsadm -Sn)" = "-A -t ` + address + ` -s rr
 -a -t ` + address + ` -r $SM_CONTAINER_IP:80 -m -w 1"
 test -z "$(find /etc/service-manager /run/service-manager -name '.tmp-*')"

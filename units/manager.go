@@ -48,8 +48,13 @@ func manager(helpers string, s Service) []byte {
 	// Short, because a stop in this pause runs no command.
 	t.set("RestartSec", "1s")
 	rollout := helper(helpers, "sm-rollout")
+	// What serves already may have lost its destination: somebody has cleared the
+	// kernel's table. That is no reason to start nothing.
+	ipvs := helper(helpers, "sm-ipvs")
+	t.command("ExecStartPre", "-"+ipvs, "restore")
 	// One line: stopped in the middle of one, systemd 252 runs the next.
 	t.command("ExecStart", rollout, "start", literal(s.Service))
+	t.command("ExecReload", ipvs, "restore")
 	// Twice, because a command may be killed.
 	for range 2 {
 		t.command("ExecStopPost", "-"+rollout, "stop", literal(s.Service))

@@ -67,6 +67,9 @@ func add(ctx context.Context, w command.World) error {
 	if err := ipvs.Configure(); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
+	if err := putBack(ctx, w, handle, at); err != nil {
+		return err
+	}
 	if err := handle.Add(ctx, at, to, owner(w), *scheduler, *weight); err != nil {
 		return err
 	}

@@ -73,6 +73,10 @@ func drain(ctx context.Context, w command.World) error {
 	if at.Protocol == ipvs.UDP {
 		return handle.Remove(ctx, at, to, owner(w))
 	}
+	// Also this one: it may have connections.
+	if err := putBack(ctx, w, handle, at); err != nil {
+		return err
+	}
 	if mine, err := handle.Quiesce(ctx, at, to, owner(w)); err != nil || !mine {
 		return err
 	}

@@ -534,3 +534,64 @@ func TestMachineOpenConnectionsSurvive(t *testing.T) {
 		t.Error("a new connection was accepted with every destination at weight 0")
 	}
 }
+
+// Somebody clears the kernel's table: the next command puts back what belongs there,
+// with its weight.
+func TestMachineRestores(t *testing.T) {
+	b := newBench(t)
+	b.serve("10.77.0.2:80", "10.77.0.3:80", "10.77.0.4:80")
+	both, one := destinations("10.77.0.2:80", 0, "10.77.0.3:80", 3), destinations("10.77.0.4:80", 1)
+	begin := func() {
+		t.Helper()
+		b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
+		b.ok("add", "--scheduler", "wrr", "--weight", "3", "10.77.0.1:7001", "10.77.0.3:80")
+		b.ok("drain", "--timeout", "0s", "10.77.0.1:7001", "10.77.0.2:80")
+		b.ok("add", "10.77.0.1:7002", "10.77.0.4:80")
+		b.flush()
+	}
+	check := func(said string) {
+		t.Helper()
+		b.expect("10.77.0.1:7001", both)
+		if want := "put 10.77.0.2:80 back at 10.77.0.1:7001: it was missing in the kernel\nput 10.77.0.3:80 back at 10.77.0.1:7001: it was missing in the kernel\n"; !strings.HasPrefix(said, want) {
+			t.Errorf("said %q", said)
+		}
+		if list := b.ok("list", "10.77.0.1:7001"); strings.Count(list, "wrr") != 2 {
+			t.Errorf("another scheduler: %s", list)
+		}
+		if got := b.who("10.77.0.1:7001"); got != "10.77.0.3:80" {
+			t.Errorf("a new connection is with %s", got)
+		}
+	}
+	begin()
+	check(b.ok("restore"))
+	b.expect("10.77.0.1:7002", one)
+	if said := b.ok("restore"); said != "" {
+		t.Errorf("restored what was there: %s", said)
+	}
+
+	begin()
+	check(b.ok("restore", "10.77.0.1:7001"))
+	b.expect("10.77.0.1:7002", nil)
+	if said := b.ok("restore"); said != "put 10.77.0.4:80 back at 10.77.0.1:7002: it was missing in the kernel\n" {
+		t.Errorf("said %q", said)
+	}
+
+	begin()
+	check(b.ok("drain", "--timeout", "0s", "10.77.0.1:7001", "10.77.0.2:80"))
+	begin()
+	b.ok("remove", "10.77.0.1:7001", "10.77.0.2:80")
+	b.expect("10.77.0.1:7001", destinations("10.77.0.3:80", 3))
+	begin()
+	b.ok("add", "10.77.0.1:7001", "10.77.0.4:80")
+	b.expect("10.77.0.1:7001", destinations("10.77.0.2:80", 0, "10.77.0.3:80", 3, "10.77.0.4:80", 1))
+
+	for _, n := range []struct{ at, to string }{
+		{"10.77.0.1:7001", "10.77.0.2:80"}, {"10.77.0.1:7001", "10.77.0.3:80"},
+		{"10.77.0.1:7001", "10.77.0.4:80"}, {"10.77.0.1:7002", "10.77.0.4:80"},
+	} {
+		b.ok("remove", n.at, n.to)
+	}
+	if said := b.ok("restore") + b.ok("list"); said != "" {
+		t.Errorf("restored what was removed: %s", said)
+	}
+}

@@ -1,6 +1,7 @@
 // Command sm-ipvs puts destinations into the kernel's load balancer and takes
 // them out again without losing a connection: add when a container serves, drain
-// before it stops, remove when it is gone. check and list look at the result.
+// before it stops, remove when it is gone. restore puts back what somebody else has
+// removed; check and list look at the result.
 package main
 
 import (
@@ -22,6 +23,7 @@ Commands:
   add ADDRESS DESTINATION     give DESTINATION new connections
   drain ADDRESS DESTINATION   give it no new ones, and wait for its open ones
   remove ADDRESS DESTINATION  take it out, with whatever connections it has left
+  restore [ADDRESS]...        put back what the kernel has lost
   check ADDRESS               succeed if a destination gets new connections
   list [ADDRESS]              show virtual services and their destinations
 
@@ -43,11 +45,12 @@ func run(ctx context.Context, w command.World) error {
 		return func(w command.World) error { return named(w, run(ctx, w)) }
 	}
 	return command.Verbs(w, help, map[string]func(command.World) error{
-		"add":    verb(add),
-		"drain":  verb(drain),
-		"remove": verb(remove),
-		"check":  verb(check),
-		"list":   verb(list),
+		"add":     verb(add),
+		"drain":   verb(drain),
+		"remove":  verb(remove),
+		"restore": verb(restore),
+		"check":   verb(check),
+		"list":    verb(list),
 	})
 }
 

@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -38,7 +40,7 @@ type bench struct {
 
 // newBench makes a host with the addresses 10.77.0.1 and fd77::1 and backends with
 // 10.77.0.2 to 10.77.0.4 and fd77::2 to fd77::4. The host gives each test virtual
-// services of its own.
+// services of its own, and no notes about those of others.
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{t: t}
@@ -58,6 +60,11 @@ func newBench(t *testing.T) *bench {
 	must(t, err)
 	must(t, netlink.LinkSetNsFd(peer, b.backends))
 	up(t, "backends", "10.77.0.1/24", "fd77::1/64")
+	notes, err := filepath.Glob("/run/service-manager/ipvs/*77*")
+	must(t, err)
+	for _, note := range notes {
+		must(t, os.Remove(note))
+	}
 	b.in(b.backends, func() {
 		up(t, "host", "10.77.0.2/24", "10.77.0.3/24", "10.77.0.4/24", "fd77::2/64", "fd77::3/64", "fd77::4/64")
 	})
@@ -305,4 +312,13 @@ func (b *bench) weights(address string) map[netip.AddrPort]int {
 		}
 	}
 	return nil
+}
+
+// flush clears the kernel's table, as an administrator does.
+func (b *bench) flush() {
+	b.t.Helper()
+	out, err := exec.Command("ipvsadm", "--clear").CombinedOutput()
+	if err != nil {
+		b.t.Fatalf("ipvsadm --clear: %v: %s", err, out)
+	}
 }

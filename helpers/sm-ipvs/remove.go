@@ -37,11 +37,14 @@ func remove(ctx context.Context, w command.World) error {
 	}
 	handle, err := ipvs.Open()
 	if errors.Is(err, ipvs.ErrUnavailable) {
-		return nil
+		return ipvs.Forget(ctx, at, to, owner(w))
 	}
 	if err != nil {
 		return fmt.Errorf("remove %s from %s: %w", to, at, err)
 	}
 	defer handle.Close()
-	return handle.Remove(ctx, at, to, owner(w))
+	if err := handle.Remove(ctx, at, to, owner(w)); err != nil {
+		return err
+	}
+	return putBack(ctx, w, handle, at)
 }

@@ -276,7 +276,7 @@ test "$(ls /run/service-manager/SERVICE/*.env)" = "/run/service-manager/SERVICE/
 test -z "$(ls /run/service-manager/SERVICE/*.failed 2>/dev/null | grep -F "/$name.failed")"
 . "/run/service-manager/SERVICE/$name.env"
 test -n "$SM_CONTAINER_ID"
-test "$(cat /run/service-manager/ipvs/${address}_*)" = "$SM_CONTAINER_ID"
+test "$(head -qn 1 /run/service-manager/ipvs/${address}_*)" = "$SM_CONTAINER_ID"
 test "$(sm-ipvs list --json $address | jq -r '.[].destinations[] | "\(.address) \(.weight)"')" = "$SM_CONTAINER_IP:$port 1"
 test "$(docker ps -a --filter label=service-manager.unit --format '{{.Names}} {{.State}}' | grep '^SERVICE\.')" = "SERVICE.$name running"
 test "$(docker inspect -f '{{.Id}} {{.NetworkSettings.IPAddress}}' SERVICE.$name)" = "$SM_CONTAINER_ID $SM_CONTAINER_IP"

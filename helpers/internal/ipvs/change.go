@@ -27,17 +27,21 @@ func (h *Handle) Add(ctx context.Context, at Address, to netip.AddrPort, owner, 
 		return err
 	}
 	defer unlock()
-	// First: from here on nobody else removes it.
-	if err := setOwner(at, to, owner); err != nil {
+	here, err := namespace()
+	if err != nil {
 		return err
 	}
-	if err := h.ensureService(at, scheduler); err != nil {
+	if scheduler, err = h.ensureService(at, scheduler); err != nil {
 		return err
+	}
+	// Before the destination: from here on no other container's unit removes it.
+	if err := errors.Join(note{owner, scheduler, weight, here}.write(at, to), noteScheduler(at, scheduler)); err != nil {
+		return errors.Join(err, h.removeEmpty(at))
 	}
 	if err := h.putDestination(at, to, weight); err != nil {
 		// A virtual service without a destination refuses what another program
 		// on this host might serve.
-		return errors.Join(err, h.removeEmpty(at))
+		return errors.Join(err, forget(at, to), h.removeEmpty(at))
 	}
 	d, found, err := h.Destination(at, to)
 	if err != nil {
@@ -49,7 +53,9 @@ func (h *Handle) Add(ctx context.Context, at Address, to netip.AddrPort, owner, 
 	return nil
 }
 
-func (h *Handle) ensureService(at Address, scheduler string) error {
+// ensureService creates the virtual service at an address unless it is there, and
+// returns how it chooses among destinations.
+func (h *Handle) ensureService(at Address, scheduler string) (string, error) {
 	service, err := h.moby.GetService(at.key())
 	switch {
 	case errors.Is(err, unix.ESRCH):
@@ -67,12 +73,12 @@ func (h *Handle) ensureService(at Address, scheduler string) error {
 		err = h.moby.UpdateService(service)
 	}
 	if errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("create virtual service %s: the kernel has no scheduler %q; see ipvsadm(8) for their names", at, service.SchedName)
+		return "", fmt.Errorf("create virtual service %s: the kernel has no scheduler %q; see ipvsadm(8) for their names", at, service.SchedName)
 	}
 	if err != nil {
-		return fmt.Errorf("create virtual service %s: %w", at, err)
+		return "", fmt.Errorf("create virtual service %s: %w", at, err)
 	}
-	return nil
+	return service.SchedName, nil
 }
 
 func (h *Handle) putDestination(at Address, to netip.AddrPort, weight int) error {
@@ -97,8 +103,15 @@ func (h *Handle) Quiesce(ctx context.Context, at Address, to netip.AddrPort, own
 		return false, err
 	}
 	defer unlock()
-	if another, err := ofAnother(at, to, owner); err != nil || another {
+	n, noted, err := readNote(at, to)
+	if err != nil || n.ofAnother(owner) {
 		return false, err
+	}
+	if noted {
+		n.weight = 0
+		if err := n.write(at, to); err != nil {
+			return true, err
+		}
 	}
 	err = h.moby.UpdateDestination(at.key(), destination(to))
 	if err != nil && !absent(err) {
@@ -116,7 +129,8 @@ func (h *Handle) Remove(ctx context.Context, at Address, to netip.AddrPort, owne
 		return err
 	}
 	defer unlock()
-	if another, err := ofAnother(at, to, owner); err != nil || another {
+	n, _, err := readNote(at, to)
+	if err != nil || n.ofAnother(owner) {
 		return err
 	}
 	err = h.moby.DelDestination(at.key(), destination(to))
@@ -130,7 +144,7 @@ func (h *Handle) Remove(ctx context.Context, at Address, to netip.AddrPort, owne
 	if found {
 		return fmt.Errorf("remove %s from %s: the kernel still has it; see 'ipvsadm -Ln'", to, at)
 	}
-	return errors.Join(forgetOwner(at, to), h.removeEmpty(at))
+	return errors.Join(forget(at, to), h.removeEmpty(at))
 }
 
 // removeEmpty deletes the virtual service at an address unless it has destinations.

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/ipvs"
+)
+
+const restoreHelp = `
+Usage: sm-ipvs restore [ADDRESS]...
+
+Puts back what was added, was not removed, and is missing in the kernel, because
+of an "ipvsadm --clear" for instance. Each destination gets the weight that it had,
+and a line says so. Without ADDRESS, all addresses are looked at.
+
+add, drain and remove do this too, for their address.
+
+In a unit:
+  ExecStartPre=-sm-ipvs restore
+`
+
+func restore(ctx context.Context, w command.World) error {
+	flags := command.NewFlags("sm-ipvs restore", restoreHelp)
+	if err := flags.Parse(w, w.Args); err != nil {
+		return err
+	}
+	var addresses []ipvs.Address
+	for _, arg := range flags.Args() {
+		at, err := address(arg)
+		if err != nil {
+			return err
+		}
+		addresses = append(addresses, at)
+	}
+	noted, err := ipvs.Noted()
+	if err != nil || !noted {
+		return err
+	}
+	if err := ipvs.Load(ctx); err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	handle, err := ipvs.Open()
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	defer handle.Close()
+	return errors.Join(ipvs.Configure(), putBack(ctx, w, handle, addresses...))
+}
+
+// putBack restores destinations at the addresses, and says which.
+func putBack(ctx context.Context, w command.World, handle *ipvs.Handle, addresses ...ipvs.Address) error {
+	restored, err := handle.Restore(ctx, addresses...)
+	for _, r := range restored {
+		fmt.Fprintf(w.Stdout, "put %s back at %s: it was missing in the kernel\n", r.Destination, r.Address)
+	}
+	return err
+}
