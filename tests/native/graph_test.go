@@ -165,6 +165,42 @@ systemctl daemon-reload`)
 			m.stop(t, "web")
 			broken.remove(t)
 		})
+		t.Run("what the kernel has lost is put back", func(t *testing.T) {
+			f := m.inject(t, fault{Helper: "sm-ipvs", Verb: "restore", Unit: "web@*", What: hang})
+			m.output(t, "systemctl start --no-block web@manager")
+			f.sprung(t)
+			m.stop(t, "web")
+		})
+		t.Run("nothing has started yet", func(t *testing.T) {
+			f := m.inject(t, fault{Helper: "sm-rollout", Verb: "wait", Unit: "web@*", What: hang})
+			m.output(t, "systemctl start --no-block web@manager")
+			f.sprung(t)
+			m.stop(t, "web")
+		})
+		t.Run("all at once and Docker too, as at a shutdown", func(t *testing.T) {
+			m.edit(t, "web", app("last").With("drain_timeout", "10m"))
+			m.output(t, "systemctl start dependent web@manager")
+			m.settled(t, "web", "last")
+			good := m.revision(t, "web", "good")
+			destination := m.output(t, ". /run/service-manager/web/"+good+".env; echo $SM_CONTAINER_IP:80")
+			m.active(t, destination, 1)
+			// Jobs of one transaction, which a systemctl stop of all these is not.
+			m.output(t, `rm -f /run/dependent-saw
+printf '[Unit]\nConflicts=docker.socket docker.service containerd.service web@manager.service web@`+good+`.service dependent.service\n' > /etc/systemd/system/down.target
+systemctl daemon-reload; systemctl start --no-block down.target`)
+			m.waitFor(t, patience, "systemctl show -P StatusText web@"+good+" | grep 'draining.*: 1 active connection'; test -s /run/dependent-saw")
+			m.output(t, "docker ps --format '{{.Names}}' | grep -x web."+good)
+			m.active(t, destination, 0)
+			m.waitFor(t, patience, "test $(systemctl list-jobs --no-legend | wc -l) = 0; ! systemctl is-active docker.service")
+			m.output(t, "systemctl start docker.service")
+			m.waitFor(t, patience, gone("web"))
+		})
+		t.Run("it has failed", func(t *testing.T) {
+			m.output(t, "rm /etc/service-manager/services/web.json; sm-fetch once")
+			m.edit(t, "api", impatient("never", neverHealthy))
+			m.waitFor(t, patience, "ls /run/service-manager/api/*.failed; test $(systemctl show -P NRestarts api@manager) -ge 1")
+			m.stop(t, "api")
+		})
 	})
 }
 

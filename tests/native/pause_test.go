@@ -28,10 +28,14 @@ func TestGraphKilled(t *testing.T) {
 		m := start(t, release)
 		m.first(t, "web", app("r0"))
 		n := 0
-		for _, verb := range []string{"start", "wait", "accept", "reject", "settle"} {
+		for _, verb := range []string{"start", "wait", "accept", "reject", "settle", "restore"} {
 			m.stop(t, "web")
 			n++
-			m.inject(t, fault{Helper: "sm-rollout", Verb: verb, What: kill})
+			helper := "sm-rollout"
+			if verb == "restore" {
+				helper = "sm-ipvs"
+			}
+			m.inject(t, fault{Helper: helper, Verb: verb, What: kill})
 			if verb == "reject" {
 				m.inject(t, fault{Helper: "sm-healthcheck", Unit: fmt.Sprintf("web@%d-*", n+1), What: fail})
 			}
