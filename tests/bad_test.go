@@ -40,11 +40,11 @@ journalctl -u sm-fetch --no-pager | grep 'web 2-[0-9a-f]*: prot: is not a field 
 	}{
 		{"unknown image", app("bad").With("image", "127.0.0.1:5001/none:1"), []string{"pull image 127.0.0.1:5001/none:1: not found in the registry"}, nil},
 		{"exits at once", app("bad", "APP_EXIT_AT_ONCE=1", "APP_EXIT_STATUS=3", "APP_LAST_LINE=no configuration"),
-			[]string{"exited with status 3", "no configuration"}, []string{"no configuration"}},
+			[]string{"exited with status 3"}, []string{"no configuration"}},
 		{"never healthy", app("bad", "APP_HEALTH=never").With("health_check", map[string]any{"timeout": "5s"}),
 			[]string{"not healthy after 5s: GET http://172.17.0.", ": 503 Service Unavailable"}, []string{"listening on"}},
 		{"healthy, then dies", app("bad", "APP_EXIT_AFTER=900ms", "APP_EXIT_STATUS=4", "APP_LAST_LINE=out of luck"),
-			[]string{"exited with status 4", "out of luck"}, []string{"out of luck"}},
+			[]string{"exited with status 4"}, []string{"out of luck"}},
 	} {
 		t.Run(bad.name, func(t *testing.T) {
 			edit(t, g, "web", bad.d)

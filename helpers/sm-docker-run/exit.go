@@ -10,9 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ending says how a container ended, in words. line is the last line that it put
-// out, if known.
-func ending(s container.State, line string) string {
+// ending says how a container ended, in words.
+func ending(s container.State) string {
 	var text string
 	signal := signalOf(s.ExitCode)
 	switch {
@@ -28,9 +27,6 @@ func ending(s container.State, line string) string {
 	}
 	if s.Error != "" {
 		text += ": " + s.Error
-	}
-	if line != "" {
-		text += ": " + strconv.Quote(shorten(line, 200))
 	}
 	return text
 }

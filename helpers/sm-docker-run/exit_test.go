@@ -12,24 +12,31 @@ import (
 func TestEnding(t *testing.T) {
 	for _, test := range []struct {
 		state container.State
-		line  string
 		want  string
 	}{
-		{container.State{ExitCode: 3}, "", "exited with status 3"},
-		{container.State{ExitCode: 3}, "config not found", `exited with status 3: "config not found"`},
-		{container.State{ExitCode: 1}, "\x1b[31mred\x1b[0m", `exited with status 1: "\x1b[31mred\x1b[0m"`},
-		{container.State{ExitCode: 139}, "", "killed by SIGSEGV (status 139)"},
-		{container.State{ExitCode: 137}, "", "killed by SIGKILL (status 137)"},
-		{container.State{ExitCode: 137, OOMKilled: true}, "", "killed by SIGKILL (out of memory)"},
-		{container.State{ExitCode: 1, OOMKilled: true}, "", "exited with status 1, after one of its processes ran out of memory"},
-		{container.State{ExitCode: 127, Error: "no such file"}, "", "exited with status 127: no such file"},
-		{container.State{ExitCode: 128}, "", "exited with status 128"},
-		{container.State{ExitCode: 255}, "", "exited with status 255"},
-		{container.State{ExitCode: 1}, strings.Repeat("é", 150), `exited with status 1: "` + strings.Repeat("é", 100) + `…"`},
-		{container.State{ExitCode: 1}, "a" + strings.Repeat("é", 150), `exited with status 1: "a` + strings.Repeat("é", 99) + `…"`},
+		{container.State{ExitCode: 3}, "exited with status 3"},
+		{container.State{ExitCode: 139}, "killed by SIGSEGV (status 139)"},
+		{container.State{ExitCode: 137}, "killed by SIGKILL (status 137)"},
+		{container.State{ExitCode: 137, OOMKilled: true}, "killed by SIGKILL (out of memory)"},
+		{container.State{ExitCode: 1, OOMKilled: true}, "exited with status 1, after one of its processes ran out of memory"},
+		{container.State{ExitCode: 127, Error: "no such file"}, "exited with status 127: no such file"},
+		{container.State{ExitCode: 128}, "exited with status 128"},
+		{container.State{ExitCode: 255}, "exited with status 255"},
 	} {
-		if got := ending(test.state, test.line); got != test.want {
+		if got := ending(test.state); got != test.want {
 			t.Errorf("%+v: got %s; want %s", test.state, got, test.want)
+		}
+	}
+}
+
+func TestShorten(t *testing.T) {
+	for _, test := range []struct{ in, want string }{
+		{"short", "short"},
+		{strings.Repeat("é", 150), strings.Repeat("é", 100) + "…"},
+		{"a" + strings.Repeat("é", 150), "a" + strings.Repeat("é", 99) + "…"},
+	} {
+		if got := shorten(test.in, 200); got != test.want {
+			t.Errorf("%s: got %s; want %s", test.in, got, test.want)
 		}
 	}
 }

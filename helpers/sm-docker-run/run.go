@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -302,6 +303,10 @@ func (r *runner) result(ctx context.Context, c container.InspectResponse) error 
 			fmt.Fprintf(r.w.Stderr, "%s: | %s\n", r.o.name, line.Text)
 		}
 	}
-	text := ending(*c.State, output.LastWords())
-	return &command.ExitError{Code: c.State.ExitCode & 0xff, Err: errors.New(text)}
+	err := errors.New(ending(*c.State))
+	if line := output.LastWords(); line != "" {
+		// What a container says may be a secret.
+		err = &command.DetailedError{Err: err, Detail: strconv.Quote(shorten(line, 200))}
+	}
+	return &command.ExitError{Code: c.State.ExitCode & 0xff, Err: err}
 }

@@ -163,7 +163,9 @@ func TestRunExitsAtOnce(t *testing.T) {
 	d := &daemon{t: t, exitCode: 3}
 	o := d.run(context.Background(), "run", "--name", "web", "img")
 	var exit *command.ExitError
-	if !errors.As(o.err, &exit) || exit.Code != 3 || o.err.Error() != `web: exited with status 3: "config not found"` {
+	var detailed *command.DetailedError
+	if !errors.As(o.err, &exit) || exit.Code != 3 || o.err.Error() != "web: exited with status 3" ||
+		!errors.As(o.err, &detailed) || detailed.Detail != `"config not found"` {
 		t.Errorf("got %v; want exit status 3 and the reason", o.err)
 	}
 	if slices.Contains(o.states, "READY=1") {
@@ -237,7 +239,7 @@ func TestRunEndsBeforeItIsSeen(t *testing.T) {
 	}
 	d := &daemon{t: t, exitCode: 3, pid: gone.Process.Pid}
 	o := d.run(context.Background(), "run", "--name", "web", "img")
-	if o.err == nil || o.err.Error() != `web: exited with status 3: "config not found"` || slices.Contains(o.states, "READY=1") {
+	if o.err == nil || o.err.Error() != "web: exited with status 3" || slices.Contains(o.states, "READY=1") {
 		t.Errorf("got %v, %q; want its end and no READY=1", o.err, o.states)
 	}
 }

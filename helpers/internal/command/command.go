@@ -80,7 +80,12 @@ func Report(name string, w World, err error) int {
 		return 128 + int(killed.Signal)
 	}
 	message := printable.Clean(err.Error())
-	fmt.Fprintf(w.Stderr, "%s%s: %s\n", errorPrefix(w), name, message)
+	detail := ""
+	var detailed *DetailedError
+	if errors.As(err, &detailed) {
+		detail = fmt.Sprintf(": %s", printable.Clean(detailed.Detail))
+	}
+	fmt.Fprintf(w.Stderr, "%s%s: %s%s\n", errorPrefix(w), name, message, detail)
 	var usage *UsageError
 	if errors.As(err, &usage) {
 		fmt.Fprintf(w.Stderr, "Try '%s -h'.\n", strings.TrimSpace(name+" "+usage.verb))
@@ -155,6 +160,16 @@ func (e *ExitError) Error() string {
 	return e.Err.Error()
 }
 func (e *ExitError) Unwrap() error { return e.Err }
+
+// DetailedError is printed with a detail that does not become part of the unit's
+// status: every user of the host may read that, and records are made of it.
+type DetailedError struct {
+	Err    error
+	Detail string
+}
+
+func (e *DetailedError) Error() string { return e.Err.Error() }
+func (e *DetailedError) Unwrap() error { return e.Err }
 
 // QuietError is printed but does not become the unit's status, because another
 // process of the unit has already said what matters.
