@@ -17,7 +17,8 @@ Usage: sm-ipvs drain [--flag VALUE]... ADDRESS DESTINATION
 
 Gives DESTINATION no new connections, and returns when its open ones have ended,
 when the unit's main process has ended, or when the time is up: that is success
-too, with a line that says how many were left. Idle connections count as well, so
+too, with a line that says how many were left. While connections are opening, for at
+most 4 s, it counts as full and may get one more; then its weight is 0. Idle connections count as well, so
 give it a time-out; so do those whose client has sent everything and waits for the
 answer. Those that only the client has yet to close have 5 s.
 A UDP destination is removed at once instead, because clients that it has would
@@ -37,6 +38,9 @@ const (
 	// settleInterval passes before "no connections" is believed: a connection
 	// may have been given to the destination just before its weight changed.
 	settleInterval = 20 * time.Millisecond
+	// opening is how long a connection may take to open: its first packet or the answer
+	// may get lost, and is sent again after a second, and after two more.
+	opening = 4 * time.Second
 	// closing is how long a client may take to close what the container has closed:
 	// what got lost of the answer has been sent again by then. One that has vanished
 	// never does.
@@ -77,15 +81,15 @@ func drain(ctx context.Context, w command.World) error {
 	if err := putBack(ctx, w, handle, at); err != nil {
 		return err
 	}
-	if mine, err := handle.Quiesce(ctx, at, to, owner(w)); err != nil || !mine {
-		return err
-	}
 	watched, release, err := mainprocess.Watch(ctx, w)
 	if err != nil {
 		// An error would have connections cut. All that is lost without it is time.
 		watched, release = ctx, func() {}
 	}
 	defer release()
+	if mine, err := quiesce(watched, w, handle, at, to, min(opening, *timeout)); err != nil || !mine {
+		return err
+	}
 	left, err := awaitIdle(watched, w, handle, at, to, *timeout)
 	switch {
 	case errors.Is(context.Cause(watched), mainprocess.ErrGone):
@@ -99,6 +103,67 @@ func drain(ctx context.Context, w command.World) error {
 	}
 	w.Notify.Status("drained %s", to)
 	return nil
+}
+
+// quiesce has a destination get no new connections; mine is false when it is another
+// owner's.
+//
+// When the answer to a client's first packet gets lost, both ends send again at about
+// the same time. At weight 0 the kernel gives the client's packet to another
+// destination, and a client that has the answer of this one by then is reset. So this
+// one is full, and keeps its weight, until no connection opens or the time is up.
+func quiesce(ctx context.Context, w command.World, handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort, limit time.Duration) (mine bool, err error) {
+	// What has begun ends at weight 0, whatever happens.
+	whole := context.WithoutCancel(ctx)
+	for deadline := time.Now().Add(limit); ; {
+		if mine, err = handle.Fill(whole, at, to, owner(w)); err != nil || !mine {
+			return mine, err
+		}
+		waited := awaitOpen(ctx, w, handle, at, to, deadline)
+		if mine, err = handle.Quiesce(whole, at, to, owner(w)); err != nil || !mine || waited != nil {
+			return mine, errors.Join(err, waited)
+		}
+		// One may have come just before.
+		n, err := countOpening(handle, at, to)
+		if err != nil || n == 0 || ctx.Err() != nil || !time.Now().Before(deadline) {
+			return true, err
+		}
+	}
+}
+
+// awaitOpen returns when no connection of a destination is opening, at the deadline, or
+// when ctx ends.
+func awaitOpen(ctx context.Context, w command.World, handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort, deadline time.Time) error {
+	for status := ""; ; {
+		begin := time.Now()
+		n, err := countOpening(handle, at, to)
+		if err != nil || n == 0 {
+			return err
+		}
+		if text := fmt.Sprintf("draining %s: %d connections are opening", to, n); text != status {
+			status = text
+			w.Notify.Status("%s", status)
+		}
+		now := time.Now()
+		if !now.Before(deadline) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(min(max(settleInterval, 4*now.Sub(begin)), deadline.Sub(now))):
+		}
+	}
+}
+
+// countOpening returns how many connections of a destination are opening.
+func countOpening(handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort) (int, error) {
+	d, found, err := handle.Destination(at, to)
+	if err != nil || !found || d.ActiveConnections == 0 {
+		return 0, err // without the list of all connections, which may be long
+	}
+	c, err := handle.Connections(at, to)
+	return c.Opening, err
 }
 
 // awaitIdle returns when no connection needs a destination any more, or with the
@@ -156,7 +221,7 @@ func inUse(handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort) (active, una
 	if err != nil || !found || d.ActiveConnections > 0 || d.InactiveConnections == 0 {
 		return d.ActiveConnections, 0, found, err
 	}
-	c, err := handle.Closing(at, to)
+	c, err := handle.Connections(at, to)
 	return c.HalfClosed, c.Unacknowledged, true, err
 }
 

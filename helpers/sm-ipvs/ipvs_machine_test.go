@@ -185,6 +185,45 @@ func TestMachineDrainAwaitsHandshake(t *testing.T) {
 	}
 }
 
+// The answer to a client's first packet gets lost. The container sends it again as
+// the client sends its packet again, and the kernel gives the latter to another
+// container when the weight is 0 by then: each end of the connection would know
+// another one.
+func TestMachineDrainAwaitsHandshakeInDoubt(t *testing.T) {
+	b := newBench(t)
+	client := b.farClient(time.Millisecond)
+	b.serve("10.77.0.2:80", "10.77.0.3:80")
+	b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
+	loseAnswers := func(how string) {
+		b.in(client, func() {
+			out, err := exec.Command("iptables", how, "INPUT", "-p", "tcp", "--tcp-flags", "SYN,ACK", "SYN,ACK", "-j", "DROP").CombinedOutput()
+			if err != nil {
+				t.Errorf("iptables: %v: %s", err, out)
+			}
+		})
+	}
+	loseAnswers("-A")
+	answer := make(chan string, 1)
+	go b.in(client, func() { answer <- askOnce("10.77.0.1:7001") })
+	b.awaitState("SYN_RECV")
+	b.ok("add", "10.77.0.1:7001", "10.77.0.3:80")
+	var l log
+	drained := b.start(t.Context(), l.world(nil, "drain", "--timeout", "10m", "10.77.0.1:7001", "10.77.0.2:80"))
+	for !strings.Contains(l.statuses(), "STATUS=draining 10.77.0.2:80") {
+		<-l.change
+	}
+	// From now on the container's packets are faster than the client's.
+	b.delay(client, 400*time.Millisecond)
+	loseAnswers("-D")
+	if got := <-answer; got != "10.77.0.2:80" {
+		t.Errorf("answered by %q", got)
+	}
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+	b.expect("10.77.0.1:7001", destinations("10.77.0.2:80", 0, "10.77.0.3:80", 1))
+}
+
 // A client that has sent everything and says so still gets its answer.
 func TestMachineDrainAwaitsHalfClosed(t *testing.T) {
 	b := newBench(t)

@@ -101,16 +101,23 @@ func (b *bench) farClient(delay time.Duration) (namespace int) {
 	b.in(namespace, func() {
 		up(b.t, "outside", "10.78.0.2/24")
 		must(b.t, netlink.RouteAdd(&netlink.Route{Dst: network("10.77.0.0/24"), Gw: net.ParseIP("10.78.0.1")}))
-		link, err := netlink.LinkByName("outside")
-		must(b.t, err)
-		must(b.t, netlink.QdiscAdd(netlink.NewNetem(
-			netlink.QdiscAttrs{LinkIndex: link.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
-			netlink.NetemQdiscAttrs{Latency: uint32(delay.Microseconds())})))
 	})
+	b.delay(namespace, delay)
 	b.in(b.backends, func() {
 		must(b.t, netlink.RouteAdd(&netlink.Route{Dst: network("10.78.0.0/24"), Gw: net.ParseIP("10.77.0.1")}))
 	})
 	return namespace
+}
+
+// delay has a client's packets take that long to get to the host.
+func (b *bench) delay(client int, delay time.Duration) {
+	b.in(client, func() {
+		link, err := netlink.LinkByName("outside")
+		must(b.t, err)
+		must(b.t, netlink.QdiscReplace(netlink.NewNetem(
+			netlink.QdiscAttrs{LinkIndex: link.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
+			netlink.NetemQdiscAttrs{Latency: uint32(delay.Microseconds())})))
+	})
 }
 
 func network(prefix string) *net.IPNet {

@@ -94,6 +94,33 @@ func (h *Handle) putDestination(at Address, to netip.AddrPort, weight int) error
 	return nil
 }
 
+// Fill makes a destination count as full, by a limit of one connection: it gets no new
+// ones once it has got one more. Other than at weight 0, the packets of every connection
+// that it has still reach it. A destination that is not there, or is another owner's, is
+// left alone; mine is false in the latter case.
+func (h *Handle) Fill(ctx context.Context, at Address, to netip.AddrPort, owner string) (mine bool, err error) {
+	unlock, err := lock(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	n, _, err := readNote(at, to)
+	if err != nil || n.ofAnother(owner) {
+		return false, err
+	}
+	now, found, err := h.Destination(at, to)
+	if err != nil || !found {
+		return true, err
+	}
+	d := destination(to)
+	d.Weight, d.UpperThreshold = now.Weight, 1
+	err = h.moby.UpdateDestination(at.key(), d)
+	if err != nil && !absent(err) {
+		return true, fmt.Errorf("limit the connections of %s at %s: %w", to, at, err)
+	}
+	return true, nil
+}
+
 // Quiesce sets the weight of a destination to 0: it keeps its connections and
 // gets no new ones. A destination that is not there, or is another owner's, is left
 // alone; mine is false in the latter case.

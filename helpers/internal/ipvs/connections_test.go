@@ -20,29 +20,29 @@ UDP 0A4D0001 B106 0A4D0001 1B59 0A4D0002 0050 UDP             299
 TCP [fd77:0000:0000:0000:0000:0000:0000:0001] B0FA [fd77:0000:0000:0000:0000:0000:0000:0001] 1B59 [fd77:0000:0000:0000:0000:0000:0000:0002] 0050 CLOSE_WAIT       59
 `
 
-func TestCountClosing(t *testing.T) {
+func TestCountConnections(t *testing.T) {
 	for _, test := range []struct {
 		at, to string
-		want   Closing
+		want   Connections
 	}{
-		{"10.77.0.1:7001", "10.77.0.2:80", Closing{HalfClosed: 1, Unacknowledged: 2}},
-		{"10.77.0.1:7001", "10.77.0.3:80", Closing{Unacknowledged: 1}},
-		{"10.77.0.1:7002", "10.77.0.2:80", Closing{HalfClosed: 1}},
-		{"10.77.0.1:7001", "10.77.0.4:80", Closing{}},
-		{"[fd77::1]:7001", "[fd77::2]:80", Closing{HalfClosed: 1}},
+		{"10.77.0.1:7001", "10.77.0.2:80", Connections{Opening: 1, HalfClosed: 1, Unacknowledged: 2}},
+		{"10.77.0.1:7001", "10.77.0.3:80", Connections{Unacknowledged: 1}},
+		{"10.77.0.1:7002", "10.77.0.2:80", Connections{HalfClosed: 1}},
+		{"10.77.0.1:7001", "10.77.0.4:80", Connections{}},
+		{"[fd77::1]:7001", "[fd77::2]:80", Connections{HalfClosed: 1}},
 	} {
 		at := Address{netip.MustParseAddrPort(test.at), TCP}
-		have, err := countClosing(strings.NewReader(connectionsOfKernel), at, netip.MustParseAddrPort(test.to))
+		have, err := countConnections(strings.NewReader(connectionsOfKernel), at, netip.MustParseAddrPort(test.to))
 		if err != nil || have != test.want {
 			t.Errorf("%s of %s: %+v, %v; want %+v", test.to, test.at, have, err, test.want)
 		}
 	}
 }
 
-func FuzzCountClosing(f *testing.F) {
+func FuzzCountConnections(f *testing.F) {
 	f.Add(connectionsOfKernel)
 	f.Fuzz(func(t *testing.T, list string) {
 		at := Address{netip.MustParseAddrPort("10.77.0.1:7001"), TCP}
-		_, _ = countClosing(strings.NewReader(list), at, netip.MustParseAddrPort("10.77.0.2:80"))
+		_, _ = countConnections(strings.NewReader(list), at, netip.MustParseAddrPort("10.77.0.2:80"))
 	})
 }

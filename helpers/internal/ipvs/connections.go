@@ -12,9 +12,13 @@ import (
 	"strings"
 )
 
-// Closing are the connections of one destination that the kernel counts among the
-// finished ones, which it remembers for minutes, and that still need it.
-type Closing struct {
+// Connections are those of one destination of which the counters do not say enough:
+// the kernel counts opening ones like open ones, and those that end among the finished
+// ones, which it remembers for minutes.
+type Connections struct {
+	// Opening are those whose client has sent its first packet, and not yet the one
+	// behind the answer to that.
+	Opening int
 	// HalfClosed are those whose client has sent everything and waits for the
 	// answer.
 	HalfClosed int
@@ -27,31 +31,31 @@ type Closing struct {
 // of its own.
 const connectionList = "/proc/thread-self/net/ip_vs_conn"
 
-// Closing counts the closing connections that a virtual service has given to a
-// destination. The kernel writes its whole list for this: 80 bytes for each
+// Connections counts opening and ending connections that a virtual service has given
+// to a destination. The kernel writes its whole list for this: 80 bytes for each
 // connection that it remembers, of whatever service.
-func (h *Handle) Closing(at Address, to netip.AddrPort) (Closing, error) {
+func (h *Handle) Connections(at Address, to netip.AddrPort) (Connections, error) {
 	list, err := os.Open(connectionList)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Closing{}, nil // the kernel is built without it
+		return Connections{}, nil // the kernel is built without it
 	}
 	if err != nil {
-		return Closing{}, fmt.Errorf("count the closing connections of %s: %w", to, err)
+		return Connections{}, fmt.Errorf("count the connections of %s: %w", to, err)
 	}
 	defer list.Close()
-	c, err := countClosing(list, at, to)
+	c, err := countConnections(list, at, to)
 	if err != nil {
-		return Closing{}, fmt.Errorf("count the closing connections of %s: %w", to, err)
+		return Connections{}, fmt.Errorf("count the connections of %s: %w", to, err)
 	}
 	return c, nil
 }
 
-// countClosing counts those of a destination in the kernel's list:
+// countConnections counts those of a destination in the kernel's list:
 //
 //	Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData
 //	TCP 0A630002 D2F1 AC110001 1B59 AC110002 0050 ESTABLISHED     899
-func countClosing(list io.Reader, at Address, to netip.AddrPort) (Closing, error) {
-	var c Closing
+func countConnections(list io.Reader, at Address, to netip.AddrPort) (Connections, error) {
+	var c Connections
 	lines := bufio.NewScanner(list)
 	for lines.Scan() {
 		fields := strings.Fields(lines.Text())
@@ -60,6 +64,8 @@ func countClosing(list io.Reader, at Address, to netip.AddrPort) (Closing, error
 			continue
 		}
 		switch fields[7] {
+		case "SYN_RECV":
+			c.Opening++
 		case "CLOSE_WAIT": // the client has closed
 			c.HalfClosed++
 		case "FIN_WAIT", "LAST_ACK": // the container has; both have
