@@ -180,6 +180,46 @@ func TestSlowRequests(t *testing.T) {
 	t.Logf("FIGURE requests of 8s lost: %d of %d", report.Slow.Lost, report.Slow.Sent)
 }
 
+// The application exits at once when it is told to, and the clients are far away, lose
+// packets, and close their side of a connection before they have the answer.
+func TestImpoliteOnBothSides(t *testing.T) {
+	long(t)
+	g := start(t, installed(t, bookworm), vm.Options{})
+	impolite := func(revision string) definition {
+		return app(revision, "APP_SHUTDOWN=at-once").With("drain_timeout", "30s")
+	}
+	first(t, g, impolite("r0"), "r0")
+	output(t, g, `set -e
+ip netns add far
+ip link add to-far type veth peer name eth0 netns far
+ip addr add 10.98.0.1/24 dev to-far
+ip link set to-far up
+ip -n far addr add 10.98.0.2/24 dev eth0
+ip -n far link set eth0 up
+ip -n far route add default via 10.98.0.1
+tc qdisc add dev to-far root netem delay 100ms loss 1%
+ip netns exec far tc qdisc add dev eth0 root netem delay 100ms loss 1%`)
+	one := []string{"--connections-per-second", "5", "--keep-alive", "0", "--slow", "1", "--slow-for", "2s", "http://" + address + "/"}
+	loads := map[string]*load{
+		"far away":                   startLoad(t, g, "ip netns exec far", one...),
+		"far away, and half-closing": startLoad(t, g, "ip netns exec far", append([]string{"--half-close"}, one...)...),
+		"on the host, half-closing":  startLoad(t, g, "", append([]string{"--half-close"}, one...)...),
+	}
+	const rollouts = 20
+	for i := 1; i <= rollouts; i++ {
+		revision := fmt.Sprintf("r%d", i)
+		edit(t, g, "web", impolite(revision))
+		answers(t, g, revision)
+		settled(t, g, revision)
+	}
+	for who, l := range loads {
+		report := l.stop(t)
+		noneLost(t, who, report)
+		t.Logf("FIGURE %d rollouts, clients %s: lost %d of %d, and %d of %d that take 2s", rollouts, who,
+			report.New.Lost, report.New.Sent, report.Slow.Lost, report.Slow.Sent)
+	}
+}
+
 func TestNewestWins(t *testing.T) {
 	g := start(t, installed(t, bookworm), vm.Options{})
 	first(t, g, app("r0"), "r0")

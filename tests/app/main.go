@@ -183,11 +183,9 @@ func (s settings) handler(start time.Time) http.Handler {
 		} else if s.health == "never" || time.Since(start) < s.healthyAfter {
 			status = http.StatusServiceUnavailable
 		}
-		select {
-		case <-time.After(wait):
-		case <-r.Context().Done():
-			return
-		}
+		// Also for a client that has sent everything and closed its side: net/http takes
+		// it for one that has gone.
+		time.Sleep(wait)
 		w.WriteHeader(status)
 		fmt.Fprintf(w, "revision %s\n", s.revision)
 	})

@@ -28,9 +28,10 @@ func (e *lossError) Unwrap() error { return e.err }
 // reads a header that was cut short as a malformed one.
 type connection struct {
 	net.Conn
-	in       *bufio.Reader
-	received int   // bytes since the request was sent
-	failed   error // of the last read
+	in        *bufio.Reader
+	halfClose bool  // say that nothing comes after the request
+	received  int   // bytes since the request was sent
+	failed    error // of the last read
 }
 
 func (c *connection) Read(p []byte) (int, error) {
@@ -88,6 +89,11 @@ func (c *connection) get(u *url.URL, timeout time.Duration) (reply, *lossError) 
 	request := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: load\r\nAccept: */*\r\n\r\n", u.RequestURI(), u.Host)
 	if _, err := io.WriteString(c, request); err != nil {
 		return lost(c.answerKind(err), err)
+	}
+	if c.halfClose {
+		if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+			return lost(c.answerKind(err), err)
+		}
 	}
 	response, err := http.ReadResponse(c.in, nil)
 	if err != nil {

@@ -27,6 +27,7 @@ type Options struct {
 	KeepAlivePause       time.Duration // between two requests of one of these
 	SlowPerSecond        float64       // requests of /slow?for=SlowFor
 	SlowFor              time.Duration
+	HalfClose            bool          // who has a connection for one request closes it for writing behind it
 	For                  time.Duration // the run's length
 	ConnectTimeout       time.Duration
 	AnswerTimeout        time.Duration // on top of SlowFor for slow requests
@@ -164,6 +165,7 @@ func (r *run) once(traffic string, u *url.URL, asked time.Duration) {
 		return
 	}
 	defer c.Close()
+	c.halfClose = r.HalfClose
 	connected := time.Since(began)
 	answer, loss := c.get(u, r.AnswerTimeout+asked)
 	if loss != nil {
