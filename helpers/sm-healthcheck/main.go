@@ -43,7 +43,7 @@ func main() { command.Main("sm-healthcheck", run) }
 func run(ctx context.Context, w command.World) error {
 	flags := command.NewFlags("sm-healthcheck", help)
 	timeout := flags.Duration("timeout", 60*time.Second, "the longest `duration` to wait for a success")
-	interval := flags.Duration("interval", 250*time.Millisecond, "the `duration` from one probe to the next")
+	interval := flags.Duration("interval", 250*time.Millisecond, "the `duration` from one probe to the next; the first follow faster")
 	hold := flags.Duration("hold", 0, "the `duration` for which probes must go on to succeed; a failure starts it anew")
 	probeTimeout := flags.Duration("probe-timeout", 5*time.Second, "the longest `duration` of one probe")
 	verify := flags.Bool("verify", false, "verify the certificate of an https URL; without it any certificate will do")

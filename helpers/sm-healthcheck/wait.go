@@ -13,7 +13,7 @@ import (
 // plan says how often and for how long to probe.
 type plan struct {
 	timeout  time.Duration // within this the final run of successes must begin
-	interval time.Duration // from the beginning of a probe to that of the next
+	interval time.Duration // from the beginning of a probe to that of the next, at most
 	hold     time.Duration // how long probes must go on to succeed
 }
 
@@ -24,6 +24,7 @@ type vigil struct {
 	world    command.World
 	deadline time.Time
 
+	next    time.Duration // from the beginning of this probe to that of the next, before there was a success
 	failure string        // the last one; empty before the first
 	healthy time.Time     // when the present run of successes began; zero when there is none
 	longest time.Duration // how long the longest broken run was
@@ -33,7 +34,7 @@ type vigil struct {
 // wait probes until the plan is fulfilled. A probe returns what it saw, to show
 // to a person, or the reason why that is not healthy.
 func (p plan) wait(ctx context.Context, w command.World, name string, probe func(context.Context) (string, error)) error {
-	v := &vigil{plan: p, name: name, world: w, deadline: time.Now().Add(p.timeout)}
+	v := &vigil{plan: p, name: name, world: w, deadline: time.Now().Add(p.timeout), next: min(firstInterval, p.interval)}
 	for {
 		if v.healthy.IsZero() && !time.Now().Before(v.deadline) {
 			return v.unhealthy()
@@ -98,12 +99,19 @@ func (v *vigil) note(err error, at time.Time) {
 	}
 }
 
+// firstInterval is the first interval; each is twice as long as the one before it. What
+// is ready within moments is not waited for much longer than that.
+const firstInterval = 20 * time.Millisecond
+
 // pause waits for the next probe: one interval after the beginning of the last
 // one, or the end of the hold or of the time when that comes first.
 func (v *vigil) pause(ctx context.Context, begin time.Time) error {
-	next, end := begin.Add(v.interval), v.deadline
-	if !v.healthy.IsZero() {
-		end = v.healthy.Add(v.hold)
+	next, end := begin.Add(v.next), v.deadline
+	if v.healthy.IsZero() {
+		v.next = min(2*v.next, v.interval)
+	} else {
+		next, end = begin.Add(v.interval), v.healthy.Add(v.hold)
+		v.next = v.interval
 	}
 	if end.Before(next) {
 		next = end
