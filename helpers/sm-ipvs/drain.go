@@ -17,10 +17,11 @@ Usage: sm-ipvs drain [--flag VALUE]... ADDRESS DESTINATION
 
 Gives DESTINATION no new connections, and returns when its open ones have ended,
 when the unit's main process has ended, or when the time is up: that is success
-too, with a line that says how many were left. While connections are opening, for at
-most 4 s, it counts as full and may get one more; then its weight is 0. Idle connections count as well, so
+too, with a line that says how many were left. Idle connections count as well, so
 give it a time-out; so do those whose client has sent everything and waits for the
 answer. Those that only the client has yet to close have 5 s.
+While connections are opening, for at most 4 s, DESTINATION is full rather than of
+weight 0, and may get one more.
 A UDP destination is removed at once instead, because clients that it has would
 stay with it for ever.
 
@@ -111,7 +112,7 @@ func drain(ctx context.Context, w command.World) error {
 // When the answer to a client's first packet gets lost, both ends send again at about
 // the same time. At weight 0 the kernel gives the client's packet to another
 // destination, and a client that has the answer of this one by then is reset. So this
-// one is full, and keeps its weight, until no connection opens or the time is up.
+// one is full, and keeps its weight, until no connection is opening or the time is up.
 func quiesce(ctx context.Context, w command.World, handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort, limit time.Duration) (mine bool, err error) {
 	// What has begun ends at weight 0, whatever happens.
 	whole := context.WithoutCancel(ctx)
@@ -140,7 +141,11 @@ func awaitOpen(ctx context.Context, w command.World, handle *ipvs.Handle, at ipv
 		if err != nil || n == 0 {
 			return err
 		}
-		if text := fmt.Sprintf("draining %s: %d connections are opening", to, n); text != status {
+		text := fmt.Sprintf("draining %s: %d connections are opening", to, n)
+		if n == 1 {
+			text = fmt.Sprintf("draining %s: 1 connection is opening", to)
+		}
+		if text != status {
 			status = text
 			w.Notify.Status("%s", status)
 		}

@@ -16,10 +16,10 @@ type Restored struct {
 	Destination netip.AddrPort
 }
 
-// Restore puts back what is noted in this network namespace and what the kernel does not have any more: the
-// destinations at the given addresses, or at every address when none is given. They
-// get the weight that they had, so one that drains gets no new connections, and
-// finds those that it had. It returns what it put back, also beside an error.
+// Restore puts back the destinations that are noted in this network namespace and that
+// the kernel no longer has: those at the given addresses, or at every address when none
+// is given. Each gets the weight that it had, so one that drains gets no new
+// connections. It returns what it put back, also beside an error.
 func (h *Handle) Restore(ctx context.Context, addresses ...Address) ([]Restored, error) {
 	unlock, err := lock(ctx)
 	if err != nil {
