@@ -99,79 +99,59 @@ func (h *Handle) putDestination(at Address, to netip.AddrPort, weight int) error
 // that it has still reach it. A destination that is not there, or is another owner's, is
 // left alone; mine is false in the latter case.
 func (h *Handle) Fill(ctx context.Context, at Address, to netip.AddrPort, owner string) (mine bool, err error) {
-	unlock, err := lock(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer unlock()
-	n, _, err := readNote(at, to)
-	if err != nil || n.ofAnother(owner) {
-		return false, err
-	}
-	now, found, err := h.Destination(at, to)
-	if err != nil || !found {
-		return true, err
-	}
-	d := destination(to)
-	d.Weight, d.UpperThreshold = now.Weight, 1
-	err = h.moby.UpdateDestination(at.key(), d)
-	if err != nil && !absent(err) {
-		return true, fmt.Errorf("limit the connections of %s at %s: %w", to, at, err)
-	}
-	return true, nil
+	return own(ctx, at, to, owner, func(note, bool) error {
+		now, found, err := h.Destination(at, to)
+		if err != nil || !found {
+			return err
+		}
+		d := destination(to)
+		d.Weight, d.UpperThreshold = now.Weight, 1
+		err = h.moby.UpdateDestination(at.key(), d)
+		if err != nil && !absent(err) {
+			return fmt.Errorf("limit the connections of %s at %s: %w", to, at, err)
+		}
+		return nil
+	})
 }
 
 // Quiesce sets the weight of a destination to 0: it keeps its connections and
 // gets no new ones. A destination that is not there, or is another owner's, is left
 // alone; mine is false in the latter case.
 func (h *Handle) Quiesce(ctx context.Context, at Address, to netip.AddrPort, owner string) (mine bool, err error) {
-	unlock, err := lock(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer unlock()
-	n, noted, err := readNote(at, to)
-	if err != nil || n.ofAnother(owner) {
-		return false, err
-	}
-	if noted {
-		n.weight = 0
-		if err := n.write(at, to); err != nil {
-			return true, err
+	return own(ctx, at, to, owner, func(n note, found bool) error {
+		if found {
+			n.weight = 0
+			if err := n.write(at, to); err != nil {
+				return err
+			}
 		}
-	}
-	err = h.moby.UpdateDestination(at.key(), destination(to))
-	if err != nil && !absent(err) {
-		return true, fmt.Errorf("set the weight of %s at %s to 0: %w", to, at, err)
-	}
-	return true, nil
+		err := h.moby.UpdateDestination(at.key(), destination(to))
+		if err != nil && !absent(err) {
+			return fmt.Errorf("set the weight of %s at %s to 0: %w", to, at, err)
+		}
+		return nil
+	})
 }
 
 // Remove takes a destination out of the virtual service at an address, and the
 // service away when it has no destination left. What is not there, or is another
 // owner's, is no error.
 func (h *Handle) Remove(ctx context.Context, at Address, to netip.AddrPort, owner string) error {
-	unlock, err := lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	n, _, err := readNote(at, to)
-	if err != nil || n.ofAnother(owner) {
-		return err
-	}
-	err = h.moby.DelDestination(at.key(), destination(to))
-	if err != nil && !absent(err) {
-		return fmt.Errorf("remove %s from %s: %w", to, at, err)
-	}
-	_, found, err := h.Destination(at, to)
-	if err != nil {
-		return err
-	}
-	if found {
-		return fmt.Errorf("remove %s from %s: the kernel still has it; see 'ipvsadm -Ln'", to, at)
-	}
-	return errors.Join(forget(at, to), h.removeEmpty(at))
+	_, err := own(ctx, at, to, owner, func(note, bool) error {
+		err := h.moby.DelDestination(at.key(), destination(to))
+		if err != nil && !absent(err) {
+			return fmt.Errorf("remove %s from %s: %w", to, at, err)
+		}
+		_, found, err := h.Destination(at, to)
+		if err != nil {
+			return err
+		}
+		if found {
+			return fmt.Errorf("remove %s from %s: the kernel still has it; see 'ipvsadm -Ln'", to, at)
+		}
+		return errors.Join(forget(at, to), h.removeEmpty(at))
+	})
+	return err
 }
 
 // removeEmpty deletes the virtual service at an address unless it has destinations.

@@ -34,14 +34,31 @@ func notePath(at Address, to netip.AddrPort) string {
 	return filepath.Join(noteFolder, strings.ReplaceAll(at.String(), "/", "-")+"_"+to.String())
 }
 
-// notePlace is the other way around: what the note of that file name is about.
-func notePlace(name string) (at Address, to netip.AddrPort, err error) {
-	first, second, _ := strings.Cut(name, "_")
-	if at, err = ParseAddress(strings.Replace(first, "-", "/", 1)); err != nil {
-		return at, to, err
+// Place is where a destination is: at the address of a virtual service.
+type Place struct {
+	Address     Address
+	Destination netip.AddrPort
+}
+
+// noted returns what there are notes about, in the order of their file names.
+func noted() ([]Place, error) {
+	entries, err := os.ReadDir(noteFolder)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("look up what destinations there were: %w", err)
 	}
-	to, err = ParseDestination(second)
-	return at, to, err
+	var places []Place
+	for _, entry := range entries {
+		// As notePath names it; what is named otherwise is no note.
+		first, second, _ := strings.Cut(entry.Name(), "_")
+		at, err := ParseAddress(strings.Replace(first, "-", "/", 1))
+		if err != nil {
+			continue
+		}
+		if to, err := ParseDestination(second); err == nil {
+			places = append(places, Place{at, to})
+		}
+	}
+	return places, nil
 }
 
 // write makes n the note about a destination. The lock must be held.
@@ -59,22 +76,21 @@ func (n note) write(at Address, to netip.AddrPort) error {
 // noteScheduler makes scheduler that of every note about the virtual service at an
 // address. The lock must be held.
 func noteScheduler(at Address, scheduler string) error {
-	entries, err := os.ReadDir(noteFolder)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("note the scheduler of %s: %w", at, err)
+	places, err := noted()
+	if err != nil {
+		return err
 	}
-	for _, entry := range entries {
-		place, to, err := notePlace(entry.Name())
-		if err != nil || place != at {
+	for _, p := range places {
+		if p.Address != at {
 			continue
 		}
-		n, found, err := readNote(at, to)
+		n, found, err := readNote(at, p.Destination)
 		if err != nil {
 			return err
 		}
 		if found && n.scheduler != scheduler {
 			n.scheduler = scheduler
-			if err := n.write(at, to); err != nil {
+			if err := n.write(at, p.Destination); err != nil {
 				return err
 			}
 		}
@@ -115,26 +131,30 @@ func namespace() (string, error) {
 
 // Noted reports whether any destination has a note.
 func Noted() (bool, error) {
-	entries, err := os.ReadDir(noteFolder)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, fmt.Errorf("look up what destinations there were: %w", err)
-	}
-	return len(entries) > 0, nil
+	places, err := noted()
+	return len(places) > 0, err
 }
 
 // Forget is Remove on a kernel without IPVS: nothing puts the destination back when
 // it has IPVS again.
 func Forget(ctx context.Context, at Address, to netip.AddrPort, owner string) error {
+	_, err := own(ctx, at, to, owner, func(note, bool) error { return forget(at, to) })
+	return err
+}
+
+// own calls f under the lock, with the note about a destination, if there is one. It
+// does not when the destination is known to be another owner's: mine is false then.
+func own(ctx context.Context, at Address, to netip.AddrPort, owner string, f func(n note, found bool) error) (mine bool, err error) {
 	unlock, err := lock(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer unlock()
 	n, found, err := readNote(at, to)
-	if err != nil || !found || n.ofAnother(owner) {
-		return err
+	if err != nil || n.ofAnother(owner) {
+		return false, err
 	}
-	return forget(at, to)
+	return true, f(n, found)
 }
 
 // forget deletes the note about a destination. The lock must be held.

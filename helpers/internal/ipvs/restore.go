@@ -3,53 +3,40 @@ package ipvs
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"net/netip"
-	"os"
 	"slices"
 )
-
-// Restored is a destination that was missing.
-type Restored struct {
-	Address     Address
-	Destination netip.AddrPort
-}
 
 // Restore puts back the destinations that are noted in this network namespace and that
 // the kernel no longer has: those at the given addresses, or at every address when none
 // is given. Each gets the weight that it had, so one that drains gets no new
 // connections. It returns what it put back, also beside an error.
-func (h *Handle) Restore(ctx context.Context, addresses ...Address) ([]Restored, error) {
+func (h *Handle) Restore(ctx context.Context, addresses ...Address) ([]Place, error) {
 	unlock, err := lock(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	entries, err := os.ReadDir(noteFolder)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	places, err := noted()
 	if err != nil {
-		return nil, fmt.Errorf("look up what destinations there were: %w", err)
+		return nil, err
 	}
 	here, err := namespace()
 	if err != nil {
 		return nil, err
 	}
-	var restored []Restored
+	var restored []Place
 	var failed []error
-	for _, entry := range entries {
-		at, to, err := notePlace(entry.Name())
-		if err != nil || len(addresses) > 0 && !slices.Contains(addresses, at) {
+	for _, p := range places {
+		if len(addresses) > 0 && !slices.Contains(addresses, p.Address) {
 			continue
 		}
-		done, err := h.restore(at, to, here)
+		done, err := h.restore(p.Address, p.Destination, here)
 		if err != nil {
 			failed = append(failed, err)
 		}
 		if done {
-			restored = append(restored, Restored{at, to})
+			restored = append(restored, p)
 		}
 	}
 	return restored, errors.Join(failed...)
