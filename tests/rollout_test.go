@@ -189,15 +189,8 @@ func TestImpoliteOnBothSides(t *testing.T) {
 		return app(revision, "APP_SHUTDOWN=at-once").With("drain_timeout", "30s")
 	}
 	first(t, g, impolite("r0"), "r0")
-	output(t, g, `set -e
-ip netns add far
-ip link add to-far type veth peer name eth0 netns far
-ip addr add 10.98.0.1/24 dev to-far
-ip link set to-far up
-ip -n far addr add 10.98.0.2/24 dev eth0
-ip -n far link set eth0 up
-ip -n far route add default via 10.98.0.1
-tc qdisc add dev to-far root netem delay 100ms loss 1%
+	addClient(t, g, "far", "10.98.0")
+	output(t, g, `tc qdisc add dev to-far root netem delay 100ms loss 1%
 ip netns exec far tc qdisc add dev eth0 root netem delay 100ms loss 1%`)
 	one := []string{"--connections-per-second", "5", "--keep-alive", "0", "--slow", "1", "--slow-for", "2s", "http://" + address + "/"}
 	loads := map[string]*load{

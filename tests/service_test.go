@@ -85,21 +85,28 @@ func revisionName(t testing.TB, g *vm.Guest, link string) string {
 	return strings.TrimSuffix(output(t, g, "readlink /etc/service-manager/revisions/web/"+link), ".json")
 }
 
+// addClient makes a network namespace of that name in the guest, for a client with an
+// address of its own. network is the first three numbers of both its ends.
+func addClient(t testing.TB, g *vm.Guest, name, network string) {
+	t.Helper()
+	output(t, g, strings.NewReplacer("NAME", name, "NETWORK", network).Replace(`set -e
+ip netns add NAME
+ip link add to-NAME type veth peer name eth0 netns NAME
+ip addr add NETWORK.1/24 dev to-NAME
+ip link set to-NAME up
+ip -n NAME addr add NETWORK.2/24 dev eth0
+ip -n NAME link set eth0 up
+ip -n NAME link set lo up
+ip -n NAME route add default via NETWORK.1`))
+}
+
 // otherClients starts small loads from another container and from another
 // network namespace with an address of its own. They end with the test; check
 // returns once it has seen that they lost nothing.
 func otherClients(t *testing.T, g *vm.Guest) (check func()) {
 	t.Helper()
-	output(t, g, `set -e
-ip netns add client
-ip link add to-client type veth peer name eth0 netns client
-ip addr add 10.99.0.1/24 dev to-client
-ip link set to-client up
-ip -n client addr add 10.99.0.2/24 dev eth0
-ip -n client link set eth0 up
-ip -n client link set lo up
-ip -n client route add default via 10.99.0.1
-mkdir -p /tmp/reports
+	addClient(t, g, "client", "10.99.0")
+	output(t, g, `mkdir -p /tmp/reports
 docker run -d --name client -v /tmp/reports:/reports client:1 `+patient+` --connections-per-second 2 --keep-alive 1 --out /reports/container.json http://`+address+`/`)
 	netns := startLoad(t, g, "ip netns exec client", "--connections-per-second", "2", "--keep-alive", "1", "http://"+address+"/")
 	return func() {

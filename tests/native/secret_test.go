@@ -30,7 +30,7 @@ journalctl -b -o export | grep -aF -m 3 -- "$secret"
 for id in $(docker ps -aq); do docker inspect -f '{{json .Config.Labels}} {{json .Args}} {{json .Path}}' $id | grep -F -- "$secret"; done
 true`
 
-// What is secret in an environment becomes known to nobody, whatever goes wrong.
+// A secret in an environment stays one, whatever goes wrong.
 func TestSecret(t *testing.T) {
 	forReleases(t, func(t *testing.T, release string) {
 		m := start(t, release)
