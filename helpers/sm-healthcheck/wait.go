@@ -24,7 +24,7 @@ type vigil struct {
 	world    command.World
 	deadline time.Time
 
-	next    time.Duration // from the beginning of this probe to that of the next, before there was a success
+	next    time.Duration // from the beginning of this probe to that of the next; the interval once there was a success
 	failure string        // the last one; empty before the first
 	healthy time.Time     // when the present run of successes began; zero when there is none
 	longest time.Duration // how long the longest broken run was
@@ -87,6 +87,7 @@ func (v *vigil) probe(ctx context.Context, probe func(context.Context) (string, 
 // note takes in the outcome of a probe.
 func (v *vigil) note(err error, at time.Time) {
 	if err == nil {
+		v.next = v.interval
 		if v.healthy.IsZero() {
 			v.healthy = at
 		}
@@ -107,11 +108,9 @@ const firstInterval = 20 * time.Millisecond
 // one, or the end of the hold or of the time when that comes first.
 func (v *vigil) pause(ctx context.Context, begin time.Time) error {
 	next, end := begin.Add(v.next), v.deadline
-	if v.healthy.IsZero() {
-		v.next = min(2*v.next, v.interval)
-	} else {
-		next, end = begin.Add(v.interval), v.healthy.Add(v.hold)
-		v.next = v.interval
+	v.next = min(2*v.next, v.interval)
+	if !v.healthy.IsZero() {
+		end = v.healthy.Add(v.hold)
 	}
 	if end.Before(next) {
 		next = end
