@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -53,7 +54,9 @@ func handoff(ctx context.Context, id string, p *process.Process, caught chan os.
 	if err := unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("disable huge pages: %w", err)
 	}
-	env := append(os.Environ(), fmt.Sprintf("%s=%s:%d", handoffEnv, id, fd), "GOMAXPROCS=1")
+	// A container that was taken over has been handed over before.
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, handoffEnv+"=") })
+	env = append(env, fmt.Sprintf("%s=%s:%d", handoffEnv, id, fd), "GOMAXPROCS=1")
 	// Not by its path: an update may have put another version there.
 	return unix.Exec("/proc/self/exe", os.Args, env)
 }

@@ -17,6 +17,7 @@ import (
 
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/docker"
+	"service-manager/helpers/internal/process"
 )
 
 func runContainer(ctx context.Context, w command.World) error {
@@ -197,14 +198,19 @@ func (r *runner) follow(ctx context.Context, c container.InspectResponse, caught
 		r.w.Notify.Status("running%s", list(ip4, ip6))
 		r.w.Notify.Ready()
 	}
+	return r.wait(ctx, c.ID, p, caught)
+}
+
+// wait waits for the end of a container with that first process, nil when it is not
+// to be seen from here, or gone already.
+func (r *runner) wait(ctx context.Context, id string, p *process.Process, caught chan os.Signal) error {
 	if p == nil {
-		// Not to be seen from here, or gone already.
-		_, err := r.d.Ended(ctx, c.ID)
-		return r.end(ctx, c.ID, err)
+		_, err := r.d.Ended(ctx, id)
+		return r.end(ctx, id, err)
 	}
 	// Without it the wait just takes more memory.
-	_ = handoff(ctx, c.ID, p, caught)
-	return r.end(ctx, c.ID, p.Wait(ctx))
+	_ = handoff(ctx, id, p, caught)
+	return r.end(ctx, id, p.Wait(ctx))
 }
 
 // end handles the end of the wait for a container: it has ended, or is to be
@@ -225,6 +231,11 @@ func (r *runner) end(ctx context.Context, id string, waited error) error {
 	limited, cancel := context.WithTimeout(ctx, *r.o.patience)
 	defer cancel()
 	c, err := r.d.Ended(limited, id)
+	if err == nil {
+		if again, ok := r.d.Restarted(ctx, c); ok {
+			return r.takeOver(ctx, again)
+		}
+	}
 	switch {
 	case err == nil:
 		err = r.result(whole, c)

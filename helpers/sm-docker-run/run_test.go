@@ -28,13 +28,16 @@ import (
 // one does not on demand.
 type daemon struct {
 	t        *testing.T
-	left     bool   // a container of that name is there already
-	startErr string // what starting it fails with
-	firm     bool   // it is not removed
-	silent   bool   // nobody is told how it has ended
-	pid      int    // of its first process, at the first look only
-	exitCode int    // how it has ended by the time that it is looked at
-	onCreate func() // called when it is created
+	left     bool       // a container of that name is there already
+	startErr string     // what starting it fails with
+	firm     bool       // it is not removed
+	silent   bool       // nobody is told how it has ended
+	pid      int        // of its first process, at the first look only
+	exitCode int        // how it has ended by the time that it is looked at
+	onCreate func()     // called when it is created
+	told     [][]string // what happened to it, for each time that somebody asks
+	address  string     // where it runs after "start" was told
+	again    bool       // it was told
 	requests []string
 }
 
@@ -100,9 +103,21 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "GET /containers/0123/json":
 		reply(200, map[string]any{
 			"Id": "0123", "Name": "/web", "Config": map[string]any{},
-			"State": map[string]any{"Status": "exited", "ExitCode": d.exitCode, "Running": d.pid != 0, "Pid": d.pid},
+			"State":           map[string]any{"Status": "exited", "ExitCode": d.exitCode, "Running": d.pid != 0 || d.again, "Pid": d.pid},
+			"NetworkSettings": map[string]any{"Networks": map[string]any{"bridge": map[string]any{"IPAddress": d.address}}},
 		})
-		d.pid = 0
+		d.pid, d.again = 0, false
+	case "GET /events":
+		var told []string
+		if len(d.told) > 0 {
+			told, d.told = d.told[0], d.told[1:]
+		}
+		for i, action := range told {
+			d.again = d.again || i > 0 && action == "start"
+			json.NewEncoder(w).Encode(map[string]any{"Type": "container", "Action": action, "Actor": map[string]any{"ID": "0123"}})
+		}
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
 	case "GET /containers/0123/logs":
 		io.WriteString(stdcopy.NewStdWriter(w, stdcopy.Stderr), "2026-11-22T15:56:38.2Z config not found\n")
 	default:

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+
+	"github.com/docker/docker/api/types/container"
+
+	"service-manager/helpers/internal/docker"
+)
+
+// takeOver goes on with a container that "docker restart" has started again, if it
+// is to be reached where the unit's other commands have been told. Otherwise the unit
+// has to start again as a whole.
+func (r *runner) takeOver(ctx context.Context, c container.InspectResponse) error {
+	whole := context.WithoutCancel(ctx)
+	ip4, ip6 := docker.Addresses(c)
+	if err := (record{r.o.name, c.ID, ip4, ip6}).matches(r.o.record); err != nil {
+		err = fmt.Errorf("docker has restarted the container, and %w", err)
+		return about(r.o.name, errors.Join(err, r.d.Remove(whole, c.ID)))
+	}
+	fmt.Fprintf(r.w.Stderr, "%s: docker has restarted the container; it is taken over\n", r.o.name)
+	r.w.Notify.Status("running%s", list(ip4, ip6))
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, stopSignals...)
+	defer signal.Stop(caught)
+	p, err := r.d.Process(c)
+	if err == nil {
+		defer p.Close()
+	}
+	return r.wait(ctx, c.ID, p, caught)
+}
+
+// errElsewhere says that a container is not to be reached as its run record has it.
+var errElsewhere = errors.New("it has another address than before")
+
+// matches returns errElsewhere when the run record at path, if any, is another one.
+func (r record) matches(path string) error {
+	if path == "" {
+		return nil
+	}
+	text, err := r.text()
+	if err != nil {
+		return err
+	}
+	is, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read the run record: %w", err)
+	}
+	if string(is) != text {
+		return errElsewhere
+	}
+	return nil
+}

@@ -1,0 +1,43 @@
+//go:build native
+
+package native
+
+import (
+	"strings"
+	"testing"
+)
+
+// "docker restart" restarts the container and not the unit: the same container
+// serves at the same address, and the unit is what it was.
+func TestDockerRestart(t *testing.T) {
+	forReleases(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		m.first(t, "web", app("r0"))
+		unit := "web@" + m.revision(t, "web", "good")
+		const container = "docker ps -aq --no-trunc --filter label=service-manager.unit"
+		before := m.output(t, container)
+		is := func() string { return m.output(t, "systemctl show -P MainPID -P NRestarts -P InvocationID "+unit) }
+		was := is()
+		for range 2 {
+			m.output(t, "docker restart "+before)
+			m.serves(t, "web", "r0")
+			if now := m.output(t, container); now != before {
+				t.Fatalf("the container is %s, was %s", now, before)
+			}
+			if now := is(); now != was {
+				t.Fatalf("the unit's main process, restarts and start are\n%s, were\n%s", now, was)
+			}
+		}
+		if told := m.output(t, "journalctl --no-pager -o cat -u "+unit+" | grep -c 'docker has restarted the container; it is taken over'"); strings.TrimSpace(told) != "2" {
+			t.Errorf("told %s times, want 2", told)
+		}
+		t.Run("docker stop", func(t *testing.T) {
+			m.output(t, "docker stop "+before)
+			m.waitFor(t, patience, "test \"$("+container+")\" != "+before+"\n"+serving("web", "r0"))
+		})
+		t.Run("the next edit", func(t *testing.T) {
+			m.edit(t, "web", app("next"))
+			m.settled(t, "web", "next")
+		})
+	})
+}
