@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/docker"
 )
 
 const removeHelp = `
@@ -40,13 +41,12 @@ func remove(ctx context.Context, w command.World) error {
 			return about(*name, fmt.Errorf("delete the run record: %w", err))
 		}
 	}
-	d, err := connect(ctx, w, *name, *patience)
+	d, err := docker.ConnectToEnd(ctx, w.Notify, *patience)
 	if err == nil {
 		defer d.Close()
 		_, err = d.RemoveNamed(ctx, *name)
-		err = about(*name, err)
 	}
-	if err != nil {
+	if err = about(*name, err); err != nil {
 		return fmt.Errorf("%w; the container is left as it is: run \"docker rm -f %s\", or start its unit again", err, *name)
 	}
 	return nil

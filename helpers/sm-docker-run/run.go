@@ -36,7 +36,7 @@ func runContainer(ctx context.Context, w command.World) error {
 		}
 		defer p.Close()
 		debug.FreeOSMemory()
-		return r.end(ctx, id, p.Wait(ctx))
+		return r.end(ctx, id, p, p.Wait(ctx))
 	}
 	// Not in the process that only waits: it needs none of this any more.
 	if config.Env, err = environment(o.environmentFrom, config.Env); err != nil {
@@ -63,15 +63,7 @@ func runContainer(ctx context.Context, w command.World) error {
 type runner struct {
 	w command.World
 	o *options
-	d *docker.Daemon // nil until connect
-}
-
-// connect connects to the daemon, unless that is done.
-func (r *runner) connect(ctx context.Context) (err error) {
-	if r.d == nil {
-		r.d, err = docker.Connect(ctx, r.w.Notify, *r.o.patience)
-	}
-	return err
+	d *docker.Daemon
 }
 
 // leftError says that a container of a start that failed is left.
@@ -84,7 +76,7 @@ func (e *leftError) Error() string { return fmt.Sprintf("%v, and then: %v", e.st
 // parts that create nothing end early with ctx: a request that is cut off may still
 // be carried out.
 func (r *runner) start(ctx context.Context, config *container.Config, host *container.HostConfig) (c container.InspectResponse, err error) {
-	if err := r.connect(ctx); err != nil {
+	if r.d, err = docker.Connect(ctx, r.w.Notify, *r.o.patience); err != nil {
 		return c, err
 	}
 	cgroup, err := os.ReadFile("/proc/self/cgroup")
@@ -206,25 +198,33 @@ func (r *runner) follow(ctx context.Context, c container.InspectResponse, caught
 func (r *runner) wait(ctx context.Context, id string, p *process.Process, caught chan os.Signal) error {
 	if p == nil {
 		_, err := r.d.Ended(ctx, id)
-		return r.end(ctx, id, err)
+		return r.end(ctx, id, nil, err)
 	}
 	// Without it the wait just takes more memory.
 	_ = handoff(ctx, id, p, caught)
-	return r.end(ctx, id, p.Wait(ctx))
+	return r.end(ctx, id, p, p.Wait(ctx))
 }
 
-// end handles the end of the wait for a container: it has ended, or is to be
-// stopped because ctx has.
-func (r *runner) end(ctx context.Context, id string, waited error) error {
+// end handles the end of the wait for a container with that first process, if it is
+// to be seen from here: it has ended, or is to be stopped because ctx has.
+func (r *runner) end(ctx context.Context, id string, p *process.Process, waited error) error {
 	whole := context.WithoutCancel(ctx)
 	if waited != nil && ctx.Err() == nil {
 		return about(r.o.name, waited)
 	}
-	if err := r.connect(whole); err != nil {
+	d, err := docker.ConnectToEnd(whole, r.w.Notify, *r.o.patience)
+	switch {
+	case errors.Is(err, docker.ErrStopped) && ctx.Err() != nil && p != nil:
+		return about(r.o.name, asTold(r.stopProcess(whole, p)))
+	case err != nil && ctx.Err() == nil:
+		return about(r.o.name, fmt.Errorf("its process has ended, and %w", err))
+	case err != nil:
 		return about(r.o.name, err)
 	}
+	defer d.Close()
+	r.d = d
 	if ctx.Err() != nil {
-		return about(r.o.name, r.stopAsTold(whole, id))
+		return about(r.o.name, asTold(r.stop(whole, id)))
 	}
 	// Its process has ended, so the daemon is to know soon how. A unit whose container
 	// is dead must not stay up for one that does not.
@@ -240,7 +240,7 @@ func (r *runner) end(ctx context.Context, id string, waited error) error {
 	case err == nil:
 		err = r.result(whole, c)
 	case ctx.Err() != nil:
-		err = r.stopAsTold(whole, id)
+		err = asTold(r.stop(whole, id))
 	case limited.Err() != nil:
 		err = fmt.Errorf("its process has ended, and the Docker daemon did not say how within %s; look at \"docker inspect %s\"", *r.o.patience, r.o.name)
 	}
@@ -256,46 +256,6 @@ func list(words ...string) string {
 		}
 	}
 	return b.String()
-}
-
-// stopAsTold stops the container because somebody says so. When that is because a step
-// of the start has failed, the step has said why: how the container ends then must
-// not take the place of the reason.
-func (r *runner) stopAsTold(ctx context.Context, id string) error {
-	if err := r.stop(ctx, id); err != nil {
-		return &command.QuietError{Err: err}
-	}
-	return nil
-}
-
-// stop stops the container gracefully.
-func (r *runner) stop(ctx context.Context, id string) error {
-	seconds := r.o.stopTimeout.seconds()
-	limit := time.Duration(seconds) * time.Second
-	r.w.Notify.ExtendTimeout(limit + *r.o.patience)
-	begin := time.Now()
-	err := r.d.Retry(ctx, func() error {
-		return r.d.ContainerStop(ctx, id, container.StopOptions{Timeout: &seconds})
-	})
-	if err != nil && !cerrdefs.IsNotFound(err) {
-		return fmt.Errorf("stop the container: %s", docker.Reason(err))
-	}
-	c, err := r.d.Ended(ctx, id)
-	if errors.Is(err, docker.ErrGone) {
-		return &command.SignalError{Signal: unix.SIGTERM}
-	}
-	if err != nil {
-		return err
-	}
-	asked := parseSignal(c.Config.StopSignal)
-	switch ended := signalOf(c.State.ExitCode); {
-	case ended == unix.SIGKILL && !c.State.OOMKilled && time.Since(begin) >= limit:
-		fmt.Fprintf(r.w.Stderr, "%s: had to be killed: still running %s after %s\n", r.o.name, limit, unix.SignalName(asked))
-		return &command.SignalError{Signal: unix.SIGTERM}
-	case ended != 0 && (ended == asked || ended == unix.SIGTERM):
-		return &command.SignalError{Signal: unix.SIGTERM}
-	}
-	return r.result(ctx, c)
 }
 
 // result returns the error that a container's last state stands for, nil for

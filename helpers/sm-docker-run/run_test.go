@@ -275,7 +275,7 @@ func TestEndAsTold(t *testing.T) {
 			}
 		})}
 	r := &runner{w: w, o: &options{name: "web", patience: &patience}}
-	err := r.end(ctx, "0123", nil)
+	err := r.end(ctx, "0123", nil, nil)
 	if code := command.Report("sm-docker-run", w, err); code != 2 || len(statuses) > 0 {
 		t.Errorf("got %v, status %d, and said %q", err, code, statuses)
 	}
@@ -287,7 +287,7 @@ func TestEndWithSilentDaemon(t *testing.T) {
 		d := &daemon{t: t, silent: true}
 		d.serve()
 		r := &runner{w: command.World{Stderr: io.Discard, Notify: notifier}, o: &options{name: "web", patience: &patience}}
-		return d, r.end(ctx, "0123", nil)
+		return d, r.end(ctx, "0123", nil, nil)
 	}
 	_, err := end(context.Background(), 100*time.Millisecond, notify.Notifier{})
 	if want := `web: its process has ended, and the Docker daemon did not say how within 100ms; look at "docker inspect web"`; fmt.Sprint(err) != want {

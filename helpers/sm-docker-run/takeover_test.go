@@ -47,7 +47,7 @@ func TestTakeOver(t *testing.T) {
 			var stderr bytes.Buffer
 			w := command.World{Stdout: io.Discard, Stderr: &stderr, Env: func(string) (string, bool) { return "", false }, Notify: notify.Notifier{}}
 			r := &runner{w: w, o: &options{name: "web", record: path, patience: &patience}}
-			err := r.end(context.Background(), "0123", nil)
+			err := r.end(context.Background(), "0123", nil, nil)
 			if fmt.Sprint(err) != test.err {
 				t.Errorf("got %v; want %s", err, test.err)
 			}

@@ -246,13 +246,40 @@ func TestDockerStoppedByHand(t *testing.T) {
 		m.first(t, "web", app("r0"))
 		m.output(t, "systemctl stop docker.socket docker.service")
 		runner := "web@" + m.revision(t, "web", "good")
-		// Its commands wait for a Docker that is only restarted.
-		m.waitFor(t, 2*patience, "systemctl show -P StatusText "+runner+" | grep 'waiting for docker.service, which is inactive'")
+		waits := "systemctl show -P StatusText " + runner + " | grep 'waiting for docker.service, which is inactive'"
+		t.Logf("waits for Docker after %.1fs", m.waitFor(t, patience, waits).Seconds())
 		m.output(t, "systemctl daemon-reload; systemctl restart --no-block web@manager")
-		m.waitFor(t, patience, "systemctl show -P StatusText "+runner+" | grep 'waiting for docker.service, which is'")
-		m.output(t, "systemctl start docker.service")
-		m.serves(t, "web", "r0")
+		m.waitFor(t, patience, waits)
+		t.Run("stop", func(t *testing.T) {
+			m.stopWithoutDocker(t)
+			m.output(t, "systemctl start web@manager docker.service")
+			m.serves(t, "web", "r0")
+		})
+		t.Run("stop while the container lives on", func(t *testing.T) {
+			m.output(t, `jq '."live-restore" = true' /etc/docker/daemon.json > /etc/docker/daemon.json.new
+mv /etc/docker/daemon.json.new /etc/docker/daemon.json; systemctl reload docker.service`)
+			m.waitFor(t, patience, "docker info -f '{{.LiveRestoreEnabled}}' | grep true")
+			process := m.output(t, "docker inspect -f '{{.State.Pid}}' $(docker ps -q)")
+			m.output(t, "systemctl stop docker.socket docker.service; test -d /proc/"+process)
+			m.stopWithoutDocker(t)
+			m.output(t, "! test -d /proc/"+process)
+			m.output(t, "systemctl start docker.service")
+			m.waitFor(t, patience, gone("web"))
+			m.output(t, "systemctl start web@manager")
+			m.serves(t, "web", "r0")
+		})
 	})
+}
+
+// stopWithoutDocker stops a service whose containers Docker cannot be asked about.
+func (m *machine) stopWithoutDocker(t testing.TB) {
+	t.Helper()
+	begin := time.Now()
+	m.output(t, `systemctl stop web@manager
+test -z "$(systemctl list-units --no-legend --state=active,activating,deactivating 'web@*')"
+test -z "$(ls /run/service-manager/web/*.env 2>/dev/null)"
+! systemctl is-active docker.service`)
+	t.Logf("stopped after %.1fs", time.Since(begin).Seconds())
 }
 
 // A service with nothing that serves has a failed unit, which an operator can be

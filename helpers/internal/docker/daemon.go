@@ -24,6 +24,7 @@ import (
 type Daemon struct {
 	*client.Client
 	patience time.Duration
+	ending   bool // see ConnectToEnd
 	notify   notify.Notifier
 }
 
@@ -31,11 +32,21 @@ type Daemon struct {
 // one when it is unset), speaking an API version that both sides know. A daemon
 // that cannot be reached is waited for, here and in Retry, for at most patience.
 func Connect(ctx context.Context, n notify.Notifier, patience time.Duration) (*Daemon, error) {
+	return connect(ctx, n, patience, false)
+}
+
+// ConnectToEnd is Connect for what ends a container: a daemon that somebody has
+// stopped is not waited for. The error is ErrStopped then.
+func ConnectToEnd(ctx context.Context, n notify.Notifier, patience time.Duration) (*Daemon, error) {
+	return connect(ctx, n, patience, true)
+}
+
+func connect(ctx context.Context, n notify.Notifier, patience time.Duration, ending bool) (*Daemon, error) {
 	c, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
 	if err != nil {
 		return nil, fmt.Errorf("use the Docker daemon that DOCKER_HOST names: %w", err)
 	}
-	d := &Daemon{Client: c, patience: patience, notify: n}
+	d := &Daemon{Client: c, patience: patience, ending: ending, notify: n}
 	ping := d.unlessAsleep(ctx, func() error {
 		// A daemon that is starting, or a systemd socket that has yet to start it,
 		// accepts the connection and says nothing.
@@ -82,7 +93,7 @@ func (d *Daemon) retry(ctx context.Context, f, again func() error) error {
 		if errors.Is(err, fs.ErrPermission) {
 			return fmt.Errorf("no permission to use the Docker daemon at %s; run this as root or as a member of its group", d.DaemonHost())
 		}
-		if time.Since(since)+pause > d.patience {
+		if d.ending && errors.Is(err, ErrStopped) || time.Since(since)+pause > d.patience {
 			return d.absent(err)
 		}
 		d.notify.Status("waiting for the Docker daemon at %s", d.DaemonHost())
@@ -96,8 +107,12 @@ func (d *Daemon) retry(ctx context.Context, f, again func() error) error {
 
 // absent is the error for a daemon that has been unreachable for too long.
 func (d *Daemon) absent(err error) error {
-	if errors.Is(err, errStopped) {
-		return &absentError{fmt.Sprintf("%v (waited %s for it); start it with \"systemctl start %s\"", err, d.patience, localUnit), err}
+	if errors.Is(err, ErrStopped) {
+		waited := ""
+		if !d.ending {
+			waited = fmt.Sprintf(" (waited %s for it)", d.patience)
+		}
+		return &absentError{fmt.Sprintf("%v%s; start it with \"systemctl start %s\"", err, waited, localUnit), err}
 	}
 	remedy := "check DOCKER_HOST, which names it"
 	if d.local() {
@@ -158,7 +173,7 @@ func unreachable(err error) bool {
 	if err == nil || errors.As(err, new(*absentError)) {
 		return false
 	}
-	return errors.Is(err, errStopped) || client.IsErrConnectionFailed(err) || brokeOff(err)
+	return errors.Is(err, ErrStopped) || client.IsErrConnectionFailed(err) || brokeOff(err)
 }
 
 // brokeOff reports whether err says that the daemon went away in the middle of

@@ -10,8 +10,8 @@ import (
 // localUnit is the unit of the daemon behind the default socket.
 const localUnit = "docker.service"
 
-// errStopped is a daemon that somebody has stopped.
-var errStopped = errors.New(localUnit + " has been stopped")
+// ErrStopped is a daemon that somebody has stopped.
+var ErrStopped = errors.New(localUnit + " has been stopped")
 
 // local reports whether the daemon is the one of localUnit.
 func (d *Daemon) local() bool {
@@ -30,7 +30,7 @@ func (d *Daemon) unlessAsleep(ctx context.Context, f func() error) func() error 
 	}
 }
 
-// asleep returns errStopped when to connect would start a daemon that somebody
+// asleep returns ErrStopped when to connect would start a daemon that somebody
 // has stopped: its socket is usually held by systemd, which starts it for anybody
 // who connects. A unit that is restarted for ever must not undo an operator's
 // "systemctl stop docker".
@@ -47,5 +47,5 @@ func (d *Daemon) asleep(ctx context.Context) error {
 	if stopped, err := conn.Stopped(ctx, localUnit); err != nil || !stopped {
 		return nil
 	}
-	return errStopped
+	return ErrStopped
 }

@@ -29,8 +29,17 @@ func Open(pid int) (*Process, error) {
 // Wait returns nil once the process has ended, or the cause of ctx when that
 // ends first.
 func (p *Process) Wait(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { p.pidfd.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
+	broken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(broken)
+		p.pidfd.SetReadDeadline(time.Unix(1, 0))
+	})
+	defer func() {
+		if !stop() {
+			<-broken
+			p.pidfd.SetReadDeadline(time.Time{}) // for the next Wait
+		}
+	}()
 	conn, err := p.pidfd.SyscallConn()
 	if err != nil {
 		return err

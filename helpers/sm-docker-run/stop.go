@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"golang.org/x/sys/unix"
+
+	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/docker"
+	"service-manager/helpers/internal/process"
+)
+
+// asTold quiets the error of a stop because somebody says so. When that is because a
+// step of the start has failed, the step has said why: how the container ends then
+// must not take the place of the reason.
+func asTold(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &command.QuietError{Err: err}
+}
+
+// stop stops the container gracefully.
+func (r *runner) stop(ctx context.Context, id string) error {
+	seconds := r.o.stopTimeout.seconds()
+	limit := time.Duration(seconds) * time.Second
+	r.w.Notify.ExtendTimeout(limit + *r.o.patience)
+	begin := time.Now()
+	err := r.d.Retry(ctx, func() error {
+		return r.d.ContainerStop(ctx, id, container.StopOptions{Timeout: &seconds})
+	})
+	if err != nil && !cerrdefs.IsNotFound(err) {
+		return fmt.Errorf("stop the container: %s", docker.Reason(err))
+	}
+	c, err := r.d.Ended(ctx, id)
+	if errors.Is(err, docker.ErrGone) {
+		return &command.SignalError{Signal: unix.SIGTERM}
+	}
+	if err != nil {
+		return err
+	}
+	asked := parseSignal(c.Config.StopSignal)
+	switch ended := signalOf(c.State.ExitCode); {
+	case ended == unix.SIGKILL && !c.State.OOMKilled && time.Since(begin) >= limit:
+		r.hadToBeKilled(asked, limit)
+		return &command.SignalError{Signal: unix.SIGTERM}
+	case ended != 0 && (ended == asked || ended == unix.SIGTERM):
+		return &command.SignalError{Signal: unix.SIGTERM}
+	}
+	return r.result(ctx, c)
+}
+
+// stopProcess does what stop does to the first process of a container whose daemon has
+// been stopped and left it running (live-restore). A stop signal that only the image
+// names is not known without the daemon.
+func (r *runner) stopProcess(ctx context.Context, p *process.Process) error {
+	limit := time.Duration(r.o.stopTimeout.seconds()) * time.Second
+	r.w.Notify.ExtendTimeout(limit + *r.o.patience)
+	signal := parseSignal(r.o.stopSignal)
+	if err := p.Signal(signal); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("stop the container's process: %w", err)
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if p.Wait(limited) != nil {
+		r.hadToBeKilled(signal, limit)
+		if err := p.Signal(unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("kill the container's process: %w", err)
+		}
+		limited, cancel := context.WithTimeout(ctx, *r.o.patience)
+		defer cancel()
+		if err := p.Wait(limited); err != nil {
+			return fmt.Errorf("the container's process does not end: %w", err)
+		}
+	}
+	return &command.SignalError{Signal: unix.SIGTERM}
+}
+
+func (r *runner) hadToBeKilled(signal syscall.Signal, limit time.Duration) {
+	fmt.Fprintf(r.w.Stderr, "%s: had to be killed: still running %s after %s\n", r.o.name, limit, unix.SignalName(signal))
+}
