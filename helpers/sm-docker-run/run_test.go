@@ -108,7 +108,7 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		})
 		d.pid, d.again = 0, false
 	case "GET /events":
-		var told []string
+		told := death
 		if len(d.told) > 0 {
 			told, d.told = d.told[0], d.told[1:]
 		}
