@@ -112,6 +112,7 @@ const (
 	recordOnly            // record that it failed: that was not done
 	tryAgain              // start it again: what failed was not the revision's
 	starts                // it starts again by now: look later
+	tidy                  // delete its record: it has ended, perhaps when systemd had no command of it left
 )
 
 // attempts is how often a start that was cut short is repeated.
@@ -123,8 +124,10 @@ const attempts = 3
 func (s scene) planSettle(revision string, failures int) settlement {
 	one, ok := s.runner(revision)
 	switch {
-	case !ok || revision == s.good || one.unit.JobType == "stop":
+	case revision == s.good || one.unit.JobType == "stop":
 		return settled
+	case !ok:
+		return tidy
 	case one.unit.JobId != 0 || one.unit.ActiveState == "activating" || one.unit.ActiveState == "deactivating":
 		return starts
 	case one.unit.ActiveState == "failed" && revision == s.current && !one.rejected:
@@ -134,7 +137,7 @@ func (s scene) planSettle(revision string, failures int) settlement {
 		}
 		return recordOnly
 	case one.unit.ActiveState != "active":
-		return settled
+		return tidy
 	case revision != s.current:
 		return retireIt
 	case failures < attempts:

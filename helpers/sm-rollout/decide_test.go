@@ -95,10 +95,11 @@ func TestPlanSettle(t *testing.T) {
 		{name: "neither accepted nor rejected", good: one, current: two, active: "active", want: again},
 		{name: "again and again", good: one, current: two, active: "active", failures: attempts, want: rejectIt},
 		{name: "replaced while it started", good: one, current: three, active: "active", want: retireIt},
-		{name: "rejected", good: one, current: two, active: "failed", rejected: true, want: settled},
+		{name: "rejected", good: one, current: two, active: "failed", rejected: true, want: tidy},
 		{name: "failed, and no one has recorded it", good: one, current: two, active: "failed", want: recordOnly},
 		{name: "failed for want of something of the host's", good: one, current: two, active: "failed", failures: 1, want: tryAgain},
-		{name: "stopped by hand", good: one, current: two, active: "inactive", want: settled},
+		{name: "stopped by hand", good: one, current: two, active: "inactive", want: tidy},
+		{name: "replaced, and its unit is gone", good: one, current: three, active: "failed", want: tidy},
 		{name: "being stopped", good: one, current: two, active: "active", job: "stop", want: settled},
 		{name: "started again by now", good: one, current: two, active: "activating", job: "start", want: starts},
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -138,6 +139,7 @@ func TestOutcomes(t *testing.T) {
 	tests := []struct {
 		name          string
 		current, good string
+		recorded      bool // revision two has a run record
 		env           map[string]string
 		systemd       recorder
 		args          string
@@ -234,6 +236,8 @@ func TestOutcomes(t *testing.T) {
 			systemd: recorder{units: with("web@"+two+".service", "active")}},
 		{name: "a failure that no one has recorded", current: two, good: one, args: "settle web@" + two, wantGood: one, wantFailed: "pulling\n",
 			systemd: recorder{status: "pulling", units: with("web@"+two+".service", "failed")}},
+		{name: "one that was replaced, and ended without its commands", current: three, good: one, recorded: true, args: "settle web@" + two, wantGood: one,
+			systemd: recorder{units: with("web@"+two+".service", "failed")}},
 		{name: "nothing has served for long", current: two, good: two, args: "outage web", wantGood: two, wantError: "web: nothing has served for 1m0s: " + two + " is stopped", systemd: recorder{units: up}, wantStatus: ""},
 		{name: "it serves", current: two, good: two, args: "outage web", wantGood: two, systemd: recorder{units: with("web@"+two+".service", "active")}},
 		{name: "the manager was stopped before its start", current: two, good: two, args: "outage web", wantGood: two,
@@ -251,6 +255,10 @@ func TestOutcomes(t *testing.T) {
 			}
 			if test.good != "" {
 				must(t, store.SetGood("web", test.good))
+			}
+			if test.recorded {
+				must(t, os.Mkdir(filepath.Join(store.Run, "web"), 0o700))
+				must(t, os.WriteFile(store.RecordPath("web", two), nil, 0o600))
 			}
 			var stdout, stderr bytes.Buffer
 			var status string
@@ -275,6 +283,9 @@ func TestOutcomes(t *testing.T) {
 			reason, _ := os.ReadFile(store.Run + "/web/" + two + ".failed")
 			if string(reason) != test.wantFailed {
 				t.Errorf("failed record %q; want %q", reason, test.wantFailed)
+			}
+			if recorded, err := store.Recorded("web"); err != nil || len(recorded) > 0 {
+				t.Errorf("run records left: %v, %v", recorded, err)
 			}
 			if got := (rollout{store: store}).pace("web", two).failures; got != test.wantFailures {
 				t.Errorf("%d failures are counted; want %d", got, test.wantFailures)

@@ -70,6 +70,8 @@ func (r rollout) settleOnce(ctx context.Context, service, name string) (what set
 				reason = "failed without a word; see journalctl -u " + unit
 			}
 			return r.store.SetFailed(service, name, reason)
+		case tidy:
+			return r.store.ClearRecord(service, name)
 		}
 		return nil
 	})

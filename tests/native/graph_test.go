@@ -333,6 +333,30 @@ test -e /run/service-manager/web/$name.failed || test "$(readlink /etc/service-m
 	})
 }
 
+// A revision that is replaced so soon that its unit is gone before its container is
+// recorded leaves nothing.
+func TestReplacedAtOnce(t *testing.T) {
+	forReleases(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		m.first(t, "web", app("r0"))
+		for n, step := range []fault{
+			{Helper: "sm-rollout", Verb: "wait"}, {Helper: "sm-docker-run", Verb: "pull"}, {Helper: "sm-docker-run", Verb: "pull"},
+		} {
+			step.Unit, step.What = fmt.Sprintf("web@%d-*", 2*n+2), late
+			f := m.inject(t, step)
+			before := m.revision(t, "web", "current")
+			m.edit(t, "web", app(fmt.Sprint("replaced ", n)))
+			f.sprung(t)
+			replaced := m.next(t, "web", before)
+			m.edit(t, "web", app(fmt.Sprint("next ", n)))
+			m.next(t, "web", replaced)
+			m.waitFor(t, patience, "! test -e /run/systemd/generator/web@"+replaced+".service")
+			f.release(t)
+			m.settled(t, "web", fmt.Sprint("next ", n))
+		}
+	})
+}
+
 // A runner whose start ends before its revision was accepted is not left so.
 func TestNeverAccepted(t *testing.T) {
 	forReleases(t, func(t *testing.T, release string) {

@@ -13,6 +13,7 @@ const (
 	hang = "hang" // it waits, until it is killed or told to end
 	kill = "kill" // it dies of SIGKILL
 	mute = "mute" // it works, and systemd does not hear of it
+	late = "late" // it waits for release, and works then
 )
 
 // A fault is what happens to the next process that it fits.
@@ -20,7 +21,7 @@ type fault struct {
 	Helper string // such as "sm-ipvs"
 	Verb   string // its first argument; empty for any
 	Unit   string // of the process, a pattern of the shell's; empty for any
-	What   string // fail, hang, kill or mute
+	What   string // one of the above
 	After  bool   // when the helper has done its work
 	Always bool   // to every process that it fits, until it is removed
 }
@@ -67,6 +68,7 @@ for file in /run/faults/*.fault; do
 		kill) kill -9 $$ ;;
 		hang) exec sleep infinity ;;
 		mute) unset NOTIFY_SOCKET; exec "$helper" "$@" ;;
+		late) until [ -e "$file.released" ]; do sleep 0.02; done; exec "$helper" "$@" ;;
 	esac
 done
 exec "$helper" "$@"
@@ -118,6 +120,12 @@ func (i injection) kill(t testing.TB) {
 	t.Helper()
 	i.sprung(t)
 	i.machine.output(t, "kill -9 $(cat "+i.file+".pid)")
+}
+
+// release lets what is late work.
+func (i injection) release(t testing.TB) {
+	t.Helper()
+	i.machine.output(t, "touch "+i.file+".released")
 }
 
 // remove takes a fault that is for every process away. A process that hangs

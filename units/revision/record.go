@@ -86,6 +86,17 @@ func (s Store) Failed(service, revision string) (reason string, failed bool, err
 	return strings.TrimSuffix(string(record), "\n"), true, nil
 }
 
+// ClearRecord deletes the run record of a revision whose runner has ended.
+func (s Store) ClearRecord(service, revision string) error {
+	if err := check(service, revision); err != nil {
+		return err
+	}
+	if err := os.Remove(s.RecordPath(service, revision)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s %s: delete the run record: %w", service, revision, err)
+	}
+	return nil
+}
+
 // ClearFailed forgets that a revision failed.
 func (s Store) ClearFailed(service, revision string) error {
 	if err := check(service, revision); err != nil {
