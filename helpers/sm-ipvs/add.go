@@ -59,7 +59,7 @@ func add(ctx context.Context, w command.World) error {
 	if err := ipvs.Load(ctx); err != nil {
 		return fmt.Errorf("%s: %w", what, &command.HostError{Err: err})
 	}
-	handle, err := ipvs.Open()
+	handle, err := open(w)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}

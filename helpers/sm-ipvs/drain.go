@@ -67,7 +67,7 @@ func drain(ctx context.Context, w command.World) error {
 		return err
 	}
 	w.Notify.ExtendTimeout(*timeout + grace)
-	handle, err := ipvs.Open()
+	handle, err := open(w)
 	if errors.Is(err, ipvs.ErrUnavailable) {
 		return nil
 	}

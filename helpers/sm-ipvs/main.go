@@ -67,6 +67,25 @@ func named(w command.World, err error) error {
 // nobody's.
 func owner(w command.World) string { return w.Getenv("SM_CONTAINER_ID") }
 
+// open returns a handle for changes of virtual services.
+func open(w command.World) (*ipvs.Handle, error) {
+	handle, err := ipvs.Open()
+	if handle != nil {
+		handle.Waiting = waiting(w)
+	}
+	return handle, err
+}
+
+// waiting says who else is changing virtual services, in the unit's status and in the
+// journal.
+func waiting(w command.World) func(holder string) {
+	return func(holder string) {
+		text := "waiting for " + holder + ", which is changing virtual services"
+		w.Notify.Status("%s", text)
+		fmt.Fprintln(w.Stdout, text)
+	}
+}
+
 // pair reads the operands of the commands that change a destination. The error
 // is ipvs.ErrNoHost when the destination's address is empty.
 func pair(args []string) (at ipvs.Address, to netip.AddrPort, err error) {

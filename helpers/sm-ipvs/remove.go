@@ -35,9 +35,9 @@ func remove(ctx context.Context, w command.World) error {
 	if err != nil {
 		return err
 	}
-	handle, err := ipvs.Open()
+	handle, err := open(w)
 	if errors.Is(err, ipvs.ErrUnavailable) {
-		return ipvs.Forget(ctx, at, to, owner(w))
+		return ipvs.Forget(ctx, at, to, owner(w), waiting(w))
 	}
 	if err != nil {
 		return fmt.Errorf("remove %s from %s: %w", to, at, err)

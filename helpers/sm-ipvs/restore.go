@@ -42,7 +42,7 @@ func restore(ctx context.Context, w command.World) error {
 	if err := ipvs.Load(ctx); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	handle, err := ipvs.Open()
+	handle, err := open(w)
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}

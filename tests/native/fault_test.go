@@ -250,5 +250,13 @@ exec sm-rollout accept web `+m.revision(t, "web", "good")+`' >/dev/null 2>&1 </d
 		}
 		m.output(t, "kill -9 "+locker)
 		m.settled(t, "web", "r1")
+
+		m.output(t, "flock -o /run/service-manager/ipvs.lock sleep infinity >/dev/null 2>&1 </dev/null & echo $! > /run/locker")
+		m.waitFor(t, patience, "! flock -n /run/service-manager/ipvs.lock true")
+		m.edit(t, "web", app("r2"))
+		locker = m.output(t, "cat /run/locker")
+		m.waitFor(t, patience, "journalctl -u 'web@3-*' --no-pager -o cat | grep 'waiting for process "+locker+" (flock), which is changing virtual services'")
+		m.output(t, "pkill -9 -P "+locker+"; kill -9 "+locker)
+		m.settled(t, "web", "r2")
 	})
 }

@@ -7,9 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
-	"time"
+
+	"service-manager/units/filelock"
 )
 
 // Revisions and records are for root alone: a definition may hold secrets, and
@@ -20,9 +20,6 @@ const (
 )
 
 const lockPrefix = ".lock-"
-
-// lockPatience is how long a wait for a lock lasts before it is worth a message.
-var lockPatience = 10 * time.Second
 
 func (s Store) lockPath(service string) string { return filepath.Join(s.Root, lockPrefix+service) }
 
@@ -36,17 +33,16 @@ func (s Store) Lock(ctx context.Context, service string, waiting func(holder str
 	if err := makeFolder(s.Root); err != nil {
 		return nil, fmt.Errorf("%s: lock: %w", service, err)
 	}
-	slow := time.NewTimer(lockPatience)
-	defer slow.Stop()
+	waiter := filelock.NewWaiter(waiting)
 	path := s.lockPath(service)
 	for {
 		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, fileMode)
 		if err != nil {
 			return nil, fmt.Errorf("%s: lock: %w", service, err)
 		}
-		if err := await(ctx, file, slow.C, waiting); err != nil {
+		if err := waiter.Lock(ctx, file); err != nil {
 			file.Close()
-			return nil, fmt.Errorf("%s: lock %s, which %s holds: %w", service, path, holder(path), err)
+			return nil, fmt.Errorf("%s: %w", service, err)
 		}
 		if samePath(file, path) {
 			return func() { s.unlock(file, service) }, nil
@@ -64,29 +60,6 @@ func (s Store) unlock(file *os.File, service string) {
 	file.Close()
 }
 
-// await waits for the lock on a file. It asks again and again: a thread that
-// waited in the kernel could not be called back.
-func await(ctx context.Context, file *os.File, slow <-chan time.Time, waiting func(holder string)) error {
-	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
-		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		switch {
-		case err == nil:
-			return nil
-		case !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR):
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-slow:
-			if waiting != nil {
-				waiting(holder(file.Name()))
-			}
-		case <-time.After(pause):
-		}
-	}
-}
-
 // samePath reports whether an open file is still the one at the path.
 func samePath(file *os.File, path string) bool {
 	open, err := file.Stat()
@@ -95,44 +68,6 @@ func samePath(file *os.File, path string) bool {
 	}
 	there, err := os.Lstat(path)
 	return err == nil && os.SameFile(open, there)
-}
-
-// holder names the process that holds the lock on a file.
-func holder(path string) string {
-	var stat syscall.Stat_t
-	if syscall.Lstat(path, &stat) != nil {
-		return "another process"
-	}
-	locks, _ := os.ReadFile("/proc/locks")
-	pid := lockHolder(string(locks), stat.Ino)
-	if pid == "" {
-		return "another process"
-	}
-	comm, _ := os.ReadFile("/proc/" + pid + "/comm")
-	return strings.TrimSpace(fmt.Sprintf("process %s %s", pid, quoteCommand(string(comm))))
-}
-
-// quoteCommand returns the name of a command in brackets. A process chooses its
-// own name.
-func quoteCommand(comm string) string {
-	comm = strings.TrimSuffix(comm, "\n")
-	if comm == "" || strings.ContainsFunc(comm, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return ""
-	}
-	return "(" + comm + ")"
-}
-
-// lockHolder returns the process that has a lock on the file with that inode
-// number, according to /proc/locks. Lines with an arrow are of those who wait.
-// The device is not compared: some file systems show another one there.
-func lockHolder(locks string, inode uint64) string {
-	for line := range strings.Lines(locks) {
-		f := strings.Fields(line)
-		if len(f) >= 6 && f[1] == "FLOCK" && strings.HasSuffix(f[5], fmt.Sprintf(":%d", inode)) && f[4] != "-1" && f[4] != "0" {
-			return f[4]
-		}
-	}
-	return ""
 }
 
 // makeFolder makes a folder that only root can read, and takes the permissions of

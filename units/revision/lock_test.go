@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"service-manager/units/revision/atomicfile"
 )
@@ -77,38 +76,16 @@ func TestLockLeavesNothingOfAServiceThatIsGone(t *testing.T) {
 }
 
 func TestLockThatIsHeld(t *testing.T) {
-	defer func(d time.Duration) { lockPatience = d }(lockPatience)
-	lockPatience = time.Millisecond
 	s := newStore(t)
 	unlock := s.mustLock(t, "web")
 	defer unlock()
-	me := fmt.Sprintf("process %d (", os.Getpid())
 	ctx, cancel := context.WithCancel(t.Context())
-	told := ""
-	_, err := s.Lock(ctx, "web", func(holder string) {
-		told = holder
-		cancel()
-	})
-	if err == nil || !strings.Contains(err.Error(), "web: lock "+s.Root+"/.lock-web, which "+me) {
-		t.Errorf("Lock = %v", err)
-	}
-	if !strings.HasPrefix(told, me) {
-		t.Errorf("told %q, want %q", told, me)
+	cancel()
+	_, err := s.Lock(ctx, "web", nil)
+	if want := fmt.Sprintf("web: lock %s/.lock-web, which process %d (", s.Root, os.Getpid()); err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("Lock = %v, want %s", err, want)
 	}
 	s.mustLock(t, "api")()
-}
-
-func TestLockHolder(t *testing.T) {
-	const locks = `1: POSIX  ADVISORY  WRITE 11 08:02:77 0 EOF
-2: FLOCK  ADVISORY  WRITE 12 08:02:770 0 EOF
-3: FLOCK  ADVISORY  WRITE 13 08:02:77 0 EOF
-3: -> FLOCK  ADVISORY  WRITE 14 08:02:77 0 EOF
-`
-	for inode, want := range map[uint64]string{77: "13", 770: "12", 7: ""} {
-		if got := lockHolder(locks, inode); got != want {
-			t.Errorf("lockHolder(%d) = %q, want %q", inode, got, want)
-		}
-	}
 }
 
 // At boot sm-fetch cleans up while helpers write.

@@ -22,7 +22,7 @@ const MaxWeight = 65535
 // there already gets the weight, and the new owner. scheduler is what the service
 // gets; an empty one leaves an existing service as it is.
 func (h *Handle) Add(ctx context.Context, at Address, to netip.AddrPort, owner, scheduler string, weight int) error {
-	unlock, err := lock(ctx)
+	unlock, err := lock(ctx, h.Waiting)
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (h *Handle) putDestination(at Address, to netip.AddrPort, weight int) error
 // that it has still reach it. A destination that is not there, or is another owner's, is
 // left alone; mine is false in the latter case.
 func (h *Handle) Fill(ctx context.Context, at Address, to netip.AddrPort, owner string) (mine bool, err error) {
-	return own(ctx, at, to, owner, func(note, bool) error {
+	return own(ctx, h.Waiting, at, to, owner, func(note, bool) error {
 		now, found, err := h.Destination(at, to)
 		if err != nil || !found {
 			return err
@@ -118,7 +118,7 @@ func (h *Handle) Fill(ctx context.Context, at Address, to netip.AddrPort, owner 
 // gets no new ones. A destination that is not there, or is another owner's, is left
 // alone; mine is false in the latter case.
 func (h *Handle) Quiesce(ctx context.Context, at Address, to netip.AddrPort, owner string) (mine bool, err error) {
-	return own(ctx, at, to, owner, func(n note, found bool) error {
+	return own(ctx, h.Waiting, at, to, owner, func(n note, found bool) error {
 		if found {
 			n.weight = 0
 			if err := n.write(at, to); err != nil {
@@ -137,7 +137,7 @@ func (h *Handle) Quiesce(ctx context.Context, at Address, to netip.AddrPort, own
 // service away when it has no destination left. What is not there, or is another
 // owner's, is no error.
 func (h *Handle) Remove(ctx context.Context, at Address, to netip.AddrPort, owner string) error {
-	_, err := own(ctx, at, to, owner, func(note, bool) error {
+	_, err := own(ctx, h.Waiting, at, to, owner, func(note, bool) error {
 		err := h.moby.DelDestination(at.key(), destination(to))
 		if err != nil && !absent(err) {
 			return fmt.Errorf("remove %s from %s: %w", to, at, err)

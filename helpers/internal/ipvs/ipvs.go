@@ -45,7 +45,12 @@ type Destination struct {
 }
 
 // Handle is a connection to IPVS in the network namespace in which it was opened.
-type Handle struct{ moby table }
+type Handle struct {
+	moby table
+	// Waiting, if not nil, is told who else is changing virtual services, when this
+	// has to wait for that for long.
+	Waiting func(holder string)
+}
 
 // A table holds the virtual services: the kernel's, or a file where tests run on a
 // kernel that has none.
@@ -78,7 +83,7 @@ func Open() (*Handle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open IPVS: %w", err)
 	}
-	h := &Handle{moby}
+	h := &Handle{moby: moby}
 	// Only IPVS says "no such service"; the library's silence about one that
 	// nobody has means that it speaks with nobody.
 	nobody := Address{netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), 0), TCP}

@@ -2,11 +2,10 @@ package ipvs
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
+	"service-manager/units/filelock"
 )
 
 // runFolder is where the helpers keep what is true until the next boot.
@@ -16,9 +15,10 @@ const runFolder = "/run/service-manager"
 // one removes a service that has become empty just as another adds to it.
 const lockFile = runFolder + "/ipvs.lock"
 
-// lock waits for the right to change virtual services. The returned function
-// gives it back; so does the end of the process.
-func lock(ctx context.Context) (unlock func(), err error) {
+// lock waits for the right to change virtual services; waiting, if not nil, is told
+// who has it when that takes long. The returned function gives it back; so does the
+// end of the process.
+func lock(ctx context.Context, waiting func(holder string)) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(lockFile), 0o755); err != nil {
 		return nil, err
 	}
@@ -26,25 +26,9 @@ func lock(ctx context.Context) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	locked := make(chan error, 1)
-	go func() {
-		for {
-			err := unix.Flock(int(file.Fd()), unix.LOCK_EX)
-			if err != unix.EINTR {
-				locked <- err
-				return
-			}
-		}
-	}()
-	select {
-	case err = <-locked:
-	case <-ctx.Done():
-		// The goroutine keeps the file open; whoever was told to end ends soon.
-		return nil, fmt.Errorf("lock %s: %w", lockFile, context.Cause(ctx))
-	}
-	if err != nil {
+	if err := filelock.NewWaiter(waiting).Lock(ctx, file); err != nil {
 		file.Close()
-		return nil, fmt.Errorf("lock %s: %w", lockFile, err)
+		return nil, err
 	}
 	return func() { file.Close() }, nil
 }

@@ -137,15 +137,15 @@ func Noted() (bool, error) {
 
 // Forget is Remove on a kernel without IPVS: nothing puts the destination back when
 // it has IPVS again.
-func Forget(ctx context.Context, at Address, to netip.AddrPort, owner string) error {
-	_, err := own(ctx, at, to, owner, func(note, bool) error { return forget(at, to) })
+func Forget(ctx context.Context, at Address, to netip.AddrPort, owner string, waiting func(holder string)) error {
+	_, err := own(ctx, waiting, at, to, owner, func(note, bool) error { return forget(at, to) })
 	return err
 }
 
 // own calls f under the lock, with the note about a destination, if there is one. It
 // does not when the destination is known to be another owner's: mine is false then.
-func own(ctx context.Context, at Address, to netip.AddrPort, owner string, f func(n note, found bool) error) (mine bool, err error) {
-	unlock, err := lock(ctx)
+func own(ctx context.Context, waiting func(holder string), at Address, to netip.AddrPort, owner string, f func(n note, found bool) error) (mine bool, err error) {
+	unlock, err := lock(ctx, waiting)
 	if err != nil {
 		return false, err
 	}

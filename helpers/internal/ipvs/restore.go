@@ -12,7 +12,7 @@ import (
 // is given. Each gets the weight that it had, so one that drains gets no new
 // connections. It returns what it put back, also beside an error.
 func (h *Handle) Restore(ctx context.Context, addresses ...Address) ([]Place, error) {
-	unlock, err := lock(ctx)
+	unlock, err := lock(ctx, h.Waiting)
 	if err != nil {
 		return nil, err
 	}
