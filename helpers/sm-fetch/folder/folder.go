@@ -42,7 +42,7 @@ type Times struct {
 func (t Times) patience() time.Duration { return 2 * (t.Settle + t.Absent) }
 
 // DefaultTimes suit people and their editors.
-var DefaultTimes = Times{Quiet: 50 * time.Millisecond, Settle: 2 * time.Second, Absent: time.Second}
+var DefaultTimes = Times{Quiet: 20 * time.Millisecond, Settle: 2 * time.Second, Absent: time.Second}
 
 // Open returns the folder at path, which need not exist.
 func Open(path string, times Times, report func(problem string)) *Store {

@@ -52,7 +52,7 @@ type Times struct {
 }
 
 // DefaultTimes suit a real host, where a reload costs everybody a moment.
-var DefaultTimes = Times{Quiet: 100 * time.Millisecond, Burst: time.Second, Retry: 5 * time.Second, Later: time.Minute}
+var DefaultTimes = Times{Quiet: 20 * time.Millisecond, Burst: time.Second, Retry: 5 * time.Second, Later: time.Minute}
 
 // Now reloads if that is needed. The error says that the reload failed or that it
 // did not help.
