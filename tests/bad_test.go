@@ -13,6 +13,7 @@ import (
 
 // A bad revision changes nothing, and everyone who looks learns why it is bad.
 func TestBadRevisions(t *testing.T) {
+	long(t) // tests/native has all but the load for each run
 	g := start(t, installed(t, bookworm), vm.Options{})
 	first(t, g, app("good"), "good")
 	good := revisionName(t, g, "good")

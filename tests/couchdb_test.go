@@ -21,6 +21,7 @@ systemctl show -P StatusText sm-fetch | grep -qF '`+text+`'`)
 
 // Definitions in a CouchDB, and what happens to services when it goes away.
 func TestCouchDB(t *testing.T) {
+	long(t) // tests/native has all but the load for each run
 	server := pouchdb.Start(t, t.TempDir())
 	g := start(t, installed(t, bookworm), vm.Options{})
 	if err := g.ReverseForward(ctx(t, time.Minute), 5984, server.Address); err != nil {

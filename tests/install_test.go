@@ -3,7 +3,6 @@
 package tests
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -19,24 +18,6 @@ func withBundle(t testing.TB) *vm.Guest {
 		t.Fatal(err)
 	}
 	return g
-}
-
-// refuses runs a command line of install.sh that must end with that exit status
-// and say all of these.
-func refuses(t testing.TB, g *vm.Guest, command string, status int, says ...string) {
-	t.Helper()
-	r, err := g.Run(ctx(t, time.Minute), command)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r.ExitCode != status {
-		t.Errorf("%s: exit status %d, want %d", command, r.ExitCode, status)
-	}
-	for _, part := range says {
-		if !strings.Contains(r.Stderr, part) {
-			t.Errorf("%s: %q is not in:\n%s", command, part, r.Stderr)
-		}
-	}
 }
 
 // places lists all files where software and its settings are, except for
@@ -160,68 +141,4 @@ chmod +x other && systemctl daemon-reload && systemctl start other@manager`)
 		waitFor(t, g, 2*time.Minute, "! test -e /etc/service-manager/revisions/lone")
 		settled(t, g, "r2")
 	})
-}
-
-// What a host lacks is said before anything is changed.
-func TestInstallRefuses(t *testing.T) {
-	long(t) // tests/native has it for each run
-	g := withBundle(t)
-	output(t, g, places+" > /root/before")
-	const install = "/root/bundle/install.sh"
-	t.Run("not root", func(t *testing.T) {
-		output(t, g, "cp -r /root/bundle /tmp/bundle && chmod -R go+rX /tmp/bundle")
-		for _, arguments := range []string{"", " --uninstall"} {
-			refuses(t, g, "setpriv --reuid 65534 --regid 65534 --clear-groups /tmp/bundle/install.sh"+arguments, 1, "install.sh: this needs root; run it with sudo")
-		}
-	})
-	t.Run("wrong usage", func(t *testing.T) {
-		refuses(t, g, install+" --prefix opt", 2, "--prefix must be an absolute path (got opt)", "Usage:")
-		refuses(t, g, install+" --prefix '/opt/a b'", 2, "(got /opt/a b)")
-		refuses(t, g, install+" --prefix", 2, "--prefix needs a folder")
-		refuses(t, g, install+" now", 2, "unknown argument now")
-		if out := output(t, g, install+" --help"); !strings.Contains(out, "--uninstall") {
-			t.Errorf("help: %s", out)
-		}
-	})
-	const (
-		masked   = "docker.service is masked, so no container can run; unmask it: systemctl unmask docker.service"
-		noDocker = "Docker is not installed as docker.service; on Debian: apt install docker.io"
-		noIPVS   = "the kernel has no IPVS: 'modprobe ip_vs' fails"
-	)
-	// Debian has a System V script, too, which systemd would make a unit of.
-	docker := output(t, g, "systemctl show -P FragmentPath docker.service")
-	hide := map[string]string{
-		masked:   "systemctl mask --runtime docker.service",
-		noDocker: fmt.Sprintf("mv %s /root/docker.service && mv /etc/init.d/docker /root/docker.init && systemctl daemon-reload", docker),
-		noIPVS:   "{ ! lsmod | grep -q '^ip_vs ' || modprobe -r ip_vs_rr ip_vs; } && echo 'install ip_vs /bin/false' > /etc/modprobe.d/none.conf",
-	}
-	show := map[string]string{
-		masked:   "systemctl unmask --runtime docker.service",
-		noDocker: fmt.Sprintf("mv /root/docker.service %s && mv /root/docker.init /etc/init.d/docker && systemctl daemon-reload", docker),
-		noIPVS:   "rm /etc/modprobe.d/none.conf",
-	}
-	for _, c := range []struct {
-		name    string
-		missing []string
-	}{
-		{"without Docker", []string{noDocker}},
-		{"with Docker masked", []string{masked}},
-		{"without IPVS", []string{noIPVS}},
-		{"without both", []string{noDocker, noIPVS}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			for _, m := range c.missing {
-				output(t, g, hide[m])
-			}
-			refuses(t, g, install, 1, c.missing...)
-			for _, m := range c.missing {
-				output(t, g, show[m])
-			}
-		})
-	}
-	output(t, g, places+" > /root/after")
-	if left := output(t, g, "diff /root/before /root/after; ls -d /etc/service-manager 2>/dev/null || true"); left != "" {
-		t.Errorf("refused, and yet it has changed:\n%s", left)
-	}
-	output(t, g, install) // now that nothing is missing
 }

@@ -120,3 +120,12 @@ docker run -d --name client -v /tmp/reports:/reports client:1 `+patient+` --conn
 		noneLost(t, "from another container", inside)
 	}
 }
+
+// nothingLeft checks that no trace of a running service is left.
+func nothingLeft(t testing.TB, g *vm.Guest) {
+	t.Helper()
+	if out := output(t, g, `docker ps -a --format '{{.Names}} {{.Status}}'; ipvsadm -Ln | tail -n +4; find /run/service-manager -name '*.env' -o -path '*/ipvs/*'
+systemctl list-units --no-legend --state=active,activating,deactivating 'web@*'`); out != "" {
+		t.Errorf("left over: %s", out)
+	}
+}

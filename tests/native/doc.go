@@ -35,7 +35,7 @@
 //	m.active(t, destination, n)    pretends that many connections (stand-in only)
 //	m.reach(t, port, address)      the host's address as 127.0.0.1:port in it
 //
-// Tests run beside each other (forReleases says so to the testing package); a
-// machine takes two or three seconds to start and 200 MB. Never start more than
+// Tests run beside each other (forReleases says so to the testing package, and alone
+// does not); a machine takes two or three seconds to start and 200 MB. Never start more than
 // 100 containers in one.
 package native

@@ -16,7 +16,7 @@ import (
 // What it costs to run this, in one run, side by side: figures for people, and
 // true only of a quiet host. Nothing here depends on the host's speed.
 func TestFigures(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	alone(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.first(t, "web", app("r0"))
 		var figures []string

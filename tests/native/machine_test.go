@@ -59,6 +59,12 @@ func ctx(t testing.TB, limit time.Duration) context.Context {
 
 // forReleases runs a test on each release, beside other tests.
 func forReleases(t *testing.T, test func(t *testing.T, release string)) {
+	t.Parallel()
+	alone(t, test)
+}
+
+// alone runs a test on each release, on both at once, and beside no other test.
+func alone(t *testing.T, test func(t *testing.T, release string)) {
 	t.Helper()
 	for _, release := range []string{bookworm, trixie} {
 		t.Run(release, func(t *testing.T) {

@@ -54,13 +54,16 @@ func run(args []string, stdout, stderr io.Writer) int {
 		if err := harness.NativeProblem(); err != nil {
 			s.skip("native tests", err.Error())
 		} else {
-			s.tests(part{"native tests", true, append([]string{"-tags", "native", "-count", "1", "-timeout", "30m"}, extra...), "./tests/native"})
+			s.tests(part{"native tests", true, append([]string{"-tags", "native", "-count", "1", "-timeout", "30m", "-parallel", parallel}, extra...), "./tests/native"})
 		}
 		s.tests(part{"machine tests", true, append([]string{"-tags", "machine", "-count", "1", "-timeout", "2h"}, extra...), "./tests"})
 	}
 	stop()
 	return s.finish()
 }
+
+// parallel is how many native machines run at once. Their tests mostly wait.
+const parallel = "4"
 
 // silence is how long nothing may be said.
 const silence = 20 * time.Second
