@@ -88,7 +88,7 @@ ExecStop=sm-ipvs check 172.17.0.1:7001
 ExecStop=touch /run/dependent-saw-it-stop
 END
 systemctl daemon-reload && systemctl start dependent && systemctl is-active dependent`)
-			m.output(t, "systemctl stop web@manager dependent && test -e /run/dependent-saw-it-stop")
+			m.output(t, "systemctl stop dependent web@manager && test -e /run/dependent-saw-it-stop")
 			m.nothingLeft(t)
 			m.output(t, "systemctl start web@manager")
 			m.settled(t, "web", "r2")
