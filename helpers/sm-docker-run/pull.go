@@ -75,7 +75,7 @@ func ensureImage(ctx context.Context, w command.World, d *docker.Daemon, image, 
 	if named == nil {
 		return fmt.Errorf("image %s is not here, and cannot be pulled by its id", shown)
 	}
-	auth, err := docker.Credentials(ctx, w.Env, named)
+	auth, err := docker.Credentials(named)
 	if err != nil {
 		return err
 	}

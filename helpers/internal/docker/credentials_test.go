@@ -1,7 +1,6 @@
 package docker
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,13 +8,6 @@ import (
 
 	"github.com/docker/docker/api/types/registry"
 )
-
-func lookupEnv(vars map[string]string) func(string) (string, bool) {
-	return func(name string) (string, bool) {
-		value, ok := vars[name]
-		return value, ok
-	}
-}
 
 func TestCredentials(t *testing.T) {
 	bin := t.TempDir()
@@ -49,8 +41,8 @@ func TestCredentials(t *testing.T) {
 			want: registry.AuthConfig{IdentityToken: "t", ServerAddress: "r.example"}},
 		{name: "entry of a credential store", config: `{"auths":{"r.example":{}}}`, image: "r.example/a"},
 		{name: "not base64", config: `{"auths":{"r.example":{"auth":"%"}}}`, image: "r.example/a",
-			wantErr: `auths: r.example: auth is not the base64 form of user:password; run "docker login" again`},
-		{name: "not JSON", config: `{"auths"`, image: "r.example/a", wantErr: "config.json: unexpected end of JSON input"},
+			wantErr: `.docker/config.json: illegal base64 data at input byte 0; run "docker login" again`},
+		{name: "not JSON", config: `{"auths"`, image: "r.example/a", wantErr: "config.json: unexpected EOF"},
 		{name: "helper", config: `{"credHelpers":{"r.example":"test"}}`, image: "r.example/a",
 			want: registry.AuthConfig{Username: "HOME", Password: "r.example", ServerAddress: "r.example"}},
 		{name: "store for Docker Hub", config: `{"credsStore":"test"}`, image: "nginx",
@@ -60,12 +52,10 @@ func TestCredentials(t *testing.T) {
 		{name: "helper with a token", config: `{"credsStore":"test"}`, image: "token.example/a",
 			want: registry.AuthConfig{IdentityToken: "t", ServerAddress: "token.example"}},
 		{name: "helper that has none", config: `{"credsStore":"test"}`, image: "none.example/a"},
-		{name: "helper that has none, file that has", config: `{"credsStore":"test","auths":{"none.example":{` + alice + `}}}`, image: "none.example/a",
-			want: registry.AuthConfig{Username: "alice", Password: "se:cret", ServerAddress: "none.example"}},
 		{name: "helper that fails", config: `{"credsStore":"test"}`, image: "broken.example/a",
-			wantErr: "registry credentials for broken.example: docker-credential-test get: exit status 1: the keychain is locked"},
+			wantErr: "read the credentials for the registry broken.example: error getting credentials - err: exit status 1"},
 		{name: "helper that is not installed", config: `{"credsStore":"missing"}`, image: "r.example/a",
-			wantErr: `docker-credential-missing get: exec: "docker-credential-missing": executable file not found in $PATH`},
+			wantErr: `exec: "docker-credential-missing": executable file not found in $PATH`},
 	} {
 		home := t.TempDir()
 		if err := os.Mkdir(filepath.Join(home, ".docker"), 0o700); err != nil {
@@ -78,7 +68,8 @@ func TestCredentials(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := Credentials(context.Background(), lookupEnv(map[string]string{"HOME": home}), named)
+		t.Setenv("HOME", home)
+		got, err := Credentials(named)
 		if test.wantErr != "" {
 			if err == nil || !strings.Contains(err.Error(), test.wantErr) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%s: error %v; want one line with %q", test.name, err, test.wantErr)
@@ -120,35 +111,10 @@ func TestConfigFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	// $HOME is not set for system services; the user database has to do.
-	auth, err := Credentials(context.Background(), lookupEnv(map[string]string{"DOCKER_CONFIG": folder}), named)
+	t.Setenv("HOME", "")
+	t.Setenv("DOCKER_CONFIG", folder)
+	auth, err := Credentials(named)
 	if err != nil || auth == "" {
 		t.Errorf("with DOCKER_CONFIG and without HOME: %q, %v; want credentials", auth, err)
 	}
-}
-
-func FuzzConfig(f *testing.F) {
-	f.Add([]byte(`{"auths":{"https://index.docker.io/v1/":{"auth":"YWxpY2U6c2U6Y3JldA=="}},"credsStore":"x"}`), "docker.io")
-	f.Add([]byte(`{"auths":{"r":{"auth":"Og=="}},"credHelpers":{"r":""}}`), "r")
-	f.Fuzz(func(t *testing.T, data []byte, domain string) {
-		c, err := parseConfig(data)
-		if err != nil {
-			return
-		}
-		found, err := c.lookup(domain)
-		if err != nil && found != (registry.AuthConfig{}) {
-			t.Errorf("credentials %+v beside the error %v", found, err)
-		}
-		c.helper(domain)
-	})
-}
-
-func FuzzHelperAnswer(f *testing.F) {
-	f.Add([]byte(`{"ServerURL":"r","Username":"u","Secret":"s"}`))
-	f.Add([]byte(`{"Username":"<token>","Secret":"s"}`))
-	f.Fuzz(func(t *testing.T, out []byte) {
-		found, err := parseHelper(out, "r")
-		if err == nil && found.ServerAddress != "r" || err != nil && found != (registry.AuthConfig{}) {
-			t.Errorf("parseHelper(%q) = %+v, %v", out, found, err)
-		}
-	})
 }

@@ -3,8 +3,6 @@ package docker
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -12,6 +10,7 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/pkg/stdcopy"
 )
 
 // Output is the end of a container's output.
@@ -46,7 +45,7 @@ func readOutput(logs io.Reader, tty bool) (Output, error) {
 	if tty {
 		_, err = io.Copy(&stdout, logs)
 	} else {
-		err = split(&stdout, &stderr, logs)
+		_, err = stdcopy.StdCopy(&stdout, &stderr, logs)
 	}
 	var o Output
 	for _, stream := range []struct {
@@ -66,30 +65,6 @@ func readOutput(logs io.Reader, tty bool) (Output, error) {
 	}
 	slices.SortStableFunc(o, func(a, b Line) int { return a.Time.Compare(b.Time) })
 	return o, err
-}
-
-// split takes apart a stream of frames: one byte that names a stream, three zero
-// bytes, the length in four bytes, the data.
-func split(stdout, stderr io.Writer, frames io.Reader) error {
-	for {
-		var header [8]byte
-		if _, err := io.ReadFull(frames, header[:]); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		out := stdout
-		switch header[0] {
-		case 0, 1:
-		case 2:
-			out = stderr
-		default:
-			return fmt.Errorf("output of an unknown stream (%d)", header[0])
-		}
-		if _, err := io.CopyN(out, frames, int64(binary.BigEndian.Uint32(header[4:]))); err != nil {
-			return err
-		}
-	}
 }
 
 // LastWords returns the line that most likely says why the container ended, empty

@@ -5,26 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/docker/docker/pkg/jsonmessage"
 )
-
-// message is one message of the stream that the daemon answers a pull with.
-type message struct {
-	ID     string `json:"id"`
-	Status string `json:"status"`
-	Detail struct {
-		Current int64 `json:"current"`
-		Total   int64 `json:"total"`
-	} `json:"progressDetail"`
-	Error       string `json:"error"`
-	ErrorDetail struct {
-		Message string `json:"message"`
-	} `json:"errorDetail"`
-}
-
-// pullError is an error that the daemon reported in the middle of a pull.
-type pullError struct{ message string }
-
-func (e *pullError) Error() string { return e.message }
 
 // readProgress reads the daemon's answer to a pull to its end. It calls moved
 // whenever the pull got further, and returns the error that the daemon tells.
@@ -32,7 +15,7 @@ func readProgress(stream io.Reader, moved func(Progress)) error {
 	decoder := json.NewDecoder(stream)
 	var p Progress
 	for {
-		var m message
+		var m jsonmessage.JSONMessage
 		err := decoder.Decode(&m)
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -40,11 +23,8 @@ func readProgress(stream io.Reader, moved func(Progress)) error {
 		if err != nil {
 			return fmt.Errorf("read the progress of the pull: %w", err)
 		}
-		if m.ErrorDetail.Message != "" {
-			return &pullError{m.ErrorDetail.Message}
-		}
-		if m.Error != "" {
-			return &pullError{m.Error}
+		if m.Error != nil {
+			return m.Error
 		}
 		if p.update(m) {
 			moved(p)
@@ -84,7 +64,7 @@ var stages = map[string]stage{
 
 // update takes in a message and reports whether it shows that the pull got
 // further. Retries and repetitions are no progress.
-func (p *Progress) update(m message) bool {
+func (p *Progress) update(m jsonmessage.JSONMessage) bool {
 	stage, ok := stages[m.Status]
 	if !ok || m.ID == "" {
 		return false
@@ -101,15 +81,19 @@ func (p *Progress) update(m message) bool {
 	if stage > l.stage {
 		l.stage, moved = stage, true
 	}
+	var current, total int64
+	if m.Progress != nil {
+		current, total = m.Progress.Current, m.Progress.Total
+	}
 	switch stage {
 	case downloading:
-		l.total = max(l.total, m.Detail.Total)
-		if m.Detail.Current > l.current {
-			l.current, moved = m.Detail.Current, true
+		l.total = max(l.total, total)
+		if current > l.current {
+			l.current, moved = current, true
 		}
 	case unpacking:
-		if m.Detail.Current > l.unpacked {
-			l.unpacked, moved = m.Detail.Current, true
+		if current > l.unpacked {
+			l.unpacked, moved = current, true
 		}
 	}
 	if l.stage > downloading {
