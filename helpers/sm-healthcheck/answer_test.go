@@ -42,7 +42,7 @@ func FuzzAnswer(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	p := prober{target: target{http: u}, header: http.Header{}}
+	p := get{url: u, header: http.Header{}}
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		probe, server := net.Pipe()
 		defer probe.Close()
@@ -51,7 +51,7 @@ func FuzzAnswer(f *testing.F) {
 			http.ReadRequest(bufio.NewReader(server))
 			server.Write(answer)
 		}()
-		seen, err := p.get(probe)
+		seen, err := p.ask(probe)
 		if err != nil {
 			seen = reason(err, time.Second).Error()
 		}

@@ -7,8 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"strings"
 	"time"
 
 	"service-manager/helpers/internal/command"
@@ -65,12 +63,12 @@ func run(ctx context.Context, w command.World) error {
 	if err != nil {
 		return &command.UsageError{Err: err}
 	}
-	target, err := parseTarget(flags.Arg(0))
+	probe, err := parseURL(flags.Arg(0), options{header, *verify})
 	if err != nil && !errors.Is(err, errNoHost) {
 		return &command.UsageError{Err: err}
 	}
-	if len(headers) > 0 && target.http == nil && err == nil {
-		return command.Usagef("--header: a %s probe sends no headers", target.network)
+	if without, ok := probe.(connect); ok && len(headers) > 0 && err == nil {
+		return command.Usagef("--header: a %s probe sends no headers", without.network)
 	}
 
 	watched, release, watchErr := mainprocess.Watch(ctx, w)
@@ -88,8 +86,9 @@ func run(ctx context.Context, w command.World) error {
 	}
 	// The last probe may begin when the time is nearly up.
 	w.Notify.ExtendTimeout(plan.timeout + plan.hold + *probeTimeout + grace)
-	prober := prober{target: target, header: header, verify: *verify, timeout: *probeTimeout}
-	return named(w, plan.wait(watched, w, target.String(), prober.probe))
+	return named(w, plan.wait(watched, w, probe.String(), func(ctx context.Context) (string, error) {
+		return once(ctx, probe, *probeTimeout)
+	}))
 }
 
 // named puts the container's name, from its run record, before an error.
@@ -100,25 +99,3 @@ func named(w command.World, err error) error {
 	}
 	return fmt.Errorf("%s: %w", name, err)
 }
-
-// parseHeaders reads lines of the form "Name: value".
-func parseHeaders(lines []string) (http.Header, error) {
-	header := http.Header{"User-Agent": {"sm-healthcheck"}}
-	for _, line := range lines {
-		name, value, found := strings.Cut(line, ":")
-		if !found || !isToken(name) || strings.ContainsFunc(value, isControl) {
-			return nil, fmt.Errorf("--header %q: want \"Name: value\"", line)
-		}
-		header.Set(name, strings.TrimSpace(value))
-	}
-	return header, nil
-}
-
-// isToken reports whether s may be the name of a header.
-func isToken(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"(),/:;<=>?@[\\]{}", r)
-	})
-}
-
-func isControl(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }

@@ -1,42 +1,78 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
-	"syscall"
 	"time"
-	"unicode"
 )
 
-// maxAnswer is how much of an answer a probe reads.
-const maxAnswer = 1 << 20
-
-// maxReason is how many characters of a foreign text go into a message.
-const maxReason = 100
-
-// prober makes single probes of one target.
-type prober struct {
-	target  target
-	header  http.Header // for http targets; Host overrides the URL's
-	verify  bool        // whether a TLS certificate must be valid
-	timeout time.Duration
+// A probe is a question to a service, of the kind that the scheme of its URL names.
+// Each kind is in a file of its own.
+type probe interface {
+	// String is how messages name the probe. It hides a password.
+	String() string
+	// place is where to connect to.
+	place() (network, address string)
+	// ask asks on a connection to that place. It returns what was seen, to show to a
+	// person, and an error when that is not healthy.
+	ask(conn net.Conn) (seen string, err error)
 }
 
-// probe makes one probe on a connection of its own. It returns what was seen, to
-// show to a person, and an error that reads as a reason when that is not healthy.
-func (p prober) probe(ctx context.Context) (seen string, err error) {
+// options are what the command line says beside the URL.
+type options struct {
+	header http.Header // for http and https
+	verify bool        // whether a TLS certificate must be valid
+}
+
+// kinds are the kinds of probes by scheme. Each is made of its URL, whose text is for
+// messages.
+var kinds = map[string]func(u *url.URL, text string, o options) (probe, error){
+	"http":  newHTTP,
+	"https": newHTTP,
+	"tcp":   newTCP,
+	"unix":  newUnix,
+}
+
+const wantScheme = "want http://, https://, tcp:// or unix://"
+
+// errNoHost says that a URL has an empty host, as when it is written with the
+// address of a container that has none.
+var errNoHost = errors.New("the container has no address yet")
+
+// parseURL reads the URL on the command line. The error is errNoHost when only the
+// host is missing.
+func parseURL(text string, o options) (probe, error) {
+	if !strings.Contains(text, "://") {
+		return nil, fmt.Errorf("URL %q: %s", text, wantScheme)
+	}
+	// An empty IPv6 address is as good as no host, but not for every url.Parse.
+	u, err := url.Parse(strings.Replace(text, "://[]", "://", 1))
+	if err != nil {
+		return nil, fmt.Errorf("URL %q: %w", text, innermost(err))
+	}
+	if _, secret := u.User.Password(); secret {
+		text = u.Redacted() // it is only told from here on
+	}
+	kind, ok := kinds[u.Scheme]
+	if !ok {
+		return nil, fmt.Errorf("URL %q: %s", text, wantScheme)
+	}
+	return kind(u, text, o)
+}
+
+// once makes one probe, on a connection of its own. Its error reads as a reason.
+func once(ctx context.Context, p probe, timeout time.Duration) (seen string, err error) {
 	begin := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	defer func() { err = reason(err, time.Since(begin)) }()
-	conn, err := new(net.Dialer).DialContext(ctx, p.target.network, p.target.address)
+	network, address := p.place()
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
 	if err != nil {
 		return "", err
 	}
@@ -49,98 +85,18 @@ func (p prober) probe(ctx context.Context) (seen string, err error) {
 			return "", err
 		}
 	}
-	if p.target.http == nil {
-		return "connected", nil
-	}
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	return p.get(conn)
+	return p.ask(conn)
 }
 
-// get asks for the target on a connection and returns the status line's code
-// and text. A status that is not healthy is an unhealthyStatus.
-func (p prober) get(conn net.Conn) (string, error) {
-	u := p.target.http
-	if u.Scheme == "https" {
-		conn = tls.Client(conn, &tls.Config{ServerName: u.Hostname(), InsecureSkipVerify: !p.verify})
-	}
-	request := &http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: p.header.Clone()}
-	if host := p.header.Get("Host"); host != "" {
-		request.Host = host
-	}
-	if password, ok := u.User.Password(); ok || u.User != nil {
-		request.SetBasicAuth(u.User.Username(), password)
-	}
-	if err := request.Write(conn); err != nil {
-		return "", err
-	}
-	limited := &io.LimitedReader{R: conn, N: maxAnswer}
-	reader := bufio.NewReader(limited)
+// innermost returns the error at the bottom of a chain.
+func innermost(err error) error {
 	for {
-		response, err := http.ReadResponse(reader, request)
-		if err != nil {
-			return "", err
+		next := errors.Unwrap(err)
+		if next == nil {
+			return err
 		}
-		if response.StatusCode < 200 && response.StatusCode != http.StatusSwitchingProtocols {
-			continue // the real answer follows
-		}
-		status := clean(response.Status)
-		if response.StatusCode < 200 || response.StatusCode > 399 {
-			return "", unhealthyStatus(status)
-		}
-		// A body that is cut off is a failure, one that is merely large is not.
-		if _, err := io.Copy(io.Discard, response.Body); err != nil && limited.N > 0 {
-			return "", err
-		}
-		return status, nil
+		err = next
 	}
-}
-
-// unhealthyStatus is the status of an answer outside 200 to 399.
-type unhealthyStatus string
-
-func (s unhealthyStatus) Error() string { return string(s) }
-
-// reason turns an error of a probe that took so long into a few words that an
-// operator knows.
-func reason(err error, took time.Duration) error {
-	var status unhealthyStatus
-	var timeout interface{ Timeout() bool }
-	var dns *net.DNSError
-	var certificate *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
-	var number syscall.Errno
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &status):
-		return status
-	case errors.As(err, &number) && number != syscall.ETIMEDOUT:
-		return number
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return fmt.Errorf("no answer within %s", took.Round(100*time.Millisecond))
-	case errors.As(err, &dns):
-		return fmt.Errorf("%s: %s", dns.Name, dns.Err)
-	case errors.As(err, &certificate):
-		return certificate.Err
-	case errors.As(err, &record):
-		return errors.New("the answer is not TLS")
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("connection closed before the answer was complete")
-	}
-	return errors.New(clean(err.Error()))
-}
-
-// clean makes what a stranger sent fit for one line of a log.
-func clean(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(text, " "))
-	if runes := []rune(text); len(runes) > maxReason {
-		text = string(runes[:maxReason]) + "..."
-	}
-	return strings.TrimSpace(text)
 }

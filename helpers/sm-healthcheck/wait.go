@@ -71,7 +71,7 @@ func (v *vigil) probe(ctx context.Context, probe func(context.Context) (string, 
 	done := make(chan outcome, 1)
 	go func() {
 		seen, err := probe(probing)
-		if err != nil && probing.Err() != nil && v.failure != "" {
+		if errors.As(err, new(noAnswer)) && !time.Now().Before(v.deadline) && v.healthy.IsZero() && v.failure != "" {
 			// The end of the time must not hide the reason that there was before.
 			err = errors.New(v.failure)
 		}
