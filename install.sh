@@ -53,7 +53,7 @@ build() {
   "$go" build -ldflags '-s -w' -o "$out/bin/" ./generator $(printf './helpers/%s ' $HELPERS)
   mv "$out/bin/generator" "$out/bin/service-manager-generator"
   for helper in $HELPERS; do cp "helpers/$helper/$helper.8" "$out/man/"; done
-  cp generator/service-manager-generator.8 "$out/man/"
+  cp generator/service-manager-generator.8 units/definition/service-manager.definition.5 "$out/man/"
   (cd units && cp $STATIC_UNITS "$out/units/")
   cp units/examples/* "$out/units/examples/"
   cp install.sh README.md LICENSE "$out/"
@@ -134,7 +134,7 @@ install_from() {
     mv "$UNIT_DIR/$file.new" "$UNIT_DIR/$file"
   done
   for file in $HELPERS; do place "$from/bin/$file" "$prefix/bin/$file" 755; done
-  for file in "$from"/man/*.8; do place "$file" "$prefix/share/man/man8/$(basename "$file")" 644; done
+  for file in "$from"/man/*; do place "$file" "$prefix/share/man/man${file##*.}/$(basename "$file")" 644; done
   set_helpers "$prefix/bin"
   printf 'ip_vs\n' > $MODULES
   mkdir -p "${NEEDRESTART%/*}"
@@ -178,9 +178,9 @@ settle() {
 remove_programs() {
   local prefix=$1 file
   for file in $HELPERS; do rm -f "$prefix/bin/$file" "$prefix/share/man/man8/$file.8"; done
-  rm -f "$prefix/share/man/man8/service-manager-generator.8"
+  rm -f "$prefix/share/man/man8/service-manager-generator.8" "$prefix/share/man/man5/service-manager.definition.5"
   [ "$prefix" = /usr/local ] ||
-    rmdir "$prefix/bin" "$prefix/share/man/man8" "$prefix/share/man" "$prefix/share" "$prefix" 2>/dev/null || true
+    rmdir "$prefix/bin" "$prefix/share/man/man8" "$prefix/share/man/man5" "$prefix/share/man" "$prefix/share" "$prefix" 2>/dev/null || true
 }
 
 uninstall() {

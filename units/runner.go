@@ -120,8 +120,8 @@ func containerWords(d *definition.Definition) []word {
 		// Every user can read units and arguments, but not this file.
 		words = append(words, "--environment-from", literal(sourcePath(d)))
 	}
-	for _, v := range d.Volumes {
-		words = append(words, "--volume", literal(v))
+	for _, f := range d.Flags {
+		words = append(words, word(f.Name), literal(f.Value))
 	}
 	var arguments []string
 	if len(d.Entrypoint) > 0 {

@@ -20,7 +20,7 @@ type Definition struct {
 	Port        uint16         // where the container listens
 	HealthCheck HealthCheck
 	Environment []Variable // sorted by name
-	Volumes     []string   // SOURCE:TARGET[:OPTIONS], as for docker run --volume
+	Flags       []Flag     // what else docker run would be given, in the order of the fields
 	Entrypoint  []string   // empty: the image's
 	Command     []string   // empty: the image's, unless there is an Entrypoint
 	// DrainTimeout is how long connections may take to end once no new ones come.
@@ -45,18 +45,12 @@ const (
 	TCP  = "tcp"
 )
 
+// Flag is a flag of docker run, and of sm-docker-run run, and the field that it comes
+// from.
+type Flag struct{ Field, Name, Value string }
+
 // Variable is an environment variable of the container.
 type Variable struct{ Name, Value string }
-
-// What a definition that does not say otherwise gets.
-const (
-	DefaultDrainTimeout        = 30 * time.Second
-	DefaultStopTimeout         = 10 * time.Second
-	DefaultStartTimeout        = 5 * time.Minute
-	DefaultHealthCheckPath     = "/"
-	DefaultHealthCheckTimeout  = time.Minute
-	DefaultHealthCheckInterval = 250 * time.Millisecond
-)
 
 // The bounds of what is accepted. Linux passes no argument of 128 KiB or more
 // to a program, and systemd reads no line longer than 1 MiB, which the largest

@@ -6,8 +6,14 @@ import (
 )
 
 // unknown reports a field that does not exist, with the one that was probably
-// meant. parent is the path of the object that it is in, with a dot.
-func (p *parser) unknown(name, parent string, known []string) {
+// meant. parent is the object that it is in.
+func (p *parser) unknown(name, parent string) {
+	known := names(parent)
+	if parent == "" {
+		known = append(known, storeFields...)
+	} else {
+		parent += "."
+	}
 	meant := nearest(name, known)
 	if meant != "" {
 		meant = fmt.Sprintf("; did you mean %q?", meant)
@@ -16,10 +22,10 @@ func (p *parser) unknown(name, parent string, known []string) {
 }
 
 // misspelt names the field that was probably meant to be name.
-func misspelt(fields []member, name string) string {
-	for _, f := range fields {
-		if f.name != name && nearest(f.name, documentFields) == name {
-			return fmt.Sprintf("; did you mean %s by %s?", name, printable(f.name))
+func misspelt(given []member, name string) string {
+	for _, m := range given {
+		if m.name != name && nearest(m.name, names("")) == name {
+			return fmt.Sprintf("; did you mean %s by %s?", name, printable(m.name))
 		}
 	}
 	return ""

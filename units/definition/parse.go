@@ -1,11 +1,12 @@
 package definition
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
-	"time"
 )
 
 // Parse returns the definition that a document holds. service and revision are
@@ -17,14 +18,8 @@ import (
 // A definition needs an address. A document in a store need not have one: see
 // WithAddress.
 func Parse(service, revision string, document []byte) (*Definition, error) {
-	p := parser{d: Definition{
-		Service:      service,
-		Revision:     revision,
-		HealthCheck:  HealthCheck{Type: HTTP, Timeout: DefaultHealthCheckTimeout, Interval: DefaultHealthCheckInterval},
-		DrainTimeout: DefaultDrainTimeout,
-		StopTimeout:  DefaultStopTimeout,
-		StartTimeout: DefaultStartTimeout,
-	}}
+	p := parser{d: absent()}
+	p.d.Service, p.d.Revision = service, revision
 	p.document(document)
 	if len(p.problems) > 0 {
 		return nil, &Invalid{Service: service, Revision: revision, Problems: p.problems, More: p.more, incomplete: p.incomplete}
@@ -35,14 +30,14 @@ func Parse(service, revision string, document []byte) (*Definition, error) {
 // Environment returns the environment variables of a document, sorted by name, and
 // looks at nothing else in it. No error has a value in it.
 func Environment(document []byte) ([]Variable, error) {
-	fields, err := members(document)
+	given, err := members(document)
 	if err != nil {
 		return nil, err
 	}
 	var p parser
-	for _, f := range fields {
-		if f.name == "environment" {
-			p.environment(f.name, f.value)
+	for _, m := range given {
+		if m.name == "environment" {
+			p.environment(m.name, m.value)
 		}
 	}
 	if len(p.problems) > 0 {
@@ -72,7 +67,7 @@ func (p *parser) document(document []byte) {
 		p.problem("", "the definition must have at most %d KiB", MaxSize>>10)
 		return
 	}
-	fields, err := members(document)
+	given, err := members(document)
 	if err != nil {
 		p.incomplete = errors.Is(err, ErrIncomplete)
 		p.problem("", "the definition %v", err)
@@ -84,76 +79,66 @@ func (p *parser) document(document []byte) {
 	if err := CheckRevision(p.d.Revision); err != nil {
 		p.problem("_rev", "%v", err)
 	}
-	given := make(map[string]bool)
-	for _, f := range fields {
-		given[f.name] = true
+	has := make(map[string]bool)
+	for _, m := range given {
+		has[m.name] = true
 	}
-	if !given["image"] {
+	if !has["image"] {
 		// Whatever else it is, it is no definition; its other members say nothing.
-		p.problem("image", "is missing%s", misspelt(fields, "image"))
+		p.problem("image", "is missing%s", misspelt(given, "image"))
 		return
 	}
-	for _, f := range fields {
-		p.field(f.name, f.value)
-	}
+	p.object("", given)
+	slices.SortStableFunc(p.d.Flags, func(a, b Flag) int { return cmp.Compare(position(a.Field), position(b.Field)) })
 	p.wordsFit()
 	if h := &p.d.HealthCheck; h.Type == HTTP && h.Path == "" {
-		h.Path = DefaultHealthCheckPath
+		h.Path = "/"
 	}
-	if !given["port"] {
-		p.problem("port", "is missing%s", misspelt(fields, "port"))
+	if !has["port"] {
+		p.problem("port", "is missing%s", misspelt(given, "port"))
 	}
-	if !given["address"] {
-		p.problem("address", "is missing; give the service one here, like \"172.17.0.1:7001\", or in "+Addresses+"%s", misspelt(fields, "address"))
-	}
-}
-
-func (p *parser) field(name string, value json.RawMessage) {
-	switch name {
-	case "_id":
-		p.same(name, value, p.d.Service)
-	case "_rev":
-		p.same(name, value, p.d.Revision)
-	case "description":
-		p.d.Description = p.text(name, value, checkDescription)
-	case "image":
-		p.d.Image = p.text(name, value, checkImage)
-	case "address":
-		p.d.Address = p.address(name, value)
-	case "port":
-		p.d.Port = p.port(name, value)
-	case "health_check":
-		p.healthCheck(name, value)
-	case "environment":
-		p.environment(name, value)
-	case "volumes":
-		p.d.Volumes = p.volumes(name, value)
-	case "entrypoint":
-		p.d.Entrypoint = p.words(name, value)
-		if len(p.d.Entrypoint) > 0 && p.d.Entrypoint[0] == "" {
-			p.problem(name+"[0]", "must not be empty")
-		}
-	case "command":
-		p.d.Command = p.words(name, value)
-	case "drain_timeout":
-		p.d.DrainTimeout = p.duration(name, value, 0)
-	case "stop_timeout":
-		p.d.StopTimeout = p.duration(name, value, 0)
-	case "start_timeout":
-		p.d.StartTimeout = p.duration(name, value, time.Second)
-	default:
-		if strings.HasPrefix(name, "_") {
-			return // CouchDB's own, like _attachments and _conflicts
-		}
-		p.unknown(name, "", documentFields)
+	if !has["address"] {
+		p.problem("address", "is missing; give the service one here, like \"172.17.0.1:7001\", or in "+Addresses+"%s", misspelt(given, "address"))
 	}
 }
 
-var (
-	documentFields = []string{"_id", "_rev", "address", "command", "description", "drain_timeout", "entrypoint",
-		"environment", "health_check", "image", "port", "start_timeout", "stop_timeout", "volumes"}
-	healthCheckFields = []string{"interval", "path", "timeout", "type"}
-)
+// object parses the members of the definition, or of an object in it.
+func (p *parser) object(parent string, given []member) {
+	known, prefix := byName()[parent], ""
+	if parent != "" {
+		prefix = parent + "."
+	}
+	for _, m := range given {
+		f, path := known[m.name], prefix+m.name
+		switch {
+		case f != nil && f.parse != nil:
+			f.parse(p, path, m.value)
+		case f != nil:
+			p.flags(f, path, m.value)
+		case parent == "" && m.name == "_id":
+			p.same(path, m.value, p.d.Service)
+		case parent == "" && m.name == "_rev":
+			p.same(path, m.value, p.d.Revision)
+		case parent == "" && strings.HasPrefix(m.name, "_"):
+			// CouchDB's own, like _attachments and _conflicts.
+		default:
+			p.unknown(m.name, parent)
+		}
+	}
+}
+
+// flags hands the value of a field to docker run.
+func (p *parser) flags(f *field, path string, value json.RawMessage) {
+	values := []string{""}
+	if f.many {
+		values = p.list(path, value, f.check)
+	} else {
+		values[0] = p.text(path, value, f.check)
+	}
+	for _, v := range values {
+		p.d.Flags = append(p.d.Flags, Flag{f.name, f.flag, v})
+	}
+}
 
 // same checks a member that the store decides.
 func (p *parser) same(path string, value json.RawMessage, want string) {
@@ -167,32 +152,21 @@ func (p *parser) healthCheck(path string, value json.RawMessage) {
 	if isString(value) {
 		h.Type = p.text(path, value, checkHealthCheckType)
 	} else {
-		fields, err := members(value)
+		given, err := members(value)
 		if err != nil {
 			p.problem(path, "%v", objectError(err, `must be "http", "tcp" or an object`, value))
 			return
 		}
-		for _, f := range fields {
-			p.healthCheckField(path+".", f.name, f.value)
-		}
+		p.object(path, given)
 	}
 	if h.Type == TCP && h.Path != "" {
 		p.problem(path+".path", `is for the type "http" only`)
 	}
 }
 
-func (p *parser) healthCheckField(parent, name string, value json.RawMessage) {
-	h := &p.d.HealthCheck
-	switch name {
-	case "type":
-		h.Type = p.text(parent+name, value, checkHealthCheckType)
-	case "path":
-		h.Path = p.text(parent+name, value, checkPath)
-	case "timeout":
-		h.Timeout = p.duration(parent+name, value, time.Second)
-	case "interval":
-		h.Interval = p.duration(parent+name, value, 10*time.Millisecond)
-	default:
-		p.unknown(name, parent, healthCheckFields)
+func (p *parser) entrypoint(path string, value json.RawMessage) {
+	p.d.Entrypoint = p.words(path, value)
+	if len(p.d.Entrypoint) > 0 && p.d.Entrypoint[0] == "" {
+		p.problem(path+"[0]", "must not be empty")
 	}
 }

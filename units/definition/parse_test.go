@@ -44,7 +44,9 @@ func TestParse(t *testing.T) {
 		{"environment is sorted", `{"environment": {"b": "2\n3", "A": "", "spring.x-y": "1"}}`,
 			with(func(d *Definition) { d.Environment = []Variable{{"A", ""}, {"b", "2\n3"}, {"spring.x-y", "1"}} })},
 		{"volumes", `{"volumes": ["/a:/b:ro,z", "data:/c:nocopy", "/d:/d:rslave"]}`,
-			with(func(d *Definition) { d.Volumes = []string{"/a:/b:ro,z", "data:/c:nocopy", "/d:/d:rslave"} })},
+			with(func(d *Definition) {
+				d.Flags = []Flag{{"volumes", "--volume", "/a:/b:ro,z"}, {"volumes", "--volume", "data:/c:nocopy"}, {"volumes", "--volume", "/d:/d:rslave"}}
+			})},
 		{"command and entrypoint", `{"entrypoint": "/bin/sh", "command": ["-c", "echo $HOME; ls", ""]}`,
 			with(func(d *Definition) {
 				d.Entrypoint, d.Command = []string{"/bin/sh"}, []string{"-c", "echo $HOME; ls", ""}
@@ -261,7 +263,7 @@ func TestParseLimits(t *testing.T) {
 	}
 	words := strings.Repeat("x", 33<<10)
 	_, err := Parse("web", rev, withRequired(`{"entrypoint": ["`+words[:32<<10]+`"], "command": ["`+words+`"], "volumes": ["/a:/b"]}`))
-	if want := "web " + rev + ": command: entrypoint, command and volumes must have at most 64 KiB together"; fmt.Sprint(err) != want {
+	if want := "web " + rev + ": command: must have at most 64 KiB, together with all else that stands in a command"; fmt.Sprint(err) != want {
 		t.Errorf("got %v; want %s", err, want)
 	}
 	begin := time.Now()

@@ -76,8 +76,8 @@ func objectError(err error, must string, value json.RawMessage) error {
 // gotAt shows a value of that field in an error, or only its type where it may be
 // secret.
 func gotAt(path string, value json.RawMessage) string {
-	for _, secret := range []string{"environment", "entrypoint", "command"} {
-		if strings.HasPrefix(path, secret) {
+	for _, f := range fields {
+		if f.secret && strings.HasPrefix(path, f.name) {
 			return gotKind(value)
 		}
 	}

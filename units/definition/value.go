@@ -68,21 +68,25 @@ func (p *parser) words(path string, value json.RawMessage) []string {
 // wordsFit checks that what becomes one line of a unit has a size for that, and
 // names the field that takes most of it.
 func (p *parser) wordsFit() {
-	all, most, path := 0, 0, ""
-	for _, field := range []struct {
-		path  string
-		words []string
-	}{{"entrypoint", p.d.Entrypoint}, {"command", p.d.Command}, {"volumes", p.d.Volumes}} {
-		size := 0
-		for _, w := range field.words {
-			size += len(w) + 1
+	sizes := map[string]int{}
+	add := func(field string, words ...string) {
+		for _, w := range words {
+			sizes[field] += len(w) + 1
 		}
-		if all += size; size > most {
-			most, path = size, field.path
+	}
+	add("entrypoint", p.d.Entrypoint...)
+	add("command", p.d.Command...)
+	for _, f := range p.d.Flags {
+		add(f.Field, f.Value)
+	}
+	all, most := 0, ""
+	for name, size := range sizes {
+		if all += size; size > sizes[most] || size == sizes[most] && name < most {
+			most = name
 		}
 	}
 	if all > maxWords {
-		p.problem(path, "entrypoint, command and volumes must have at most %d KiB together", maxWords>>10)
+		p.problem(most, "must have at most %d KiB, together with all else that stands in a command", maxWords>>10)
 	}
 }
 

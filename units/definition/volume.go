@@ -1,6 +1,7 @@
 package definition
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
@@ -70,8 +71,8 @@ func checkVolumeOptions(options []string, named bool) error {
 	return nil
 }
 
-// volumes returns the volumes of a definition, no two of which may meet.
-func (p *parser) volumes(field string, value []byte) []string {
+// volumes hands on the volumes of a definition, no two of which may meet.
+func (p *parser) volumes(field string, value json.RawMessage) {
 	volumes := p.list(field, value, checkVolume)
 	at := make(map[string]int)
 	for i, v := range volumes {
@@ -85,6 +86,6 @@ func (p *parser) volumes(field string, value []byte) []string {
 			continue
 		}
 		at[target] = i
+		p.d.Flags = append(p.d.Flags, Flag{field, "--volume", v})
 	}
-	return volumes
 }

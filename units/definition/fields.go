@@ -1,0 +1,188 @@
+package definition
+
+import (
+	"encoding/json"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A field is a member that a definition may have. Whatever knows the fields of a
+// definition is made of the table below: the parser, its defaults and its hints for
+// misspelt names, the JSON Schema, the manual page and README's table.
+//
+// A field that is only handed to Docker is one entry, with flag. Tests ask for a
+// golden case of it.
+type field struct {
+	name    string // "health_check.path" is the member path of the object health_check
+	says    string // what it says
+	absent  string // the JSON value that stands for it when it is absent; empty for none
+	without string // in words, where absent does not say it
+	example string // a JSON value other than that
+	schema  string // JSON Schema of a valid value
+	secret  bool   // no error shows its value
+	flag    string // of docker run: a string or each of a list of strings is handed to that
+	many    bool   // a list of strings
+	check   func(string) error
+	parse   func(p *parser, path string, value json.RawMessage) // not for those with a flag
+}
+
+// fields are in the order in which people read them. Each object comes before its
+// members.
+var fields []field
+
+// The parsers lead back to the table.
+func init() {
+	fields = []field{
+		{
+			name: "image", says: "image reference, as for `docker run`; pulled when it is not here",
+			example: `"nginx:1.27"`, schema: `{"type": "string"}`,
+			parse: func(p *parser, path string, v json.RawMessage) { p.d.Image = p.text(path, v, checkImage) },
+		},
+		{
+			name: "address", says: "where clients reach the service: `IP:port` or `[IPv6]:port`",
+			without: "what `addresses.json` says, see below",
+			example: `"172.17.0.1:7001"`, schema: `{"type": "string"}`,
+			parse: func(p *parser, path string, v json.RawMessage) { p.d.Address = p.address(path, v) },
+		},
+		{
+			name: "port", says: "where the container listens",
+			example: `80`, schema: `{"type": "integer", "minimum": 1, "maximum": 65535}`,
+			parse: func(p *parser, path string, v json.RawMessage) { p.d.Port = p.port(path, v) },
+		},
+		{
+			name: "description", says: "one line for `systemctl`",
+			example: `"the shop"`, schema: `{"type": "string", "maxLength": 500}`,
+			parse: func(p *parser, path string, v json.RawMessage) { p.d.Description = p.text(path, v, checkDescription) },
+		},
+		{
+			name: "health_check", says: "how a new container proves that it can serve: a type, or an object of the fields below",
+			absent: `"http"`, example: `"tcp"`,
+			parse: (*parser).healthCheck,
+		},
+		{
+			name: "health_check.type", says: "`\"http\"`: a GET is answered with a status of 200 to 399; `\"tcp\"`: a connection is accepted",
+			absent: `"http"`, example: `"tcp"`, schema: `{"enum": ["http", "tcp"]}`,
+			parse: func(p *parser, path string, v json.RawMessage) {
+				p.d.HealthCheck.Type = p.text(path, v, checkHealthCheckType)
+			},
+		},
+		{
+			name: "health_check.path", says: "path and query of the GET; for `\"http\"` only",
+			without: "`\"/\"`", example: `"/up?deep=1"`, schema: `{"type": "string", "pattern": "^/"}`,
+			parse: func(p *parser, path string, v json.RawMessage) { p.d.HealthCheck.Path = p.text(path, v, checkPath) },
+		},
+		{
+			name: "health_check.timeout", says: "how long the container may take until it proves it",
+			absent: `"60s"`, example: `"10m"`, schema: duration,
+			parse: func(p *parser, path string, v json.RawMessage) {
+				p.d.HealthCheck.Timeout = p.duration(path, v, time.Second)
+			},
+		},
+		{
+			name: "health_check.interval", says: "time from one probe to the next; the first follow faster",
+			absent: `"250ms"`, example: `"1500ms"`, schema: duration,
+			parse: func(p *parser, path string, v json.RawMessage) {
+				p.d.HealthCheck.Interval = p.duration(path, v, 10*time.Millisecond)
+			},
+		},
+		{
+			name: "environment", says: "object of strings; containers also get `SYSTEM_HOSTNAME`, the host's name",
+			example: `{"LANG": "C.UTF-8"}`, schema: `{"type": "object", "additionalProperties": {"type": "string"}}`, secret: true,
+			parse: (*parser).environment,
+		},
+		{
+			name: "volumes", says: "list of `SOURCE:TARGET[:OPTIONS]`, as for `docker run`",
+			example: `["/srv/shop:/data:ro", "cache:/cache"]`, schema: `{"type": "array", "items": {"type": "string"}}`,
+			parse: (*parser).volumes,
+		},
+		{
+			name: "entrypoint", says: "list of strings, or one word; nothing is split or expanded",
+			without: "the image's", example: `["/bin/shop", "serve"]`, schema: words, secret: true,
+			parse: (*parser).entrypoint,
+		},
+		{
+			name: "command", says: "list of strings, or one word: what the entrypoint is given",
+			without: "the image's, unless there is an `entrypoint`", example: `["--verbose"]`, schema: words, secret: true,
+			parse: func(p *parser, path string, v json.RawMessage) { p.d.Command = p.words(path, v) },
+		},
+		{
+			name: "drain_timeout", says: "how long connections may take to end once no new ones come",
+			absent: `"30s"`, example: `"1m"`, schema: duration,
+			parse: func(p *parser, path string, v json.RawMessage) { p.d.DrainTimeout = p.duration(path, v, 0) },
+		},
+		{
+			name: "stop_timeout", says: "how long the container may take to end when it is told to",
+			absent: `"10s"`, example: `"2m"`, schema: duration,
+			parse: func(p *parser, path string, v json.RawMessage) { p.d.StopTimeout = p.duration(path, v, 0) },
+		},
+		{
+			name: "start_timeout", says: "how long a step of the start may go on without progress",
+			absent: `"5m"`, example: `"90s"`, schema: duration,
+			parse: func(p *parser, path string, v json.RawMessage) { p.d.StartTimeout = p.duration(path, v, time.Second) },
+		},
+	}
+}
+
+// What several fields have.
+const (
+	duration = `{"type": "string", "pattern": "^(0|([0-9]+([.][0-9]*)?(ns|us|µs|ms|s|m|h))+)$"}`
+	words    = `{"anyOf": [{"type": "string", "pattern": "^[^ \\t\\n]*$"}, {"type": "array", "items": {"type": "string"}}]}`
+)
+
+// members of a CouchDB document that the store decides.
+var storeFields = []string{"_id", "_rev"}
+
+// byName are the fields of the object that parent names, by their names in it.
+var byName = sync.OnceValue(func() map[string]map[string]*field {
+	all := map[string]map[string]*field{}
+	for i := range fields {
+		parent, name := split(fields[i].name)
+		if all[parent] == nil {
+			all[parent] = map[string]*field{}
+		}
+		all[parent][name] = &fields[i]
+	}
+	return all
+})
+
+// split returns the object that a field is in, empty for the definition itself, and
+// its name there.
+func split(name string) (parent, own string) {
+	if i := strings.LastIndexByte(name, '.'); i >= 0 {
+		return name[:i], name[i+1:]
+	}
+	return "", name
+}
+
+// names are the names of the fields of an object, in the order of the table.
+func names(parent string) []string {
+	var list []string
+	for _, f := range fields {
+		if in, name := split(f.name); in == parent {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+// position is the place of a field in the table.
+func position(name string) int {
+	for i := range fields {
+		if fields[i].name == name {
+			return i
+		}
+	}
+	return len(fields)
+}
+
+// absent is what a definition without a single field says.
+var absent = sync.OnceValue(func() Definition {
+	var p parser
+	for _, f := range fields {
+		if f.absent != "" {
+			f.parse(&p, f.name, json.RawMessage(f.absent))
+		}
+	}
+	return p.d
+})
