@@ -44,13 +44,19 @@ find_go() {
   fail "Go 1.24 is not installed; install Go 1.24 or newer, or run this in a bundle that another machine made with --bundle"
 }
 
+# version_in PREFIX: the version that is installed there, if any.
+version_in() {
+  [ ! -x "$1/bin/sm-fetch" ] || { "$1/bin/sm-fetch" --version 2>/dev/null || echo 'an earlier version'; } | sed 's/^sm-fetch //'
+}
+
 # build FOLDER: everything that an installation needs, below FOLDER.
 build() {
-  local out=$1 go helper
+  local out=$1 go helper version
   go=$(find_go)
+  version=$(git describe --tags --dirty 2>/dev/null || git log -1 --format=%cs-%h 2>/dev/null || echo unknown)
   mkdir -p "$out/bin" "$out/units/examples" "$out/man"
   export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath -buildvcs=false"
-  "$go" build -ldflags '-s -w' -o "$out/bin/" ./generator $(printf './helpers/%s ' $HELPERS)
+  "$go" build -ldflags "-s -w -X service-manager/units/version.text=$version" -o "$out/bin/" ./generator $(printf './helpers/%s ' $HELPERS)
   mv "$out/bin/generator" "$out/bin/service-manager-generator"
   for helper in $HELPERS; do cp "helpers/$helper/$helper.8" "$out/man/"; done
   cp generator/service-manager-generator.8 units/definition/service-manager.definition.5 "$out/man/"
@@ -283,6 +289,7 @@ main() {
       require_root
       check
       prefix=${prefix:-$(installed_prefix)}
+      before=$(version_in "$prefix")
       if [ -e go.mod ]; then
         BUILT=$(mktemp -d)
         readonly BUILT
@@ -292,7 +299,7 @@ main() {
       else
         install_from "$PWD" "$prefix"
       fi
-      say "installed in $prefix/bin; put a definition into $CONFIG_DIR/services/NAME.json, or set COUCHDB_URL in $CONFIG_DIR/service-manager.conf" ;;
+      say "installed $(version_in "$prefix")${before:+ in the place of $before} in $prefix/bin; put a definition into $CONFIG_DIR/services/NAME.json, or set COUCHDB_URL in $CONFIG_DIR/service-manager.conf" ;;
   esac
 }
 

@@ -18,6 +18,7 @@ import (
 	"service-manager/units"
 	"service-manager/units/host"
 	"service-manager/units/printable"
+	"service-manager/units/version"
 )
 
 const help = `Usage: service-manager-generator NORMAL-DIR [EARLY-DIR LATE-DIR]
@@ -31,6 +32,7 @@ Flags:
   --dry-run  print every unit to standard output with its path as a heading, and
              problems to standard error; exit 1 when there were any
   --root DIR read below DIR instead of / (for tests and images)
+  --version  print the version
 `
 
 func main() {
@@ -43,6 +45,10 @@ func main() {
 // run is the whole program. kernelLog opens the place for problems when there is
 // nobody at a terminal; systemd's journal does not run yet when generators do.
 func run(args []string, stdout, stderr io.Writer, getenv func(string) string, kernelLog func() (io.WriteCloser, error)) int {
+	if version.Asked(args) {
+		fmt.Fprint(stdout, version.Of("service-manager-generator"))
+		return 0
+	}
 	flags := flag.NewFlagSet("service-manager-generator", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	dryRun := flags.Bool("dry-run", false, "")

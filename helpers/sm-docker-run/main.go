@@ -39,7 +39,7 @@ One container, from image to exit, as a systemd service.
   remove  remove the container of that name and its anonymous volumes
   sweep   remove the containers whose unit is not running
 
-Flags that "docker run" has too mean the same. "sm-docker-run VERB -h" lists them.
+Flags that "docker run" has too mean the same.
 
 A unit written by hand:
 

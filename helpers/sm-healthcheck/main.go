@@ -28,6 +28,7 @@ URL is one of
 
 In a unit it stops waiting as soon as the unit's main process ends, and shows the
 last failure in the unit's status. No probe leaves a connection behind.
+sm-healthcheck --version prints the version.
 
 In a unit:
   ExecStartPost=sm-healthcheck --timeout 60s --hold 2s http://${SM_CONTAINER_IP}:80/

@@ -19,6 +19,7 @@ import (
 
 	"service-manager/helpers/internal/notify"
 	"service-manager/units/printable"
+	"service-manager/units/version"
 )
 
 // World is all that a helper may touch outside its own memory, so that tests
@@ -52,6 +53,10 @@ func Main(name string, run func(context.Context, World) error) {
 		Notify: notify.FromEnvironment(),
 	}
 	log.SetOutput(w.Stderr) // that of libraries
+	if version.Asked(w.Args) {
+		fmt.Fprint(w.Stdout, version.Of(name))
+		return
+	}
 	err := run(ctx, w)
 	code := Report(name, w, err)
 	stop()

@@ -92,7 +92,7 @@ func Verbs(w World, help string, verbs map[string]func(World) error) error {
 	}
 	switch verb := w.Args[0]; verb {
 	case "-h", "-help", "--help", "help":
-		fmt.Fprintln(w.Stdout, strings.TrimSpace(help))
+		fmt.Fprintf(w.Stdout, "%s\n\nEach command explains itself with -h. --version prints the version.\n", strings.TrimSpace(help))
 		return ErrHelp
 	default:
 		run, ok := verbs[verb]

@@ -1,0 +1,13 @@
+// Package version says which version of service-manager a program is.
+package version
+
+// text is set by the linker: see build in install.sh.
+var text = "unknown"
+
+// Of returns the line that a program prints for --version.
+func Of(program string) string { return program + " " + text + "\n" }
+
+// Asked reports whether a command line asks for the version, and for nothing else.
+func Asked(args []string) bool {
+	return len(args) == 1 && (args[0] == "--version" || args[0] == "-version")
+}
