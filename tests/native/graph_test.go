@@ -204,6 +204,25 @@ systemctl daemon-reload; systemctl start --no-block down.target`)
 	})
 }
 
+// A pending revision that takes long to start holds up neither the good one nor the
+// manager, as at a boot.
+func TestPendingHoldsUpNothing(t *testing.T) {
+	forReleases(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		m.first(t, "web", app("r0"))
+		m.stop(t, "web")
+		f := m.inject(t, fault{Helper: "sm-healthcheck", Unit: "web@2-*", What: hang})
+		good := m.revision(t, "web", "good")
+		m.edit(t, "web", app("r1"))
+		m.next(t, "web", good)
+		m.waitFor(t, patience, "ls /run/systemd/generator/web@2-*.service")
+		m.output(t, "systemctl stop service-manager.target; systemctl start service-manager.target")
+		m.waitFor(t, patience, "systemctl is-active web@manager web@"+good+"\n"+`test "$(systemctl is-active 'web@2-*')" = activating`)
+		f.kill(t)
+		m.serves(t, "web", "r0")
+	})
+}
+
 // A restart of the manager interrupts nothing, whatever the state.
 func TestRestartInterruptsNothing(t *testing.T) {
 	forReleases(t, func(t *testing.T, release string) {

@@ -15,7 +15,7 @@ func TestStopInThePause(t *testing.T) {
 		f := m.inject(t, fault{Helper: "sm-healthcheck", Unit: "web@*", What: hang})
 		m.edit(t, "web", app("r0"))
 		f.sprung(t)
-		m.output(t, `kill -9 $(systemctl show -P MainPID web@manager)
+		m.output(t, `systemctl kill --kill-whom=main -s KILL web@manager
 until systemctl show -P SubState web@manager | grep -q auto-restart; do sleep 0.02; done
 systemctl stop web@manager`)
 		m.waitFor(t, patience, gone("web"))
