@@ -154,6 +154,8 @@ func (r runner) why() string {
 	switch {
 	case r.unit.LoadState == "masked":
 		return fmt.Sprintf("is masked, so it cannot start; run systemctl unmask %s", r.unit.Name)
+	case r.unit.LoadState == "not-found":
+		return "has no unit before the next reload; sm-fetch asks for one, or run systemctl daemon-reload"
 	case r.unit.LoadState != "loaded":
 		return fmt.Sprintf("has no unit (%s); run systemctl daemon-reload", r.unit.LoadState)
 	case r.rejected && !r.live():
