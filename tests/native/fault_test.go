@@ -256,7 +256,7 @@ exec sm-rollout accept web `+m.revision(t, "web", "good")+`' >/dev/null 2>&1 </d
 		m.edit(t, "web", app("r2"))
 		locker = m.output(t, "cat /run/locker")
 		m.waitFor(t, patience, "journalctl -u 'web@3-*' --no-pager -o cat | grep 'waiting for process "+locker+" (flock), which is changing virtual services'")
-		m.output(t, "pkill -9 -P "+locker+"; kill -9 "+locker)
+		m.output(t, "pkill -9 -P "+locker) // flock ends with its command
 		m.settled(t, "web", "r2")
 	})
 }
