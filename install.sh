@@ -23,8 +23,13 @@ TEXT
 }
 
 say()  { printf '%s\n' "$*"; }
-fail() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }
-misused() { printf 'install.sh: %s\n' "$*" >&2; usage >&2; exit 2; }
+# failure MESSAGE: what failed; what stands behind a "; " is the way out.
+failure() {
+  printf 'install.sh: error: %s\n' "${1%%; *}" >&2
+  [ "${1%%; *}" = "$1" ] || printf 'install.sh: hint: %s\n' "${1#*; }" >&2
+}
+fail() { failure "$*"; exit 1; }
+misused() { failure "$*"; usage >&2; exit 2; }
 
 readonly HELPERS="sm-fetch sm-docker-run sm-healthcheck sm-ipvs sm-rollout"
 readonly STATIC_UNITS="service-manager.target sm-fetch.service sm-start@.service sm-retire@.service sm-settle@.service sm-outage@.service sm-sweep.service"
@@ -69,7 +74,7 @@ require_root() { [ "$(id -u)" = 0 ] || fail "this needs root; run it with sudo";
 
 # check names everything that is missing before anything is changed.
 check() {
-  local missing=() version
+  local missing=() version lack
   version=$(systemctl --version 2>/dev/null | awk 'NR==1 {print $2}') || true
   if [ -z "$version" ] || [ ! -d /run/systemd/system ]; then
     missing+=("systemd does not run this host; service-manager needs a host that systemd has booted")
@@ -78,14 +83,14 @@ check() {
   fi
   case $(systemctl show -P LoadState docker.service 2>/dev/null) in
     loaded) ;;
-    masked) missing+=("docker.service is masked, so no container can run; unmask it: systemctl unmask docker.service") ;;
-    *) missing+=("Docker is not installed as docker.service; on Debian: apt install docker.io") ;;
+    masked) missing+=("docker.service is masked, so no container can run; run systemctl unmask docker.service") ;;
+    *) missing+=("Docker is not installed as docker.service; on Debian, run apt install docker.io") ;;
   esac
   if ! modprobe ip_vs 2>/dev/null && [ ! -e /proc/net/ip_vs ]; then
     missing+=("the kernel has no IPVS: 'modprobe ip_vs' fails; use your distribution's kernel, or build yours with CONFIG_IP_VS")
   fi
   if [ ${#missing[@]} -gt 0 ]; then
-    printf 'install.sh: not installed: %s\n' "${missing[@]}" >&2
+    for lack in "${missing[@]}"; do failure "not installed: $lack"; done
     exit 1
   fi
 }
@@ -233,7 +238,7 @@ demo() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing="$missing $package"
   done
   if [ -n "$missing" ] && [ -z "$install" ]; then
-    fail "the virtual machine needs Debian packages that are missing:$missing; install them with 'apt-get install --no-install-recommends$missing', or run this with --install-packages"
+    fail "the virtual machine needs Debian packages that are missing:$missing; run apt-get install --no-install-recommends$missing, or this with --install-packages"
   elif [ -n "$missing" ]; then
     require_root
     say "installing$missing"

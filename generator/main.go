@@ -58,6 +58,10 @@ func run(args []string, stdout, stderr io.Writer, getenv func(string) string, ke
 		fmt.Fprint(stdout, help)
 		return 0
 	case err != nil:
+		name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+		if unknown {
+			return usage(stderr, "--"+name+" is not a flag")
+		}
 		return usage(stderr, err.Error())
 	}
 	if *dryRun {
@@ -126,10 +130,10 @@ func report(err error, to problems) int {
 	}
 	lines := strings.Split(err.Error(), "\n")
 	if more := len(lines) - maxProblems; to.kernel && more > 0 {
-		lines = append(lines[:maxProblems], fmt.Sprintf("and %d more; run 'service-manager-generator --dry-run' to see them", more))
+		lines = append(lines[:maxProblems], fmt.Sprintf("and %d more; run service-manager-generator --dry-run", more))
 	}
 	for _, line := range lines {
-		message := "service-manager-generator: " + printable.Clean(line).String()
+		message := "service-manager-generator: error: " + printable.Clean(line).String()
 		if to.kernel {
 			// It takes one write as one message, of at most 976 bytes, and the number as
 			// a priority.
@@ -141,6 +145,6 @@ func report(err error, to problems) int {
 }
 
 func usage(stderr io.Writer, problem string) int {
-	fmt.Fprintf(stderr, "service-manager-generator: %s\nTry 'service-manager-generator -h'.\n", printable.Clean(problem))
+	fmt.Fprintf(stderr, "service-manager-generator: error: %s\nservice-manager-generator: hint: run service-manager-generator -h\n", printable.Clean(problem))
 	return 2
 }

@@ -148,7 +148,7 @@ func TestKernelLog(t *testing.T) {
 				t.Errorf("exit code %d, stderr %q, kernel log %+v; want 1 and several closed writes: %v", code, stderr.String(), log, test.kernel)
 			}
 			for _, w := range log.writes {
-				if strings.Count(w, "\n") != 1 || !strings.HasSuffix(w, "\n") || !strings.HasPrefix(w, "<3>service-manager-generator: ") {
+				if strings.Count(w, "\n") != 1 || !strings.HasSuffix(w, "\n") || !strings.HasPrefix(w, "<3>service-manager-generator: error: ") {
 					t.Errorf("the write %q is not one line with a priority", w)
 				}
 			}
@@ -160,7 +160,7 @@ func TestKernelLog(t *testing.T) {
 func TestKernelLogIsShort(t *testing.T) {
 	log := &kernelLogFile{}
 	report(errors.New(strings.Repeat("a\n", 1000)+"b"), problems{log, true})
-	if n := len(log.writes); n != maxProblems+1 || log.writes[n-1] != "<3>service-manager-generator: and 901 more; run 'service-manager-generator --dry-run' to see them\n" {
+	if n := len(log.writes); n != maxProblems+1 || log.writes[n-1] != "<3>service-manager-generator: error: and 901 more; run service-manager-generator --dry-run\n" {
 		t.Errorf("%d messages, the last is %q", n, log.writes[n-1])
 	}
 	log = &kernelLogFile{}

@@ -9,6 +9,7 @@ import (
 
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/docker"
+	"service-manager/helpers/internal/hint"
 )
 
 const pullHelp = `
@@ -69,7 +70,7 @@ func ensureImage(ctx context.Context, w command.World, d *docker.Daemon, image, 
 			return err
 		}
 		if policy == "never" {
-			return fmt.Errorf("image %s is not here, and --pull=never; pull it first", shown)
+			return hint.Add(fmt.Errorf("image %s is not here, and --pull=never", shown), "run docker pull %s", shown)
 		}
 	}
 	if named == nil {

@@ -9,6 +9,7 @@ import (
 
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/docker"
+	"service-manager/helpers/internal/hint"
 )
 
 const removeHelp = `
@@ -47,7 +48,7 @@ func remove(ctx context.Context, w command.World) error {
 		_, err = d.RemoveNamed(ctx, *name)
 	}
 	if err = about(*name, err); err != nil {
-		return fmt.Errorf("%w; the container is left as it is: run \"docker rm -f %s\", or start its unit again", err, *name)
+		return hint.Add(fmt.Errorf("%w; the container is left as it is", err), "run docker rm -f %s, or start its unit again", *name)
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/docker"
+	"service-manager/helpers/internal/hint"
 	"service-manager/helpers/internal/process"
 )
 
@@ -154,7 +155,7 @@ func (r *runner) create(ctx context.Context, config *container.Config, host *con
 		})
 		if err == nil {
 			for _, warning := range created.Warnings {
-				fmt.Fprintf(r.w.Stderr, "%s: docker warns: %s\n", r.o.name, warning)
+				r.w.Warning("%s: docker says: %s", r.o.name, warning)
 			}
 			return created.ID, nil
 		}
@@ -242,7 +243,7 @@ func (r *runner) end(ctx context.Context, id string, p *process.Process, waited 
 	case ctx.Err() != nil:
 		err = asTold(r.stop(whole, id))
 	case limited.Err() != nil:
-		err = fmt.Errorf("its process has ended, and the Docker daemon did not say how within %s; look at \"docker inspect %s\"", *r.o.patience, r.o.name)
+		err = hint.Add(fmt.Errorf("its process has ended, and the Docker daemon did not say how within %s", *r.o.patience), "run docker inspect %s", r.o.name)
 	}
 	return about(r.o.name, err)
 }

@@ -290,7 +290,7 @@ func TestEndWithSilentDaemon(t *testing.T) {
 		return d, r.end(ctx, "0123", nil, nil)
 	}
 	_, err := end(context.Background(), 100*time.Millisecond, notify.Notifier{})
-	if want := `web: its process has ended, and the Docker daemon did not say how within 100ms; look at "docker inspect web"`; fmt.Sprint(err) != want {
+	if want := `web: its process has ended, and the Docker daemon did not say how within 100ms; run docker inspect web`; fmt.Sprint(err) != want {
 		t.Errorf("got %v; want %s", err, want)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
@@ -322,7 +322,7 @@ func TestAbout(t *testing.T) {
 func TestRunPullNever(t *testing.T) {
 	d := &daemon{t: t}
 	o := d.run(context.Background(), "run", "--name", "web", "--pull", "never", "none")
-	if want := "web: image none:latest is not here, and --pull=never; pull it first"; fmt.Sprint(o.err) != want {
+	if want := "web: image none:latest is not here, and --pull=never; run docker pull none:latest"; fmt.Sprint(o.err) != want {
 		t.Errorf("got %v; want %s", o.err, want)
 	}
 	o = d.run(context.Background(), "pull", "--name", "web", "Not/An_Image")

@@ -83,5 +83,5 @@ func (r *runner) stopProcess(ctx context.Context, p *process.Process) error {
 }
 
 func (r *runner) hadToBeKilled(signal syscall.Signal, limit time.Duration) {
-	fmt.Fprintf(r.w.Stderr, "%s: had to be killed: still running %s after %s\n", r.o.name, limit, unix.SignalName(signal))
+	r.w.Warning("%s: had to be killed: still running %s after %s", r.o.name, limit, unix.SignalName(signal))
 }

@@ -25,7 +25,7 @@ func TestStopProcess(t *testing.T) {
 		{"by SIGTERM", "echo ready; exec sleep 60", "", "", unix.SIGTERM},
 		{"by its signal", "echo ready; exec sleep 60", "SIGQUIT", "", unix.SIGQUIT},
 		{"by force", "trap '' TERM; echo ready; while true; do sleep 60; done", "",
-			"web: had to be killed: still running 1s after SIGTERM\n", unix.SIGKILL},
+			"sm-docker-run: warning: web: had to be killed: still running 1s after SIGTERM\n", unix.SIGKILL},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -47,7 +47,7 @@ func TestStopProcess(t *testing.T) {
 			defer p.Close()
 			var stderr bytes.Buffer
 			patience := time.Minute
-			r := &runner{w: command.World{Stderr: &stderr},
+			r := &runner{w: command.World{Name: "sm-docker-run", Stderr: &stderr, Env: func(string) (string, bool) { return "", false }},
 				o: &options{name: "web", stopSignal: test.signal, stopTimeout: stopTimeout(time.Second), patience: &patience}}
 			err = r.stopProcess(context.Background(), p)
 			if ended := new(command.SignalError); !errors.As(err, &ended) || ended.Signal != unix.SIGTERM {

@@ -28,7 +28,7 @@ func TestFollowFolder(t *testing.T) {
 	// The same in other words is no change, and none that systemd hears of.
 	m.define("web", `{"port":80,"address":"172.17.0.1:7110","image":"nginx:1"}`)
 	m.define("bad", `{"image": "nginx:1", "address": "172.17.0.1:7002", "port": 0, "prot": 1}`)
-	m.eventually("two lines about bad", func() bool { return m.logged("sm-fetch: bad 1-") == 2 })
+	m.eventually("two lines about bad", func() bool { return m.logged("sm-fetch: error: bad 1-") == 2 })
 	m.waitStatus("1 service, 1 with an invalid newest revision")
 
 	m.define("web", image("nginx:2"))
@@ -37,7 +37,7 @@ func TestFollowFolder(t *testing.T) {
 
 	// The invalid revision leaves the last valid one current, and is told once.
 	m.define("web", image("ng inx"))
-	m.eventually("a line about web", func() bool { return m.logged("sm-fetch: web 3-") == 1 })
+	m.eventually("a line about web", func() bool { return m.logged("sm-fetch: error: web 3-") == 1 })
 	m.define("web", image("ng inx")+" ")
 	m.define("web", image("nginx:3"))
 	m.waitCurrent("web", 3)
@@ -110,7 +110,7 @@ func TestRefused(t *testing.T) {
 	m.waitCurrent("web", 1)
 	for _, service := range []string{"gone", "late"} {
 		m.define(service, image("nginx:1"))
-		m.eventually(service+" is refused", func() bool { return m.logged("sm-fetch: "+service+" 1-") == 1 })
+		m.eventually(service+" is refused", func() bool { return m.logged("sm-fetch: error: "+service+" 1-") == 1 })
 	}
 	m.undefine("gone")
 	m.waitStatus("1 with an invalid newest revision")
@@ -126,7 +126,7 @@ func TestRefused(t *testing.T) {
 	}
 	// Also a run that ends before anything is taken knows what it has refused.
 	m.define("late", image("nginx:1"))
-	m.eventually("late is refused", func() bool { return m.logged("sm-fetch: late 1-") == 2 })
+	m.eventually("late is refused", func() bool { return m.logged("sm-fetch: error: late 1-") == 2 })
 	stop()
 	m.undefine("late")
 	stop = m.follow()
@@ -291,7 +291,7 @@ func TestCopyOfRevision(t *testing.T) {
 	}
 	// Also when the definition would come to the same as the current one.
 	m.define("web", `{"image":"nginx:2","image":"nginx:1","address":"172.17.0.1:7110","port":80}`)
-	if err := m.once(); err == nil || m.logged(`sm-fetch: web: the definition has image twice`) != 1 {
+	if err := m.once(); err == nil || m.logged(`sm-fetch: error: web: the definition has image twice`) != 1 {
 		t.Errorf("a field that is there twice was taken: %v", err)
 	}
 	m.define("web", image("nginx:1"))

@@ -21,8 +21,8 @@ func newJournal(w command.World) *journal {
 }
 
 func (j *journal) Info(format string, args ...any)    { j.line("<6>", format, args...) }
-func (j *journal) Warning(format string, args ...any) { j.line("<4>", format, args...) }
-func (j *journal) Error(format string, args ...any)   { j.line("<3>", format, args...) }
+func (j *journal) Warning(format string, args ...any) { j.line("<4>", "warning: "+format, args...) }
+func (j *journal) Error(format string, args ...any)   { j.line("<3>", "error: "+format, args...) }
 
 func (j *journal) line(priority, format string, args ...any) {
 	if !j.priorities {

@@ -13,7 +13,7 @@ type connect struct{ network, address string }
 // newTCP makes the probe of tcp://HOST:PORT.
 func newTCP(u *url.URL, text string, _ options) (probe, error) {
 	if u.Path != "" || u.RawQuery != "" || u.User != nil {
-		return nil, fmt.Errorf("URL %q: want tcp://HOST:PORT and nothing more", text)
+		return nil, fmt.Errorf("URL %q: must be tcp://HOST:PORT and nothing more", text)
 	}
 	address, err := hostPort(u, text, "")
 	return connect{"tcp", address}, err
@@ -22,7 +22,7 @@ func newTCP(u *url.URL, text string, _ options) (probe, error) {
 // newUnix makes the probe of unix:///PATH.
 func newUnix(u *url.URL, text string, _ options) (probe, error) {
 	if u.Host != "" || len(u.Path) < 2 {
-		return nil, fmt.Errorf("URL %q: want unix:///PATH", text)
+		return nil, fmt.Errorf("URL %q: must be unix:///PATH", text)
 	}
 	return connect{"unix", u.Path}, nil
 }
@@ -37,7 +37,7 @@ func hostPort(u *url.URL, text, port string) (string, error) {
 		port = u.Port()
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return "", fmt.Errorf("URL %q: want a port from 1 to 65535", text)
+		return "", fmt.Errorf("URL %q: must have a port from 1 to 65535", text)
 	}
 	if u.Hostname() == "" {
 		return "", fmt.Errorf("URL %q: %w", text, errNoHost)

@@ -85,7 +85,7 @@ func parseHeaders(lines []string) (http.Header, error) {
 	for _, line := range lines {
 		name, value, found := strings.Cut(line, ":")
 		if !found || !isToken(name) || strings.ContainsFunc(value, isControl) {
-			return nil, fmt.Errorf("--header %q: want \"Name: value\"", line)
+			return nil, fmt.Errorf("--header: must be \"Name: value\" (got %q)", line)
 		}
 		header.Set(name, strings.TrimSpace(value))
 	}

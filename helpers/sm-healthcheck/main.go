@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/hint"
 	"service-manager/helpers/internal/mainprocess"
 )
 
@@ -54,11 +55,11 @@ func run(ctx context.Context, w command.World) error {
 	plan := plan{timeout: *timeout, interval: *interval, hold: *hold}
 	switch {
 	case flags.NArg() != 1:
-		return command.Usagef("want one URL, got %d operands", flags.NArg())
+		return command.Usagef("one URL must be given (got %d)", flags.NArg())
 	case plan.timeout <= 0, plan.interval <= 0, *probeTimeout <= 0:
-		return command.Usagef("--timeout, --interval and --probe-timeout: want durations above 0")
+		return command.Usagef("--timeout, --interval and --probe-timeout: must be above 0")
 	case plan.hold < 0:
-		return command.Usagef("--hold: want a duration of 0 or more, got %s", plan.hold)
+		return command.Usagef("--hold: must be 0 or more (got %s)", plan.hold)
 	}
 	header, err := parseHeaders(headers)
 	if err != nil {
@@ -83,7 +84,7 @@ func run(ctx context.Context, w command.World) error {
 		return named(w, mainprocess.Gone("wait for health"))
 	}
 	if err != nil {
-		return named(w, fmt.Errorf("wait for health: %w; has it started?", err))
+		return named(w, hint.Add(fmt.Errorf("wait for health: %w", err), "it may not have started"))
 	}
 	// The last probe may begin when the time is nearly up.
 	w.Notify.ExtendTimeout(plan.timeout + plan.hold + *probeTimeout + grace)

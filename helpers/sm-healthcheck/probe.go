@@ -38,7 +38,7 @@ var kinds = map[string]func(u *url.URL, text string, o options) (probe, error){
 	"unix":  newUnix,
 }
 
-const wantScheme = "want http://, https://, tcp:// or unix://"
+const wantScheme = "must begin with http://, https://, tcp:// or unix://"
 
 // errNoHost says that a URL has an empty host, as when it is written with the
 // address of a container that has none.

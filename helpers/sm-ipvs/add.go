@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/hint"
 	"service-manager/helpers/internal/ipvs"
 	"service-manager/helpers/internal/mainprocess"
 )
@@ -35,7 +36,7 @@ func add(ctx context.Context, w command.World) error {
 		return err
 	}
 	if *weight < 0 || *weight > ipvs.MaxWeight {
-		return command.Usagef("--weight: want 0 to %d, got %d", ipvs.MaxWeight, *weight)
+		return command.Usagef("--weight: must be from 0 to %d (got %d)", ipvs.MaxWeight, *weight)
 	}
 	at, to, err := pair(flags.Args())
 	if err != nil && !isNoHost(err) {
@@ -51,7 +52,7 @@ func add(ctx context.Context, w command.World) error {
 		return gone
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w; has it started?", what, err)
+		return hint.Add(fmt.Errorf("%s: %w", what, err), "it may not have started")
 	}
 	if err := ipvs.CheckLocal(at.Addr()); err != nil {
 		return fmt.Errorf("%s: %w", what, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/hint"
 	"service-manager/helpers/internal/ipvs"
 )
 
@@ -25,7 +26,7 @@ func check(_ context.Context, w command.World) error {
 		return err
 	}
 	if flags.NArg() != 1 {
-		return command.Usagef("want one address, got %d operands", flags.NArg())
+		return command.Usagef("one address must be given (got %d)", flags.NArg())
 	}
 	at, err := address(flags.Arg(0))
 	if err != nil {
@@ -36,7 +37,7 @@ func check(_ context.Context, w command.World) error {
 		return fmt.Errorf("check %s: %w", at, err)
 	}
 	if reason != "" {
-		return fmt.Errorf("%s: nothing serves here: %s; see systemctl status --all 'NAME@*' of the service NAME that has this address", at, reason)
+		return hint.Add(fmt.Errorf("%s: nothing serves here: %s", at, reason), "run systemctl status --all 'NAME@*', with the name of the service that has this address")
 	}
 	return nil
 }

@@ -57,7 +57,7 @@ func drain(ctx context.Context, w command.World) error {
 		return err
 	}
 	if *timeout < 0 {
-		return command.Usagef("--timeout: want a duration of 0 or more, got %s", *timeout)
+		return command.Usagef("--timeout: must be 0 or more (got %s)", *timeout)
 	}
 	at, to, err := pair(flags.Args())
 	if isNoHost(err) {

@@ -41,7 +41,7 @@ func list(_ context.Context, w command.World) error {
 		services, err = allServices()
 		services = slices.DeleteFunc(services, func(s ipvs.Service) bool { return s.FWMark != 0 || s.Address != at })
 	default:
-		return command.Usagef("want at most one address, got %d operands", flags.NArg())
+		return command.Usagef("at most one address may be given (got %d)", flags.NArg())
 	}
 	if err != nil {
 		return err

@@ -90,7 +90,7 @@ func waiting(w command.World) func(holder string) {
 // is ipvs.ErrNoHost when the destination's address is empty.
 func pair(args []string) (at ipvs.Address, to netip.AddrPort, err error) {
 	if len(args) != 2 {
-		return at, to, command.Usagef("want an address and a destination, got %d operands", len(args))
+		return at, to, command.Usagef("an address and a destination must be given (got %d)", len(args))
 	}
 	if at, err = address(args[0]); err != nil {
 		return at, to, err

@@ -48,7 +48,7 @@ func (r rollout) accept(ctx context.Context, service, name string) error {
 	if err != nil && serves {
 		// Others may have been told to stop already. To fail now would stop the one
 		// that is left; a runner too many is retired with the next revision.
-		fmt.Fprintf(r.w.Stderr, "%s %s: serves, but others may still run: %v; see systemctl status '%s@*'\n", service, name, err, service)
+		r.w.Warning("%s %s: serves, but others may still run: %v; run systemctl status '%s@*'", service, name, err, service)
 		return nil
 	}
 	return err
@@ -87,7 +87,7 @@ func (r rollout) acceptReplaced(ctx context.Context, service, name, current stri
 	if name == good {
 		err := r.ask(ctx, "not cleared", func(conn systemdConn) error { return r.serving(ctx, conn, service, name) })
 		if err != nil {
-			fmt.Fprintf(r.w.Stderr, "%s %s: serves, but its outage: %v\n", service, name, err)
+			r.w.Warning("%s %s: serves, but its outage: %v", service, name, err)
 		}
 		return nil
 	}
@@ -100,7 +100,7 @@ func (r rollout) acceptReplaced(ctx context.Context, service, name, current stri
 		return conn.RetireOnceStarted(ctx, units.RunnerUnit(service, name))
 	})
 	if err != nil {
-		fmt.Fprintf(r.w.Stderr, "%s %s: still serving, although %s while it was starting: %v; run systemctl stop %s\n", service, name, why, err, units.RunnerUnit(service, name))
+		r.w.Warning("%s %s: still serving, although %s while it was starting: %v; run systemctl stop %s", service, name, why, err, units.RunnerUnit(service, name))
 	}
 	return nil
 }

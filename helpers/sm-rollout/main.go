@@ -8,7 +8,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 
 	"service-manager/helpers/internal/command"
@@ -94,7 +93,7 @@ func run(ctx context.Context, w command.World, store revision.Store, connect fun
 			if err != nil {
 				// A mistake in the settings must not keep a service down.
 				r.starts, _ = parallelStarts("", runtime.NumCPU())
-				fmt.Fprintf(w.Stderr, "%s: %v; %d is used instead\n", host.Settings, err, r.starts)
+				w.Warning("%s: %v; %d is used instead", host.Settings, err, r.starts)
 			}
 			return r.wait(ctx, service, name)
 		}),

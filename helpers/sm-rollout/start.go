@@ -3,12 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/hint"
 	"service-manager/units"
 )
 
@@ -58,7 +58,7 @@ func (r rollout) start(ctx context.Context, service string) error {
 			r.w.Notify.Status("%s", plan.status)
 			return nil
 		case plan.verdict == failed:
-			return fmt.Errorf("%s; edit the definition, or run systemctl start of a revision", plan.status)
+			return hint.Add(errors.New(plan.status), "edit the definition, or run systemctl start of a revision")
 		default:
 			reporter.report(time.Now(), plan.status)
 		}

@@ -166,7 +166,7 @@ func TestInstallRefuses(t *testing.T) {
 		t.Run("not root", func(t *testing.T) {
 			m.output(t, "cp -r /root/bundle /tmp/bundle && chmod -R go+rX /tmp/bundle")
 			for _, arguments := range []string{"", " --uninstall"} {
-				m.refuses(t, "setpriv --reuid 65534 --regid 65534 --clear-groups /tmp/bundle/install.sh"+arguments, 1, "install.sh: this needs root; run it with sudo")
+				m.refuses(t, "setpriv --reuid 65534 --regid 65534 --clear-groups /tmp/bundle/install.sh"+arguments, 1, "install.sh: error: this needs root\ninstall.sh: hint: run it with sudo")
 			}
 		})
 		t.Run("wrong usage", func(t *testing.T) {
@@ -179,8 +179,8 @@ func TestInstallRefuses(t *testing.T) {
 			}
 		})
 		const (
-			masked   = "docker.service is masked, so no container can run; unmask it: systemctl unmask docker.service"
-			noDocker = "Docker is not installed as docker.service; on Debian: apt install docker.io"
+			masked   = "docker.service is masked, so no container can run\ninstall.sh: hint: run systemctl unmask docker.service"
+			noDocker = "Docker is not installed as docker.service\ninstall.sh: hint: on Debian, run apt install docker.io"
 			noIPVS   = "the kernel has no IPVS: 'modprobe ip_vs' fails"
 		)
 		// Debian has a System V script, too, which systemd would make a unit of.

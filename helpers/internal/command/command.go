@@ -1,6 +1,15 @@
 // Package command is the frame that every helper runs in: it turns a function
 // that takes its world as values into a process with conventional exit codes,
 // one-line errors and a status that systemctl shows.
+//
+// All programs speak with one voice:
+//
+//	sm-ipvs: error: what failed, on which service and revision, why
+//	sm-ipvs: hint: the command or the edit that mends it
+//
+// without a capital letter at the beginning or a full stop at the end; "warning:"
+// where nothing failed. A value is told as "must be … (got …)", a flag is written
+// --flag, and a name that is none is followed by "did you mean".
 package command
 
 import (
@@ -17,6 +26,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"service-manager/helpers/internal/hint"
 	"service-manager/helpers/internal/notify"
 	"service-manager/units/printable"
 	"service-manager/units/version"
@@ -25,6 +35,7 @@ import (
 // World is all that a helper may touch outside its own memory, so that tests
 // run helpers in process. Each write to Stderr is one message, of one line.
 type World struct {
+	Name   string   // the program's
 	Args   []string // arguments without the program's name
 	Stdin  io.Reader
 	Stdout io.Writer
@@ -45,6 +56,7 @@ func (w World) Getenv(name string) string {
 func Main(name string, run func(context.Context, World) error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	w := World{
+		Name:   name,
 		Args:   os.Args[1:],
 		Stdin:  os.Stdin,
 		Stdout: printable.Lines(os.Stdout),
@@ -70,8 +82,8 @@ func Main(name string, run func(context.Context, World) error) {
 // stderr returns the standard error of this process, for messages.
 func stderr() io.Writer { return printable.Messages(os.Stderr) }
 
-// Report prints err as one line, sends it as the unit's status, and returns the
-// exit code it stands for.
+// Report prints err as one line, and the way out as another, sends both as the unit's
+// status, and returns the exit code it stands for.
 func Report(name string, w World, err error) int {
 	if err == nil {
 		return 0
@@ -85,15 +97,19 @@ func Report(name string, w World, err error) int {
 		return 128 + int(killed.Signal)
 	}
 	message := printable.Clean(err.Error())
+	said, way := hint.Split(err)
 	detail := ""
 	var detailed *DetailedError
 	if errors.As(err, &detailed) {
 		detail = fmt.Sprintf(": %s", printable.Clean(detailed.Detail))
 	}
-	fmt.Fprintf(w.Stderr, "%s%s: %s%s\n", errorPrefix(w), name, message, detail)
+	fmt.Fprintf(w.Stderr, "%s%s: error: %s%s\n", prefix(w, "<3>"), name, printable.Clean(said), detail)
 	var usage *UsageError
 	if errors.As(err, &usage) {
-		fmt.Fprintf(w.Stderr, "Try '%s -h'.\n", strings.TrimSpace(name+" "+usage.verb))
+		way = fmt.Sprintf("run %s -h", strings.TrimSpace(name+" "+usage.verb))
+	}
+	if way != "" {
+		fmt.Fprintf(w.Stderr, "%s%s: hint: %s\n", prefix(w, "<3>"), name, printable.Clean(way))
 	}
 	var quiet *QuietError
 	if !errors.As(err, &quiet) {
@@ -130,10 +146,15 @@ func lacking(err error) bool {
 	return errors.As(err, new(*HostError))
 }
 
-// errorPrefix gives the line the priority "error" when it goes to the journal.
-func errorPrefix(w World) string {
+// Warning says what is not right although nothing has failed.
+func (w World) Warning(format string, args ...any) {
+	fmt.Fprintf(w.Stderr, "%s%s: warning: %s\n", prefix(w, "<4>"), w.Name, printable.Sprintf(format, args...))
+}
+
+// prefix gives a line its priority when it goes to the journal.
+func prefix(w World, priority string) string {
 	if w.Getenv("JOURNAL_STREAM") != "" {
-		return "<3>"
+		return priority
 	}
 	return ""
 }

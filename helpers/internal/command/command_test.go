@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"service-manager/helpers/internal/hint"
 	"service-manager/helpers/internal/notify"
 )
 
@@ -22,10 +23,45 @@ func TestDetailIsNotInTheStatus(t *testing.T) {
 	if code := Report("sm-x", w, fmt.Errorf("web: %w", err)); code != 3 {
 		t.Errorf("exit code %d", code)
 	}
-	if want := "sm-x: web: exited with status 3: the password\n"; said.String() != want {
+	if want := "sm-x: error: web: exited with status 3: the password\n"; said.String() != want {
 		t.Errorf("said %q, want %q", said.String(), want)
 	}
 	if len(states) != 1 || states[0] != "STATUS=web: exited with status 3" {
 		t.Errorf("told systemd %q", states)
+	}
+}
+
+// All programs speak with one voice.
+func TestVoice(t *testing.T) {
+	flags := func(args ...string) error {
+		f := NewFlags("pull", "Usage")
+		f.Duration("timeout", 0, "time")
+		f.Bool("all", false, "all")
+		return f.Parse(World{}, args)
+	}
+	for _, test := range []struct {
+		err     error
+		journal string
+		want    string
+	}{
+		{errors.New("web: no"), "", "sm-x: error: web: no\n"},
+		{fmt.Errorf("web: %w", hint.Add(errors.New("docker.service is stopped"), "run systemctl start docker")), "1:2",
+			"<3>sm-x: error: web: docker.service is stopped\n<3>sm-x: hint: run systemctl start docker\n"},
+		{Usagef("one URL must be given (got %d)", 0), "", "sm-x: error: one URL must be given (got 0)\nsm-x: hint: run sm-x -h\n"},
+		{flags("--wait"), "", "sm-x: error: --wait is not a flag\nsm-x: hint: run sm-x -h\n"},
+		{flags("--timeout"), "", "sm-x: error: --timeout needs a value\nsm-x: hint: run sm-x -h\n"},
+		{flags("--timeout", "60"), "", "sm-x: error: --timeout: must be a duration with a unit, such as 30s or 1m30s (got \"60\")\nsm-x: hint: run sm-x -h\n"},
+		{flags("--all=x"), "", "sm-x: error: --all: parse error (got \"x\")\nsm-x: hint: run sm-x -h\n"},
+	} {
+		var said bytes.Buffer
+		Report("sm-x", World{Stderr: &said, Env: func(string) (string, bool) { return test.journal, test.journal != "" }}, test.err)
+		if said.String() != test.want {
+			t.Errorf("said %q, want %q", said.String(), test.want)
+		}
+	}
+	var said bytes.Buffer
+	World{Name: "sm-x", Stderr: &said, Env: func(string) (string, bool) { return "", false }}.Warning("web: had to be %s", "killed")
+	if want := "sm-x: warning: web: had to be killed\n"; said.String() != want {
+		t.Errorf("said %q, want %q", said.String(), want)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -44,7 +45,7 @@ func (d *duration) String() string { return time.Duration(*d).String() }
 func (d *duration) Set(text string) error {
 	parsed, err := time.ParseDuration(text)
 	if err != nil {
-		return errors.New("want a duration with a unit, such as 30s or 1m30s")
+		return errors.New("must be a duration with a unit, such as 30s or 1m30s")
 	}
 	*d = duration(parsed)
 	return nil
@@ -59,9 +60,29 @@ func (f *Flags) Parse(w World, args []string) error {
 		return ErrHelp
 	}
 	if err != nil {
-		return &UsageError{Err: err}
+		return &UsageError{Err: plain(err)}
 	}
 	return nil
+}
+
+// plain says in our words what package flag says of a command line.
+func plain(err error) error {
+	text := err.Error()
+	for _, form := range flagErrors {
+		if m := form.is.FindStringSubmatch(text); m != nil {
+			return errors.New(form.is.ReplaceAllString(m[0], form.say))
+		}
+	}
+	return err
+}
+
+var flagErrors = []struct {
+	is  *regexp.Regexp
+	say string
+}{
+	{regexp.MustCompile(`(?s)^flag provided but not defined: -(.*)$`), "--${1} is not a flag"},
+	{regexp.MustCompile(`(?s)^flag needs an argument: -(.*)$`), "--${1} needs a value"},
+	{regexp.MustCompile(`(?s)^invalid (?:boolean )?value (".*") for (?:flag )?-(\S+): (.*)$`), "--${2}: ${3} (got ${1})"},
 }
 
 func (f *Flags) printHelp(out io.Writer) {

@@ -8,12 +8,13 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/distribution/reference"
 	"github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/types"
 	"github.com/docker/docker/api/types/registry"
+
+	"service-manager/helpers/internal/hint"
 )
 
 // hubKey is the name under which "docker login" keeps what is for Docker Hub.
@@ -39,7 +40,7 @@ func Credentials(named reference.Named) (string, error) {
 	domain := reference.Domain(named)
 	found, err := credentials(filepath.Join(folder, config.ConfigFileName), domain)
 	if err != nil {
-		return "", fmt.Errorf("read the credentials for the registry %s: %s", domain, strings.Join(strings.Fields(err.Error()), " "))
+		return "", fmt.Errorf("read the credentials for the registry %s: %w", domain, err)
 	}
 	server := found.ServerAddress
 	found.ServerAddress = ""
@@ -65,7 +66,7 @@ func credentials(path, domain string) (types.AuthConfig, error) {
 	defer file.Close()
 	c, err := config.LoadFromReader(file)
 	if err != nil {
-		return types.AuthConfig{}, fmt.Errorf("%s: %w; run \"docker login\" again", path, err)
+		return types.AuthConfig{}, hint.Add(fmt.Errorf("%s: %w", path, err), "run docker login again")
 	}
 	key := domain
 	if domain == "docker.io" {

@@ -41,7 +41,7 @@ func TestCredentials(t *testing.T) {
 			want: registry.AuthConfig{IdentityToken: "t", ServerAddress: "r.example"}},
 		{name: "entry of a credential store", config: `{"auths":{"r.example":{}}}`, image: "r.example/a"},
 		{name: "not base64", config: `{"auths":{"r.example":{"auth":"%"}}}`, image: "r.example/a",
-			wantErr: `.docker/config.json: illegal base64 data at input byte 0; run "docker login" again`},
+			wantErr: `.docker/config.json: illegal base64 data at input byte 0; run docker login again`},
 		{name: "not JSON", config: `{"auths"`, image: "r.example/a", wantErr: "config.json: unexpected EOF"},
 		{name: "helper", config: `{"credHelpers":{"r.example":"test"}}`, image: "r.example/a",
 			want: registry.AuthConfig{Username: "HOME", Password: "r.example", ServerAddress: "r.example"}},

@@ -17,6 +17,7 @@ import (
 
 	"github.com/docker/docker/client"
 
+	"service-manager/helpers/internal/hint"
 	"service-manager/helpers/internal/notify"
 )
 
@@ -91,7 +92,7 @@ func (d *Daemon) retry(ctx context.Context, f, again func() error) error {
 			since, pause = time.Now(), firstPause
 		}
 		if errors.Is(err, fs.ErrPermission) {
-			return fmt.Errorf("no permission to use the Docker daemon at %s; run this as root or as a member of its group", d.DaemonHost())
+			return hint.Add(fmt.Errorf("no permission to use the Docker daemon at %s", d.DaemonHost()), "run this as root or as a member of its group")
 		}
 		if d.ending && errors.Is(err, ErrStopped) || time.Since(since)+pause > d.patience {
 			return d.absent(err)
@@ -112,14 +113,14 @@ func (d *Daemon) absent(err error) error {
 		if !d.ending {
 			waited = fmt.Sprintf(" (waited %s for it)", d.patience)
 		}
-		return &absentError{fmt.Sprintf("%v%s; start it with \"systemctl start %s\"", err, waited, localUnit), err}
+		return hint.Add(&absentError{fmt.Sprintf("%v%s", err, waited), err}, "run systemctl start %s", localUnit)
 	}
 	remedy := "check DOCKER_HOST, which names it"
 	if d.local() {
-		remedy = fmt.Sprintf("look at \"systemctl status %s\"", localUnit)
+		remedy = "run systemctl status " + localUnit
 	}
-	return &absentError{fmt.Sprintf("the Docker daemon at %s does not answer (waited %s%s); %s",
-		d.DaemonHost(), d.patience, cause(err), remedy), err}
+	return hint.Add(&absentError{fmt.Sprintf("the Docker daemon at %s does not answer (waited %s%s)",
+		d.DaemonHost(), d.patience, cause(err)), err}, "%s", remedy)
 }
 
 // cause returns, behind a colon, why there was no connection, where that says more

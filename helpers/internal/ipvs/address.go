@@ -84,7 +84,7 @@ func ParseDestination(text string) (netip.AddrPort, error) {
 func parseAddrPort(what, text string) (netip.AddrPort, error) {
 	addrPort, err := netip.ParseAddrPort(text)
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("%s %q: want IP:port, with an IPv6 address in brackets", what, text)
+		return netip.AddrPort{}, fmt.Errorf("%s %q: must be IP:port, with an IPv6 address in brackets", what, text)
 	}
 	addr := addrPort.Addr().Unmap()
 	switch {
@@ -93,7 +93,7 @@ func parseAddrPort(what, text string) (netip.AddrPort, error) {
 	case addr.Zone() != "":
 		err = fmt.Errorf("%s %q: an address with a zone cannot be served", what, text)
 	case addr.IsUnspecified(), addr.IsMulticast():
-		err = fmt.Errorf("%s %q: want the address of one host", what, text)
+		err = fmt.Errorf("%s %q: must be the address of one host", what, text)
 	}
 	if err != nil {
 		return netip.AddrPort{}, err

@@ -8,6 +8,8 @@ import (
 
 	"github.com/moby/ipvs"
 	"golang.org/x/sys/unix"
+
+	"service-manager/helpers/internal/hint"
 )
 
 // DefaultScheduler is what a new virtual service gets when none is asked for:
@@ -48,7 +50,7 @@ func (h *Handle) Add(ctx context.Context, at Address, to netip.AddrPort, owner, 
 		return err
 	}
 	if !found || d.Weight != weight || !d.Masquerading {
-		return fmt.Errorf("add %s to %s: the kernel took it and does not have it; see 'ipvsadm -Ln'", to, at)
+		return hint.Add(fmt.Errorf("add %s to %s: the kernel took it and does not have it", to, at), "run ipvsadm -Ln")
 	}
 	return nil
 }
@@ -73,7 +75,7 @@ func (h *Handle) ensureService(at Address, scheduler string) (string, error) {
 		err = h.moby.UpdateService(service)
 	}
 	if errors.Is(err, unix.ENOENT) {
-		return "", fmt.Errorf("create virtual service %s: the kernel has no scheduler %q; see ipvsadm(8) for their names", at, service.SchedName)
+		return "", hint.Add(fmt.Errorf("create virtual service %s: the kernel has no scheduler %q", at, service.SchedName), "see ipvsadm(8) for their names")
 	}
 	if err != nil {
 		return "", fmt.Errorf("create virtual service %s: %w", at, err)
@@ -147,7 +149,7 @@ func (h *Handle) Remove(ctx context.Context, at Address, to netip.AddrPort, owne
 			return err
 		}
 		if found {
-			return fmt.Errorf("remove %s from %s: the kernel still has it; see 'ipvsadm -Ln'", to, at)
+			return hint.Add(fmt.Errorf("remove %s from %s: the kernel still has it", to, at), "run ipvsadm -Ln")
 		}
 		return errors.Join(forget(at, to), h.removeEmpty(at))
 	})

@@ -14,6 +14,8 @@ import (
 
 	"github.com/moby/ipvs"
 	"golang.org/x/sys/unix"
+
+	"service-manager/helpers/internal/hint"
 )
 
 // Service is a virtual service as the kernel has it.
@@ -71,7 +73,7 @@ type table interface {
 var ErrUnavailable = errors.New("the kernel has no IPVS")
 
 // ErrNotPermitted says that this process may not use IPVS.
-var ErrNotPermitted = errors.New("not permitted to use IPVS; run this as root (it needs CAP_NET_ADMIN)")
+var ErrNotPermitted = hint.Add(errors.New("not permitted to use IPVS"), "run this as root (it needs CAP_NET_ADMIN)")
 
 // Open returns a handle. The error is ErrUnavailable when IPVS is not loaded
 // (see Load), and ErrNotPermitted without CAP_NET_ADMIN.

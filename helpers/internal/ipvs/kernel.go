@@ -15,6 +15,8 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"service-manager/helpers/internal/hint"
 )
 
 // openTable returns the kernel's table.
@@ -56,7 +58,7 @@ func Load(ctx context.Context) error {
 	default:
 		reason = "modprobe ip_vs changed nothing"
 	}
-	return fmt.Errorf("%w (%s); run 'modprobe ip_vs' as root, on a kernel that has that module", err, reason)
+	return hint.Add(fmt.Errorf("%w (%s)", err, reason), "run modprobe ip_vs as root, on a kernel that has that module")
 }
 
 // settings are what the kernel needs to be told so that a destination that goes

@@ -6,6 +6,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"service-manager/helpers/internal/hint"
 )
 
 // CheckLocal returns an error that names the way out unless IPVS can serve at
@@ -13,7 +15,7 @@ import (
 // to this host, and never for its loopback addresses.
 func CheckLocal(addr netip.Addr) error {
 	if addr.IsLoopback() {
-		return fmt.Errorf("%s is a loopback address, which IPVS cannot serve; use another address of this host (see 'ip -brief address'), such as docker0's", addr)
+		return hint.Add(fmt.Errorf("%s is a loopback address, which IPVS cannot serve", addr), "use another address of this host (run ip -brief address), such as docker0's")
 	}
 	// A route of type local covers whole prefixes that were made local, too.
 	routes, err := netlink.RouteGet(addr.AsSlice())
@@ -24,5 +26,5 @@ func CheckLocal(addr netip.Addr) error {
 			}
 		}
 	}
-	return fmt.Errorf("%s is not an address of this host; use one that is (see 'ip -brief address'), such as docker0's, or give the host this one with 'ip address add'", addr)
+	return hint.Add(fmt.Errorf("%s is not an address of this host", addr), "use one that is (run ip -brief address), such as docker0's, or give the host this one with ip address add")
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/dbus"
 
+	"service-manager/helpers/internal/hint"
 	"service-manager/units"
 	"service-manager/units/definition"
 )
@@ -27,7 +28,7 @@ func Connect(ctx context.Context) (*Conn, error) {
 	}
 	conn, busErr := dbus.NewSystemConnectionContext(ctx)
 	if busErr != nil {
-		return nil, fmt.Errorf("connect to systemd: %w; run this as root on a host that systemd has booted", errors.Join(err, busErr))
+		return nil, hint.Add(fmt.Errorf("connect to systemd: %w", errors.Join(err, busErr)), "run this as root on a host that systemd has booted")
 	}
 	return &Conn{conn}, nil
 }

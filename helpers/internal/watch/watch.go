@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/fsnotify/fsnotify"
+
+	"service-manager/helpers/internal/hint"
 )
 
 // Watcher watches folders. Its user looks at the folders after each Sync: what
@@ -27,7 +29,7 @@ type Watcher struct {
 func New() (*Watcher, error) {
 	notify, err := fsnotify.NewWatcher()
 	if err != nil {
-		return nil, fmt.Errorf("watch for changes of files: %w; see fs.inotify.max_user_instances in inotify(7)", err)
+		return nil, hint.Add(fmt.Errorf("watch for changes of files: %w", err), "see fs.inotify.max_user_instances in inotify(7)")
 	}
 	w := &Watcher{notify, make(map[string]fs.FileInfo), make(chan struct{}, 1)}
 	go w.forward()
@@ -127,7 +129,7 @@ func (w *Watcher) add(path string) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("watch %s for changes: %w; see fs.inotify.max_user_watches in inotify(7)", path, err)
+		return hint.Add(fmt.Errorf("watch %s for changes: %w", path, err), "see fs.inotify.max_user_watches in inotify(7)")
 	}
 	w.watched[path] = info
 	return nil

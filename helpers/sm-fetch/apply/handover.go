@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"service-manager/helpers/internal/hint"
 )
 
 // handoverPause is how often it is looked whether a successor serves.
@@ -29,7 +31,7 @@ func (a *Applier) handOver(ctx context.Context, service string) error {
 			continue
 		}
 		if failed && a.Retry == 0 {
-			return fmt.Errorf("%s: still serves %s, because %s, which gets that address, failed; see 'systemctl status %s@manager'", service, address, successor, successor)
+			return hint.Add(fmt.Errorf("%s: still serves %s, because %s, which gets that address, failed", service, address, successor), "run systemctl status %s@manager", successor)
 		}
 		if told != successor {
 			told = successor

@@ -17,6 +17,7 @@ import (
 
 	"github.com/go-kivik/kivik/v4"
 
+	"service-manager/helpers/internal/hint"
 	"service-manager/helpers/sm-fetch/store"
 	"service-manager/units/definition"
 )
@@ -295,7 +296,7 @@ func reason(err error) error {
 	case http.StatusNotFound:
 		return store.ErrMissing
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return errors.New("the server refuses this name and password; check COUCHDB_URL")
+		return hint.Add(errors.New("the server refuses this name and password"), "check COUCHDB_URL")
 	}
 	var status *statusError
 	if errors.As(err, &status) {
