@@ -20,6 +20,7 @@ require (
 	github.com/sirupsen/logrus v1.9.3
 	github.com/vishvananda/netlink v1.3.1
 	golang.org/x/sys v0.38.0
+	golang.org/x/tools v0.38.0
 )
 
 require (
@@ -50,6 +51,5 @@ require (
 	golang.org/x/sync v0.18.0 // indirect
 	golang.org/x/text v0.31.0 // indirect
 	golang.org/x/time v0.11.0 // indirect
-	golang.org/x/tools v0.38.0 // indirect
 	gotest.tools/v3 v3.5.2 // indirect
 )

@@ -12,15 +12,14 @@ import (
 func TestReadme(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	must(t, err)
-	shown := regexp.MustCompile("(?s)<!-- generator/(\\S+) -->\n```ini\n(.*?)```\n").FindAllSubmatch(readme, -1)
+	shown := regexp.MustCompile("(?s)<!-- generator/testdata/golden/(\\S+)[.]txtar (\\S+) -->\n```ini\n(.*?)```\n").FindAllSubmatch(readme, -1)
 	if len(shown) != 2 {
 		t.Fatalf("%d units are shown; want 2", len(shown))
 	}
+	cases := goldens(t)
 	for _, m := range shown {
-		want, err := os.ReadFile(string(m[1]))
-		must(t, err)
-		if string(m[2]) != string(want) {
-			t.Errorf("the README does not show %s as it is", m[1])
+		if g := cases[string(m[1])]; g == nil || string(m[3]) != g.expected[string(m[2])] {
+			t.Errorf("the README does not show %s of %s as it is", m[2], m[1])
 		}
 	}
 	documents := regexp.MustCompile(`(?s)(\{\s*"(?:description|image)".*?\})`).FindAllSubmatch(readme, -1)

@@ -8,18 +8,17 @@ import (
 	"testing"
 )
 
-// systemd finds nothing wrong with any unit that the golden folders show.
+// systemd finds nothing wrong with any unit that the golden cases show.
 func TestVerify(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		t.Skip("systemd-analyze is not installed")
 	}
-	cases, _ := filepath.Glob("testdata/golden/*")
-	for _, dir := range cases {
-		t.Run(filepath.Base(dir), func(t *testing.T) {
+	for name, g := range goldens(t) {
+		t.Run(name, func(t *testing.T) {
 			out, helpers := t.TempDir(), t.TempDir()
 			var names []string
-			for name, content := range tree(t, filepath.Join(dir, "expected")) {
+			for name, content := range g.expected {
 				path := filepath.Join(out, name)
 				must(t, os.MkdirAll(filepath.Dir(path), 0o755))
 				if strings.HasPrefix(content, "-> ") {
