@@ -28,24 +28,9 @@ journalctl -u sm-fetch --no-pager | grep 'web 2-[0-9a-f]*: prot: is not a field 
 			}
 		})
 		// What the runner's state and journal say of a revision that starts.
-		for _, bad := range []struct {
-			name   string
-			d      definition
-			status []string // parts of the status line
-			shown  []string // parts of what systemctl status shows
-		}{
-			{"unknown image", app("bad").With("image", "127.0.0.1:5001/none:1"), []string{"pull image 127.0.0.1:5001/none:1: not found in the registry"}, nil},
-			{"exits at once", app("bad", "APP_EXIT_AT_ONCE=1", "APP_EXIT_STATUS=3", "APP_LAST_LINE=no configuration"),
-				[]string{"exited with status 3"}, []string{"no configuration"}},
-			{"never healthy", app("bad", "APP_HEALTH=never").With("health_check", map[string]any{"timeout": "3s"}),
-				[]string{"not healthy after 3s: GET http://172.17.0.", ": 503 Service Unavailable"}, []string{"listening on"}},
-			{"never healthy, and fails when it is told to end", app("bad", "APP_HEALTH=never", "APP_SHUTDOWN=fail", "APP_EXIT_STATUS=2").With("health_check", map[string]any{"timeout": "3s"}),
-				[]string{"not healthy after 3s: GET http://172.17.0.", "health_check.timeout gives it longer"}, nil},
-			{"healthy, then dies", app("bad", "APP_EXIT_AFTER=900ms", "APP_EXIT_STATUS=4", "APP_LAST_LINE=out of luck"),
-				[]string{"exited with status 4"}, []string{"out of luck"}},
-		} {
-			t.Run(bad.name, func(t *testing.T) {
-				m.edit(t, "web", bad.d)
+		for _, bad := range harness.BadRevisions() {
+			t.Run(bad.Name, func(t *testing.T) {
+				m.edit(t, "web", bad.Definition)
 				last = m.next(t, "web", last)
 				unit := "web@" + last + ".service"
 				m.waitFor(t, patience, "test -s /run/service-manager/web/"+last+".failed; systemctl is-failed "+unit)
@@ -53,12 +38,12 @@ journalctl -u sm-fetch --no-pager | grep 'web 2-[0-9a-f]*: prot: is not a field 
 				shown := m.output(t, "systemctl status --no-pager -l "+unit+" || true")
 				reason := m.output(t, "cat /run/service-manager/web/"+last+".failed")
 				t.Logf("status: %s", status)
-				for _, part := range bad.status {
+				for _, part := range bad.Status {
 					if !strings.Contains(status, part) || !strings.Contains(reason, part) {
 						t.Errorf("%q is not in the status %q and the record %q", part, status, reason)
 					}
 				}
-				for _, part := range bad.shown {
+				for _, part := range bad.Shown {
 					if !strings.Contains(shown, part) {
 						t.Errorf("systemctl status does not show %q:\n%s", part, shown)
 					}
