@@ -185,6 +185,80 @@ func TestRename(t *testing.T) {
 	}
 }
 
+// A file gets its old name back while the service of that name is still going.
+func TestRenameBack(t *testing.T) {
+	a := newApplier(t)
+	var stopped atomic.Bool
+	a.Stop = func(_ context.Context, service string) error {
+		if service == "shop" {
+			stopped.Store(true)
+		}
+		return nil
+	}
+	going := make(chan struct{})
+	a.Reload = func(context.Context) error { <-going; return nil }
+	a.must(t, at("web", "10.0.0.1:81"))
+	shop := a.must(t, at("shop", "10.0.0.1:80"))
+	if err := a.Revisions.SetGood("shop", shop); err != nil {
+		t.Fatal(err)
+	}
+	for _, change := range []store.Change{{ID: "web", Deleted: true}, at("web", "10.0.0.1:80"), {ID: "shop", Deleted: true}} {
+		if err := a.Apply(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "shop waits for web", func() bool { return a.saying("shop: serves 10.0.0.1:80 until web does") == 1 })
+	close(going)
+	var web string
+	eventually(t, "web has got the address", func() bool { web, _ = a.Revisions.Current("web"); return web != "" })
+	if stopped.Load() {
+		t.Error("shop stops before web serves")
+	}
+	if err := a.Revisions.SetGood("web", web); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if !stopped.Load() || a.Revisions.Deleted("shop") {
+		t.Error("shop is still there")
+	}
+}
+
+// Two that change places wait for each other at most for a moment, and one that comes
+// back as it was does not wait for itself.
+func TestChangePlaces(t *testing.T) {
+	a := newApplier(t)
+	for service, address := range map[string]string{"web": "10.0.0.1:80", "shop": "10.0.0.1:81", "api": "10.0.0.1:82"} {
+		if err := a.Revisions.SetGood(service, a.must(t, at(service, address))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.serial.Lock() // all is known before the first goes
+	for _, change := range []store.Change{
+		{ID: "web", Deleted: true}, {ID: "shop", Deleted: true}, {ID: "api", Deleted: true},
+		at("web", "10.0.0.1:81"), at("shop", "10.0.0.1:80"), at("api", "10.0.0.1:82"),
+	} {
+		if err := a.attempt(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.serial.Unlock()
+	for service, address := range map[string]string{"web": "10.0.0.1:81", "shop": "10.0.0.1:80", "api": "10.0.0.1:82"} {
+		eventually(t, service+" is there again", func() bool {
+			current, _ := a.Revisions.Current(service)
+			d, err := a.Revisions.Read(service, current)
+			if err != nil || d.Address.String() != address || a.Revisions.Deleted(service) {
+				return false
+			}
+			return a.Revisions.SetGood(service, current) == nil
+		})
+	}
+	if err := a.Wait(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Without anything that would try again, a removal that waits for a successor that
 // failed is an error.
 func TestRenameFails(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"service-manager/helpers/internal/hint"
+	"service-manager/helpers/sm-fetch/store"
 )
 
 // handoverPause is how often it is looked whether a successor serves.
@@ -17,6 +18,7 @@ const handoverPause = 100 * time.Millisecond
 // serves there: a file that was renamed is another service.
 func (a *Applier) handOver(ctx context.Context, service string) error {
 	told, reloaded := "", false
+	defer a.handingOver(service, false)
 	for {
 		successor, address, failed := a.successor(service)
 		if successor == "" {
@@ -33,6 +35,7 @@ func (a *Applier) handOver(ctx context.Context, service string) error {
 		if failed && a.Retry == 0 {
 			return hint.Add(fmt.Errorf("%s: still serves %s, because %s, which gets that address, failed", service, address, successor), "run systemctl status %s@manager", successor)
 		}
+		a.handingOver(service, true)
 		if told != successor {
 			told = successor
 			a.Log.Info("%s: serves %s until %s does", service, address, successor)
@@ -43,9 +46,46 @@ func (a *Applier) handOver(ctx context.Context, service string) error {
 	}
 }
 
+// handingOver notes whether a service that goes waits for its successor.
+func (a *Applier) handingOver(service string, waits bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if w := a.work[service]; w != nil {
+		w.handingOver = waits
+	}
+}
+
+// waiting returns which other services get which addresses by the changes that wait
+// for the end of work on them, or that are being applied. Those that themselves wait
+// for a successor are left out: two could wait for each other.
+func (a *Applier) waiting(service string) map[netip.AddrPort]string {
+	var changes []store.Change
+	a.mu.Lock()
+	for id, w := range a.work {
+		if id == service || w.handingOver {
+			continue
+		}
+		for _, c := range []*store.Change{w.waiting, w.now} {
+			if c != nil && !c.Deleted {
+				changes = append(changes, *c)
+			}
+		}
+	}
+	a.mu.Unlock()
+	get := make(map[netip.AddrPort]string)
+	for _, c := range changes {
+		// What is invalid, or refused for another reason, gets nothing.
+		if d, _, _, err := a.validate(a.addressed(c)); err == nil && d != nil {
+			get[d.Address] = c.ID
+		}
+	}
+	return get
+}
+
 // successor returns the service that has got an address where a service that goes
 // has served, and has not served there yet, and whether that has failed.
 func (a *Applier) successor(service string) (successor string, address netip.AddrPort, failed bool) {
+	waiting := a.waiting(service)
 	a.claiming.Lock()
 	defer a.claiming.Unlock()
 	good, _ := a.Revisions.Good(service)
@@ -59,7 +99,8 @@ func (a *Applier) successor(service string) (successor string, address netip.Add
 	a.readClaims()
 	successor = a.owner(d.Address, service)
 	if successor == "" {
-		return "", address, false
+		// It may get the address as soon as a service of the same name has gone.
+		return waiting[d.Address], d.Address, false
 	}
 	c := a.claimOf(successor)
 	if c.links[1] != "" && c.addresses[1] == d.Address {

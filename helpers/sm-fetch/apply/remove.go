@@ -14,6 +14,9 @@ import (
 // store says about the service meanwhile waits.
 type work struct {
 	waiting *store.Change // the newest change since, nil when there is none
+	now     *store.Change // the one that is being applied
+	// handingOver says that a successor is waited for.
+	handingOver bool
 	// applying says that a change is being applied, and the service not removed.
 	applying bool
 }
@@ -83,6 +86,7 @@ func (a *Applier) newer(w *work, c *store.Change) *store.Change {
 	if w.waiting != nil {
 		c, w.waiting = w.waiting, nil
 	}
+	w.now = c
 	return c
 }
 
@@ -90,7 +94,7 @@ func (a *Applier) newer(w *work, c *store.Change) *store.Change {
 func (a *Applier) next(service string, w *work) *store.Change {
 	a.mu.Lock()
 	c := w.waiting
-	w.waiting, w.applying = nil, c != nil
+	w.waiting, w.now, w.applying = nil, c, c != nil
 	var settled func()
 	if c == nil {
 		delete(a.work, service)
