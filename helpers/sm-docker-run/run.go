@@ -231,7 +231,7 @@ func (r *runner) end(ctx context.Context, id string, p *process.Process, waited 
 	// is dead must not stay up for one that does not.
 	limited, cancel := context.WithTimeout(ctx, *r.o.patience)
 	defer cancel()
-	c, err := r.d.Ended(limited, id)
+	c, err := r.d.Left(limited, id, p != nil)
 	if err == nil {
 		if again, ok := r.d.Restarted(ctx, c); ok {
 			return r.takeOver(ctx, again)

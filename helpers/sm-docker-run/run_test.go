@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -22,6 +23,7 @@ import (
 
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/notify"
+	"service-manager/helpers/internal/process"
 )
 
 // daemon stands in for a Docker daemon with one container, to fail where a real
@@ -103,7 +105,7 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "GET /containers/0123/json":
 		reply(200, map[string]any{
 			"Id": "0123", "Name": "/web", "Config": map[string]any{},
-			"State":           map[string]any{"Status": "exited", "ExitCode": d.exitCode, "Running": d.pid != 0 || d.again, "Pid": d.pid},
+			"State":           map[string]any{"Status": "exited", "ExitCode": d.exitCode, "Running": d.pid != 0 || d.again || d.silent, "Pid": d.pid},
 			"NetworkSettings": map[string]any{"Networks": map[string]any{"bridge": map[string]any{"IPAddress": d.address}}},
 		})
 		d.pid, d.again = 0, false
@@ -286,8 +288,13 @@ func TestEndWithSilentDaemon(t *testing.T) {
 	end := func(ctx context.Context, patience time.Duration, notifier notify.Notifier) (*daemon, error) {
 		d := &daemon{t: t, silent: true}
 		d.serve()
+		p, err := process.Open(os.Getpid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
 		r := &runner{w: command.World{Stderr: io.Discard, Notify: notifier}, o: &options{name: "web", patience: &patience}}
-		return d, r.end(ctx, "0123", nil, nil)
+		return d, r.end(ctx, "0123", p, nil)
 	}
 	_, err := end(context.Background(), 100*time.Millisecond, notify.Notifier{})
 	if want := `web: its process has ended, and the Docker daemon did not say how within 100ms; run docker inspect web`; fmt.Sprint(err) != want {

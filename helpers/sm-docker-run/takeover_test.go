@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,13 +32,14 @@ func TestTakeOver(t *testing.T) {
 	}{
 		{"restarted", [][]string{restart, death}, "172.17.0.2", true, false, "web: exited with status 3"},
 		{"restarted twice", [][]string{restart, restart, death}, "172.17.0.2", true, false, "web: exited with status 3"},
+		{"restarted before that is looked at", [][]string{death}, "172.17.0.2", true, false, "web: exited with status 3"},
 		{"restarted at another address", [][]string{restart}, "172.17.0.9", false, true,
 			"web: docker has restarted the container, and it has another address than before"},
 		{"killed", [][]string{kill}, "172.17.0.2", false, false, "web: exited with status 3"},
 		{"ended by itself", [][]string{death}, "172.17.0.2", false, false, "web: exited with status 3"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			d := &daemon{t: t, exitCode: 3, told: test.told, address: "172.17.0.2"}
+			d := &daemon{t: t, exitCode: 3, told: test.told, address: "172.17.0.2", again: strings.HasPrefix(test.name, "restarted before")}
 			d.serve()
 			path := filepath.Join(t.TempDir(), "web.env")
 			if err := (record{"web", "0123", test.record, ""}).write(path); err != nil {

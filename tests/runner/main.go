@@ -63,7 +63,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 }
 
 // parallel is how many native machines run at once. Their tests mostly wait.
-const parallel = "6"
+const parallel = "4"
 
 // silence is how long nothing may be said.
 const silence = 20 * time.Second

@@ -17,11 +17,44 @@ const (
 	startedWithin = 3 * time.Second
 )
 
-// Restarted reports whether the daemon starts a container that has ended (as Ended
+// Left returns a container whose first process has ended as soon as the daemon knows
+// that: as it has ended, or as it runs again because somebody has restarted it. visible
+// says that its processes are to be seen from here.
+func (d *Daemon) Left(ctx context.Context, id string, visible bool) (container.InspectResponse, error) {
+	for {
+		c, err := d.Inspect(ctx, id)
+		if err != nil || !c.State.Running || !visible || d.lives(c) {
+			return c, err
+		}
+		// A container that is restarted right now would be waited for until its next
+		// end.
+		moment, cancel := context.WithTimeout(ctx, time.Second)
+		c, err = d.Ended(moment, id)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return c, err
+		}
+	}
+}
+
+// lives reports whether the first process of a container lives.
+func (d *Daemon) lives(c container.InspectResponse) bool {
+	p, err := d.Process(c)
+	if err != nil {
+		return false
+	}
+	defer p.Close()
+	return !p.Ended()
+}
+
+// Restarted reports whether the daemon starts a container that has ended (as Left
 // returned it) again, because somebody said "docker restart", and returns it as it
 // runs then. A container that ended by itself is not waited for.
 func (d *Daemon) Restarted(ctx context.Context, c container.InspectResponse) (container.InspectResponse, bool) {
-	if !c.State.Running && !d.startsAgain(ctx, c) {
+	if c.State.Running {
+		return c, true
+	}
+	if !d.startsAgain(ctx, c) {
 		return c, false
 	}
 	c, err := d.Inspect(ctx, c.ID)

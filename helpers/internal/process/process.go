@@ -57,6 +57,17 @@ func (p *Process) Wait(ctx context.Context) error {
 	return err
 }
 
+// Ended reports whether the process has ended.
+func (p *Process) Ended() bool {
+	conn, err := p.pidfd.SyscallConn()
+	if err != nil {
+		return true
+	}
+	n := 0
+	err = conn.Control(func(fd uintptr) { n, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0) })
+	return err != nil || n > 0
+}
+
 // Signal sends a signal to the process. The error is unix.ESRCH when it has ended.
 func (p *Process) Signal(signal unix.Signal) error {
 	conn, err := p.pidfd.SyscallConn()

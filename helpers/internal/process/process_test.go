@@ -30,12 +30,18 @@ func TestWait(t *testing.T) {
 	if err := p.Wait(ctx); err != cause {
 		t.Errorf("Wait of a living process with an ended context = %v; want %v", err, cause)
 	}
+	if p.Ended() {
+		t.Error("a living process has ended")
+	}
 	// An ended wait does not end the next one.
 	ended := make(chan error, 1)
 	go func() { ended <- p.Wait(context.Background()) }()
 	stdin.Close()
 	if err := <-ended; err != nil {
 		t.Errorf("Wait of a process that ends = %v; want nil", err)
+	}
+	if !p.Ended() {
+		t.Error("a process that has ended lives")
 	}
 	pid := cmd.Process.Pid
 	if err := cmd.Wait(); err != nil {
