@@ -155,7 +155,7 @@ func TestMachineDrainWaits(t *testing.T) {
 	must(t, err)
 	b.ok("drain", "10.77.0.1:7001", "10.77.0.3:80")
 	_, err = b.run("check", "10.77.0.1:7001")
-	if err == nil || !strings.HasPrefix(err.Error(), "10.77.0.1:7001: nothing serves here: all of its 2 destinations are draining; see systemctl status") {
+	if err == nil || !strings.HasPrefix(err.Error(), "10.77.0.1:7001: nothing serves here: all of its 2 destinations are draining; run systemctl status") {
 		t.Errorf("check of a drained service: %v", err)
 	}
 	// What comes back gets connections again.
