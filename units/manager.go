@@ -1,9 +1,11 @@
 package units
 
 import (
+	"strings"
 	"time"
 
 	"service-manager/units/definition"
+	"service-manager/units/unitfile"
 )
 
 // manager returns the unit that stands for a service as a whole. It is active
@@ -28,40 +30,46 @@ func manager(helpers string, s Service) []byte {
 		after = append(after, RunnerUnit(s.Service, s.Current))
 	}
 
+	restore := command{helper(helpers, "sm-ipvs"), "restore"}
+	smRollout := helper(helpers, "sm-rollout")
+	steps := chain{
+		// What serves already may have lost its destination: somebody has cleared the
+		// kernel's table. That is no reason to start nothing.
+		before: []step{{do: restore.mayFail()}},
+		// One command: stopped in the middle of one, systemd 252 runs the next.
+		main: step{
+			do:      command{smRollout, "start", unitfile.Literal(s.Service)},
+			undo:    command{smRollout, "stop", unitfile.Literal(s.Service)},
+			lasting: true,
+		},
+	}
+
 	t := newText(1 << 10)
-	t.set("Description", specifierFree(managerDescription(outside)))
-	t.set("SourcePath", sourcePath(outside))
-	t.set("After", join(after))
+	t.Set("Description", unitfile.SpecifierFree(managerDescription(outside)))
+	t.Set("SourcePath", sourcePath(outside))
+	t.Set("After", strings.Join(after, " "))
 	if s.Pending() {
 		// What the manager starts by itself it starts once; this is for one that has
 		// done that.
-		t.set("Upholds", StartUnit(RunnerUnit(s.Service, s.Current)))
+		t.Set("Upholds", StartUnit(RunnerUnit(s.Service, s.Current)))
 	}
-	t.set("StartLimitIntervalSec", "0")
+	t.Set("StartLimitIntervalSec", "0")
 
-	t.section("Service")
-	t.set("Type", "oneshot")
-	t.set("RemainAfterExit", "yes")
+	t.Blank()
+	t.Section("Service")
+	t.Set("Type", "oneshot")
+	t.Set("RemainAfterExit", "yes")
 	// For the status, and because older runners may drain for longer than these.
-	t.set("NotifyAccess", "exec")
-	t.set("Restart", "on-failure")
+	t.Set("NotifyAccess", "exec")
+	t.Set("Restart", "on-failure")
 	// Short, because a stop in this pause runs no command.
-	t.set("RestartSec", "1s")
-	rollout := helper(helpers, "sm-rollout")
-	// What serves already may have lost its destination: somebody has cleared the
-	// kernel's table. That is no reason to start nothing.
-	ipvs := helper(helpers, "sm-ipvs")
-	t.command("ExecStartPre", "-"+ipvs, "restore")
-	// One line: stopped in the middle of one, systemd 252 runs the next.
-	t.command("ExecStart", rollout, "start", literal(s.Service))
-	t.command("ExecReload", ipvs, "restore")
-	// Twice, because a command may be killed.
-	for range 2 {
-		t.command("ExecStopPost", "-"+rollout, "stop", literal(s.Service))
-	}
-	t.set("SuccessExitStatus", "SIGTERM")
-	t.set("TimeoutStartSec", "infinity")
-	t.set("TimeoutStopSec", seconds(stopTime(s)))
+	t.Set("RestartSec", "1s")
+	steps.writeStart(t)
+	t.Command("ExecReload", restore...)
+	steps.writeEnd(t)
+	t.Set("SuccessExitStatus", "SIGTERM")
+	t.Set("TimeoutStartSec", "infinity")
+	t.Set("TimeoutStopSec", unitfile.Seconds(stopTime(s)))
 	return t.Bytes()
 }
 

@@ -1,4 +1,4 @@
-package units
+package unitfile
 
 import (
 	"bytes"
@@ -6,18 +6,18 @@ import (
 	"strings"
 )
 
-// word is one word of a command line in which $ and % have their meaning to
+// Word is one word of a command line in which $ and % have their meaning to
 // systemd: ${NAME} is a variable, $$ a dollar sign, %n a specifier, %% a percent
 // sign. Words are quoted when they are written.
-type word string
+type Word string
 
 var escapes = strings.NewReplacer("%", "%%", "$", "$$")
 
-// literal returns a word that means s and nothing else.
-func literal(s string) word { return word(escapes.Replace(s)) }
+// Literal returns a word that means s and nothing else.
+func Literal(s string) Word { return Word(escapes.Replace(s)) }
 
 // bare reports whether w needs no quotes.
-func (w word) bare() bool {
+func (w Word) bare() bool {
 	for i := range len(w) {
 		c := w[i]
 		alphanumeric := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
@@ -31,7 +31,7 @@ func (w word) bare() bool {
 // writeQuoted writes w as systemd reads it back as one word. Inside double quotes
 // it knows the escapes of C; unquoted, a line break would end the setting, and a
 // lone semicolon the command.
-func (w word) writeQuoted(b *bytes.Buffer) {
+func (w Word) writeQuoted(b *bytes.Buffer) {
 	if w.bare() {
 		b.WriteString(string(w))
 		return
@@ -55,6 +55,6 @@ func (w word) writeQuoted(b *bytes.Buffer) {
 	b.WriteByte('"')
 }
 
-// specifierFree returns s for a setting in which systemd knows specifiers but no
+// SpecifierFree returns s for a setting in which systemd knows specifiers but no
 // quotes.
-func specifierFree(s string) string { return strings.ReplaceAll(s, "%", "%%") }
+func SpecifierFree(s string) string { return strings.ReplaceAll(s, "%", "%%") }

@@ -1,4 +1,4 @@
-package units
+package unitfile
 
 import (
 	"bytes"
@@ -76,7 +76,7 @@ func FuzzLiteral(f *testing.F) {
 			t.Skip() // no definition holds these
 		}
 		var b bytes.Buffer
-		literal(s).writeQuoted(&b)
+		Literal(s).writeQuoted(&b)
 		if got, ok := read(b.String()); !ok || got != s {
 			t.Errorf("%q is written as %q, which systemd reads as %q, %v", s, b.String(), got, ok)
 		}

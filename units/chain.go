@@ -1,0 +1,84 @@
+package units
+
+import (
+	"slices"
+
+	"service-manager/units/unitfile"
+)
+
+// A command is a helper and its arguments. The zero value is none.
+type command []unitfile.Word
+
+// mayFail returns the command as one whose failure systemd passes over: without
+// that, those after it would not run.
+func (c command) mayFail() command {
+	return append(command{"-" + c[0]}, c[1:]...)
+}
+
+// A step is one part of what a unit does, with what takes it back. systemd runs
+// what the steps do in their order, each when the one before is done, and what
+// takes them back in reverse.
+type step struct {
+	do command
+	// stop begins the end of a runner that serves, in order. It does not run where
+	// a start fails or a container dies.
+	stop command
+	// undo runs after every end, also when the step was never reached, and must
+	// alone leave nothing of it behind.
+	undo command
+	// lasting says that what the step has made would outlive the runner without its
+	// undo.
+	lasting bool
+}
+
+// A chain is all that a unit does: steps before its main one, the main one, and
+// steps after it.
+type chain struct {
+	before []step
+	main   step
+	after  []step
+	// last are the steps after those for which everything must be right, also what
+	// the drop-ins of the host's administrator check.
+	last []step
+}
+
+// writeStart adds what the steps do, but for the last ones.
+func (c chain) writeStart(t *unitfile.Text) {
+	for _, s := range c.before {
+		t.Command("ExecStartPre", s.do...)
+	}
+	t.Command("ExecStart", c.main.do...)
+	for _, s := range c.after {
+		t.Command("ExecStartPost", s.do...)
+	}
+}
+
+// writeLast adds what the last steps do.
+func (c chain) writeLast(t *unitfile.Text) {
+	for _, s := range c.last {
+		t.Command("ExecStartPost", s.do...)
+	}
+}
+
+// writeEnd adds what takes the steps back.
+func (c chain) writeEnd(t *unitfile.Text) {
+	back := slices.Concat(c.before, []step{c.main}, c.after, c.last)
+	slices.Reverse(back)
+	for _, s := range back {
+		if s.stop != nil {
+			t.Command("ExecStop", s.stop...)
+		}
+	}
+	for _, s := range back {
+		if s.undo == nil {
+			continue
+		}
+		t.Command("ExecStopPost", s.undo.mayFail()...)
+		if s.lasting {
+			// Once more, because a command may be killed, by the kernel for want of
+			// memory say, and a destination that outlives its container would lose
+			// requests.
+			t.Command("ExecStopPost", s.undo.mayFail()...)
+		}
+	}
+}

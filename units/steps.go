@@ -1,0 +1,119 @@
+package units
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"service-manager/units/definition"
+	"service-manager/units/unitfile"
+)
+
+// hold is how long a container has to stay healthy before it gets traffic: one
+// that dies a moment after it came up must not have replaced anything.
+const hold = 2 * time.Second
+
+// rollout returns the steps by which a revision of a service comes to serve.
+func rollout(helpers string, d *definition.Definition) chain {
+	var (
+		smDockerRun = helper(helpers, "sm-docker-run")
+		smIPVS      = helper(helpers, "sm-ipvs")
+		smRollout   = helper(helpers, "sm-rollout")
+
+		service     = unitfile.Literal(d.Service)
+		revision    = unitfile.Literal(d.Revision)
+		name        = unitfile.Literal(ContainerName(d.Service, d.Revision))
+		record      = unitfile.Literal(recordPath(d))
+		address     = unitfile.Literal(d.Address.String())
+		destination = destination(d)
+	)
+	turn := step{
+		do:   command{smRollout, "wait", service, revision},
+		undo: command{smRollout, "reject", service, revision},
+	}
+	image := step{
+		do: command{smDockerRun, "pull", "--name", name, "--record", record, unitfile.Literal(d.Image)},
+	}
+	container := step{
+		do:      append(command{smDockerRun, "run", "--unit", "%n", "--name", name, "--record", record}, containerWords(d)...),
+		undo:    command{smDockerRun, "remove", "--name", name, "--record", record},
+		lasting: true,
+	}
+	health := step{
+		do: command{helper(helpers, "sm-healthcheck"), "--timeout", duration(d.HealthCheck.Timeout),
+			"--interval", duration(d.HealthCheck.Interval), "--hold", duration(hold), healthURL(d)},
+	}
+	traffic := step{
+		do:      command{smIPVS, "add", address, destination},
+		stop:    command{smIPVS, "drain", "--timeout", duration(d.DrainTimeout), address, destination},
+		undo:    command{smIPVS, "remove", address, destination},
+		lasting: true,
+	}
+	outcome := step{
+		do: command{smRollout, "accept", service, revision},
+	}
+	return chain{before: []step{turn, image}, main: container, after: []step{health}, last: []step{traffic, outcome}}
+}
+
+// hostname is the variable that tells a container the name of its host.
+const hostname = "SYSTEM_HOSTNAME"
+
+// containerWords returns the part of the command line that docker run would
+// take, too.
+func containerWords(d *definition.Definition) []unitfile.Word {
+	words := []unitfile.Word{"--stop-timeout", duration(d.StopTimeout)}
+	words = append(words, "--label", unitfile.Literal("service_name="+d.Service))
+	if !slices.ContainsFunc(d.Environment, func(v definition.Variable) bool { return v.Name == hostname }) {
+		words = append(words, "--env", hostname+"=%H")
+	}
+	if len(d.Environment) > 0 {
+		// Every user can read units and arguments, but not this file.
+		words = append(words, "--environment-from", unitfile.Literal(sourcePath(d)))
+	}
+	for _, f := range d.Flags {
+		words = append(words, unitfile.Word(f.Name), unitfile.Literal(f.Value))
+	}
+	var arguments []string
+	if len(d.Entrypoint) > 0 {
+		words = append(words, "--entrypoint", unitfile.Literal(d.Entrypoint[0]))
+		arguments = d.Entrypoint[1:]
+	}
+	words = append(words, unitfile.Literal(d.Image))
+	for _, a := range append(arguments[:len(arguments):len(arguments)], d.Command...) {
+		words = append(words, unitfile.Literal(a))
+	}
+	return words
+}
+
+// destination returns the word for the address and port of the container.
+func destination(d *definition.Definition) unitfile.Word {
+	ip, _ := containerIP(d)
+	return ip + unitfile.Word(":"+strconv.Itoa(int(d.Port)))
+}
+
+// containerIP returns the word for the address of the container, and the name of
+// the variable in it. A virtual service has destinations of its own family only.
+func containerIP(d *definition.Definition) (ip unitfile.Word, name string) {
+	if d.Address.Addr().Is6() {
+		return "[${SM_CONTAINER_IP6}]", "SM_CONTAINER_IP6"
+	}
+	return "${SM_CONTAINER_IP}", "SM_CONTAINER_IP"
+}
+
+func healthURL(d *definition.Definition) unitfile.Word {
+	if d.HealthCheck.Type == definition.TCP {
+		return "tcp://" + destination(d)
+	}
+	return "http://" + destination(d) + unitfile.Literal(d.HealthCheck.Path)
+}
+
+func helper(helpers string, name string) unitfile.Word { return unitfile.Literal(helpers + "/" + name) }
+
+// duration returns a time span as the helpers read it, in seconds where it has
+// whole ones.
+func duration(d time.Duration) unitfile.Word {
+	if d%time.Second == 0 {
+		return unitfile.Word(strconv.Itoa(int(d/time.Second)) + "s")
+	}
+	return unitfile.Word(d.String())
+}

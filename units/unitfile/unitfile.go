@@ -1,0 +1,52 @@
+// Package unitfile writes the unit files of systemd: sections, settings, and
+// command lines whose words systemd reads back as they were meant. It knows the
+// syntax of systemd.syntax(7) and systemd.service(5), and nothing of services.
+package unitfile
+
+import (
+	"bytes"
+	"math"
+	"strconv"
+	"time"
+)
+
+// Text is a unit file in the making. The zero value is an empty one.
+type Text struct{ bytes.Buffer }
+
+// Comment adds a line that systemd passes over.
+func (t *Text) Comment(comment string) { t.line("# " + comment) }
+
+// Section begins a section.
+func (t *Text) Section(name string) { t.line("[" + name + "]") }
+
+// Blank adds an empty line.
+func (t *Text) Blank() { t.line("") }
+
+// Set adds a setting. Its value stands as it is: it may have no line break, and
+// whether a percent sign begins a specifier is up to the setting.
+func (t *Text) Set(key, value string) {
+	t.WriteString(key)
+	t.WriteByte('=')
+	t.line(value)
+}
+
+// Command adds a setting whose value is a command line: a program and its
+// arguments. Prefixes like "-" stand before the program, in its word.
+func (t *Text) Command(key string, words ...Word) {
+	t.WriteString(key)
+	for i, w := range words {
+		t.WriteByte("= "[min(i, 1)])
+		w.writeQuoted(&t.Buffer)
+	}
+	t.WriteByte('\n')
+}
+
+func (t *Text) line(line string) {
+	t.WriteString(line)
+	t.WriteByte('\n')
+}
+
+// Seconds returns a time span as systemd reads it, rounded up.
+func Seconds(d time.Duration) string {
+	return strconv.Itoa(int(math.Ceil(d.Seconds()))) + "s"
+}
