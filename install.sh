@@ -32,6 +32,9 @@ fail() { failure "$*"; exit 1; }
 misused() { failure "$*"; usage >&2; exit 2; }
 
 readonly HELPERS="sm-fetch sm-docker-run sm-healthcheck sm-ipvs sm-rollout"
+readonly MANUALS="units/service-manager.7 units/host/service-manager.conf.5 units/definition/service-manager.definition.5
+  generator/service-manager-generator.8 helpers/sm-fetch/sm-fetch.8 helpers/sm-docker-run/sm-docker-run.8
+  helpers/sm-healthcheck/sm-healthcheck.8 helpers/sm-ipvs/sm-ipvs.8 helpers/sm-rollout/sm-rollout.8"
 readonly STATIC_UNITS="service-manager.target sm-fetch.service sm-start@.service sm-retire@.service sm-settle@.service sm-outage@.service sm-sweep.service"
 readonly UNIT_DIR=/etc/systemd/system
 readonly GENERATOR=/etc/systemd/system-generators/service-manager-generator
@@ -56,18 +59,17 @@ version_in() {
 
 # build FOLDER: everything that an installation needs, below FOLDER.
 build() {
-  local out=$1 go helper version
+  local out=$1 go version
   go=$(find_go)
   version=$(git describe --tags --dirty 2>/dev/null || git log -1 --format=%cs-%h 2>/dev/null || echo unknown)
   mkdir -p "$out/bin" "$out/units/examples" "$out/man"
   export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath -buildvcs=false"
   "$go" build -ldflags "-s -w -X service-manager/units/version.text=$version" -o "$out/bin/" ./generator $(printf './helpers/%s ' $HELPERS)
   mv "$out/bin/generator" "$out/bin/service-manager-generator"
-  for helper in $HELPERS; do cp "helpers/$helper/$helper.8" "$out/man/"; done
-  cp generator/service-manager-generator.8 units/definition/service-manager.definition.5 "$out/man/"
+  cp $MANUALS "$out/man/"
   (cd units && cp $STATIC_UNITS "$out/units/")
   cp units/examples/* "$out/units/examples/"
-  cp install.sh README.md LICENSE "$out/"
+  cp -r install.sh README.md docs LICENSE "$out/"
 }
 
 require_root() { [ "$(id -u)" = 0 ] || fail "this needs root; run it with sudo"; }
@@ -188,10 +190,10 @@ settle() {
 # remove_programs FOLDER: the helpers and manual pages below it.
 remove_programs() {
   local prefix=$1 file
-  for file in $HELPERS; do rm -f "$prefix/bin/$file" "$prefix/share/man/man8/$file.8"; done
-  rm -f "$prefix/share/man/man8/service-manager-generator.8" "$prefix/share/man/man5/service-manager.definition.5"
+  for file in $HELPERS; do rm -f "$prefix/bin/$file"; done
+  for file in $MANUALS; do rm -f "$prefix/share/man/man${file##*.}/$(basename "$file")"; done
   [ "$prefix" = /usr/local ] ||
-    rmdir "$prefix/bin" "$prefix/share/man/man8" "$prefix/share/man/man5" "$prefix/share/man" "$prefix/share" "$prefix" 2>/dev/null || true
+    rmdir "$prefix/bin" "$prefix"/share/man/man[578] "$prefix/share/man" "$prefix/share" "$prefix" 2>/dev/null || true
 }
 
 uninstall() {
