@@ -13,8 +13,8 @@ func TestReadme(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	must(t, err)
 	shown := regexp.MustCompile("(?s)<!-- generator/testdata/golden/(\\S+)[.]txtar (\\S+) -->\n```ini\n(.*?)```\n").FindAllSubmatch(readme, -1)
-	if len(shown) != 2 {
-		t.Fatalf("%d units are shown; want 2", len(shown))
+	if len(shown) != 1 {
+		t.Fatalf("%d units are shown; want 1", len(shown))
 	}
 	cases := goldens(t)
 	for _, m := range shown {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"service-manager/units/definition"
+	"service-manager/units/name"
 	"service-manager/units/unitfile"
 )
 
@@ -24,10 +25,10 @@ func manager(helpers string, s Service) []byte {
 	// would start a Docker that was stopped by hand.
 	after := []string{"docker.service"}
 	if s.Good != "" {
-		after = append(after, RunnerUnit(s.Service, s.Good))
+		after = append(after, s.Service.Revision(s.Good).Unit())
 	}
 	if s.Current != "" && s.Current != s.Good {
-		after = append(after, RunnerUnit(s.Service, s.Current))
+		after = append(after, s.Service.Revision(s.Current).Unit())
 	}
 
 	restore := command{helper(helpers, "sm-ipvs"), "restore"}
@@ -38,8 +39,8 @@ func manager(helpers string, s Service) []byte {
 		before: []step{{do: restore.mayFail()}},
 		// One command: stopped in the middle of one, systemd 252 runs the next.
 		main: step{
-			do:      command{smRollout, "start", unitfile.Literal(s.Service)},
-			undo:    command{smRollout, "stop", unitfile.Literal(s.Service)},
+			do:      command{smRollout, "start", unitfile.Literal(string(s.Service))},
+			undo:    command{smRollout, "stop", unitfile.Literal(string(s.Service))},
 			lasting: true,
 		},
 	}
@@ -51,7 +52,7 @@ func manager(helpers string, s Service) []byte {
 	if s.Pending() {
 		// What the manager starts by itself it starts once; this is for one that has
 		// done that.
-		t.Set("Upholds", StartUnit(RunnerUnit(s.Service, s.Current)))
+		t.Set("Upholds", name.Start(s.Service.Revision(s.Current).Unit()))
 	}
 	t.Set("StartLimitIntervalSec", "0")
 
@@ -75,16 +76,16 @@ func manager(helpers string, s Service) []byte {
 
 func managerDescription(d *definition.Definition) string {
 	if d.Description == "" {
-		return d.Service + " (service manager)"
+		return string(d.Service) + " (service manager)"
 	}
-	return d.Service + ": " + d.Description + " (service manager)"
+	return string(d.Service) + ": " + d.Description + " (service manager)"
 }
 
 // stopTime is how long the runners of a service may take to stop, all at once.
 func stopTime(s Service) time.Duration {
 	var longest time.Duration
-	for _, name := range []string{s.Current, s.Good} {
-		if d := s.Definition(name); d != nil {
+	for _, rev := range []name.Rev{s.Current, s.Good} {
+		if d := s.Definition(rev); d != nil {
 			longest = max(longest, d.DrainTimeout+d.StopTimeout)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"service-manager/units/definition"
+	"service-manager/units/name"
 	"service-manager/units/unitfile"
 )
 
@@ -18,14 +19,14 @@ const lastDropIn = "zz-rollout.conf"
 // runner returns the unit of one revision of a service, with its drop-ins.
 func runner(helpers string, s Service, d *definition.Definition) []File {
 	steps := rollout(helpers, d)
-	good := d.Revision == s.Good
+	good := d.Rev == s.Good
 
 	t := newText(3 << 10)
-	t.Set("Description", unitfile.SpecifierFree(fmt.Sprintf("%s %s (%s)", d.Service, d.Revision, d.Image)))
+	t.Set("Description", unitfile.SpecifierFree(fmt.Sprintf("%s (%s)", d.Revision, d.Image)))
 	t.Set("SourcePath", sourcePath(d))
 	t.Set("After", "docker.service")
 	if !good {
-		t.Set("Wants", SettleUnit("%n"))
+		t.Set("Wants", name.Settle("%n"))
 	}
 	t.Set("StartLimitIntervalSec", "0")
 
@@ -50,7 +51,7 @@ func runner(helpers string, s Service, d *definition.Definition) []File {
 	t.Set("TimeoutStartSec", unitfile.Seconds(max(d.StartTimeout, d.HealthCheck.Timeout+hold+slack)))
 	t.Set("TimeoutStopSec", unitfile.Seconds(max(d.DrainTimeout, d.StopTimeout)+slack))
 
-	unit := RunnerUnit(d.Service, d.Revision)
+	unit := d.Unit()
 	files := []File{{Path: unit, Content: t.Bytes()}}
 	if !s.dropIns() {
 		return files

@@ -20,16 +20,16 @@ func rollout(helpers string, d *definition.Definition) chain {
 		smIPVS      = helper(helpers, "sm-ipvs")
 		smRollout   = helper(helpers, "sm-rollout")
 
-		service     = unitfile.Literal(d.Service)
-		revision    = unitfile.Literal(d.Revision)
-		name        = unitfile.Literal(ContainerName(d.Service, d.Revision))
+		service     = unitfile.Literal(string(d.Service))
+		rev         = unitfile.Literal(string(d.Rev))
+		name        = unitfile.Literal(d.Container())
 		record      = unitfile.Literal(recordPath(d))
 		address     = unitfile.Literal(d.Address.String())
 		destination = destination(d)
 	)
 	turn := step{
-		do:   command{smRollout, "wait", service, revision},
-		undo: command{smRollout, "reject", service, revision},
+		do:   command{smRollout, "wait", service, rev},
+		undo: command{smRollout, "reject", service, rev},
 	}
 	image := step{
 		do: command{smDockerRun, "pull", "--name", name, "--record", record, unitfile.Literal(d.Image)},
@@ -50,7 +50,7 @@ func rollout(helpers string, d *definition.Definition) chain {
 		lasting: true,
 	}
 	outcome := step{
-		do: command{smRollout, "accept", service, revision},
+		do: command{smRollout, "accept", service, rev},
 	}
 	return chain{before: []step{turn, image}, main: container, after: []step{health}, last: []step{traffic, outcome}}
 }
@@ -62,7 +62,7 @@ const hostname = "SYSTEM_HOSTNAME"
 // take, too.
 func containerWords(d *definition.Definition) []unitfile.Word {
 	words := []unitfile.Word{"--stop-timeout", duration(d.StopTimeout)}
-	words = append(words, "--label", unitfile.Literal("service_name="+d.Service))
+	words = append(words, "--label", unitfile.Literal("service_name="+string(d.Service)))
 	if !slices.ContainsFunc(d.Environment, func(v definition.Variable) bool { return v.Name == hostname }) {
 		words = append(words, "--env", hostname+"=%H")
 	}
@@ -93,7 +93,7 @@ func destination(d *definition.Definition) unitfile.Word {
 
 // containerIP returns the word for the address of the container, and the name of
 // the variable in it. A virtual service has destinations of its own family only.
-func containerIP(d *definition.Definition) (ip unitfile.Word, name string) {
+func containerIP(d *definition.Definition) (ip unitfile.Word, variable string) {
 	if d.Address.Addr().Is6() {
 		return "[${SM_CONTAINER_IP6}]", "SM_CONTAINER_IP6"
 	}
@@ -107,7 +107,7 @@ func healthURL(d *definition.Definition) unitfile.Word {
 	return "http://" + destination(d) + unitfile.Literal(d.HealthCheck.Path)
 }
 
-func helper(helpers string, name string) unitfile.Word { return unitfile.Literal(helpers + "/" + name) }
+func helper(helpers, program string) unitfile.Word { return unitfile.Literal(helpers + "/" + program) }
 
 // duration returns a time span as the helpers read it, in seconds where it has
 // whole ones.

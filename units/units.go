@@ -12,6 +12,7 @@ import (
 	"path"
 
 	"service-manager/units/definition"
+	"service-manager/units/name"
 	"service-manager/units/revision"
 	"service-manager/units/unitfile"
 )
@@ -55,31 +56,6 @@ const Header = "# " + header
 // Target is the unit that starts the managers of all services.
 const Target = "service-manager.target"
 
-// ManagerUnit returns the name of the manager of a service.
-func ManagerUnit(service string) string { return service + "@manager.service" }
-
-// RunnerUnit returns the name of the runner of a revision of a service.
-func RunnerUnit(service, revision string) string { return service + "@" + revision + ".service" }
-
-// StartUnit returns the name of the unit that, once systemd has learnt of it,
-// starts the unit with that name and is then done.
-func StartUnit(unit string) string { return "sm-start@" + unit }
-
-// RetireUnit returns the name of the unit that stops the unit with that name, in
-// order, as soon as it has started or failed to.
-func RetireUnit(unit string) string { return "sm-retire@" + unit }
-
-// SettleUnit returns the name of the unit that looks, once the start of the
-// runner with that name is over, whether the runner was accepted or rejected.
-func SettleUnit(runner string) string { return "sm-settle@" + runner }
-
-// OutageUnit returns the name of the unit that fails while a service has nothing
-// that serves.
-func OutageUnit(service string) string { return "sm-outage@" + service + ".service" }
-
-// ContainerName returns the name of the container of a revision.
-func ContainerName(service, revision string) string { return service + "." + revision }
-
 // Render returns all files for a host, in a fixed order. A service without a
 // valid current or good revision has none, except runners that still run.
 func Render(h Host) []File {
@@ -95,7 +71,7 @@ func Render(h Host) []File {
 func RenderService(helpers string, s Service) []File {
 	files := make([]File, 0, 4)
 	if s.Managed() {
-		files = append(files, File{Path: ManagerUnit(s.Service), Content: manager(helpers, s)})
+		files = append(files, File{Path: s.Service.Manager(), Content: manager(helpers, s)})
 	}
 	for _, d := range s.Definitions {
 		files = append(files, runner(helpers, s, d)...)
@@ -111,7 +87,7 @@ func RenderTarget(services []Service) []File {
 	for _, s := range services {
 		if s.Managed() {
 			managed = true
-			t.Set("Upholds", StartUnit(ManagerUnit(s.Service)))
+			t.Set("Upholds", name.Start(s.Service.Manager()))
 		}
 	}
 	if !managed {
@@ -122,12 +98,12 @@ func RenderTarget(services []Service) []File {
 
 // sourcePath is where systemd looks whether a unit is out of date.
 func sourcePath(d *definition.Definition) string {
-	return revision.Store{Root: revision.Root}.Path(d.Service, d.Revision)
+	return revision.Store{Root: revision.Root}.Path(d.Revision)
 }
 
 // recordPath is the run record of a revision.
 func recordPath(d *definition.Definition) string {
-	return revision.Store{Run: revision.Run}.RecordPath(d.Service, d.Revision)
+	return revision.Store{Run: revision.Run}.RecordPath(d.Revision)
 }
 
 // newText begins a unit file. The size is what most units of that kind fit in.

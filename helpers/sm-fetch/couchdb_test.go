@@ -8,6 +8,7 @@ import (
 
 	"service-manager/helpers/sm-fetch/couchdb/wiretest"
 	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units/name"
 )
 
 const (
@@ -77,8 +78,8 @@ func TestFollowCouchDB(t *testing.T) {
 	if current, _ := m.store.Current("web"); current != webRev3 {
 		t.Errorf("web is at %s, want %s", current, webRev3)
 	}
-	for _, revision := range []string{webRev2, webRev3} {
-		if _, err := os.Stat(m.store.Path("web", revision)); err != nil {
+	for _, rev := range []name.Rev{webRev2, webRev3} {
+		if _, err := os.Stat(m.store.Path(name.Revision{Service: "web", Rev: rev})); err != nil {
 			t.Error(err)
 		}
 	}

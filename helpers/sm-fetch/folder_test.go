@@ -9,7 +9,7 @@ import (
 
 	"service-manager/helpers/sm-fetch/store"
 	"service-manager/units/host"
-	"service-manager/units/revision"
+	"service-manager/units/name"
 )
 
 // A life of a host whose store is a folder, phase by phase.
@@ -48,7 +48,7 @@ func TestFollowFolder(t *testing.T) {
 
 	// What sm-rollout notes changes the units too.
 	current, _ := m.store.Current("web")
-	if err := m.store.SetGood("web", current); err != nil {
+	if err := m.store.SetGood(name.Revision{Service: "web", Rev: current}); err != nil {
 		t.Fatal(err)
 	}
 	m.waitReloads(4)
@@ -250,7 +250,7 @@ func TestStoreSwitch(t *testing.T) {
 	if err := m.once(); err != nil {
 		t.Fatal(err)
 	}
-	if current, _ := m.store.Current("web"); revision.Generation(current) != 1 {
+	if current, _ := m.store.Current("web"); current.Generation() != 1 {
 		t.Errorf("the same definition from another store became %s", current)
 	}
 	m.undefine("web")
@@ -269,7 +269,7 @@ func TestCopyOfRevision(t *testing.T) {
 		t.Fatal(err)
 	}
 	old, _ := m.store.Current("web")
-	document, err := os.ReadFile(m.store.Path("web", old))
+	document, err := os.ReadFile(m.store.Path(name.Revision{Service: "web", Rev: old}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +282,7 @@ func TestCopyOfRevision(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, _ := m.store.Current("web")
-	if want := "3" + strings.TrimPrefix(old, "1"); got != want {
+	if want := "3" + strings.TrimPrefix(string(old), "1"); string(got) != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	m.define("web", `{"image":"nginx:1","image":"nginx:2","address":"172.17.0.1:7110","port":80}`)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"service-manager/tests/pouchdb"
+	"service-manager/units/name"
 )
 
 // A server that is like a CouchDB and none.
@@ -20,17 +21,17 @@ func TestFollowPeer(t *testing.T) {
 	m.waitCurrent("web", 1)
 	m.waitStatus("following http://" + p.Address + "/services, 1 service")
 
-	edit := func(service, image_ string) {
+	edit := func(service name.Service, image_ string) {
 		t.Helper()
 		current, _ := m.store.Current(service)
-		p.Put("/services/"+service, current, image(image_))
+		p.Put("/services/"+string(service), string(current), image(image_))
 	}
 	edit("web", "nginx:2")
 	m.waitCurrent("web", 2)
 	p.Put("/services/api", "", image("api:1"))
 	m.waitCurrent("api", 1)
 	current, _ := m.store.Current("api")
-	p.Send("DELETE", "/services/api?rev="+current, "")
+	p.Send("DELETE", "/services/api?rev="+string(current), "")
 	m.waitGone("api")
 	edit("web", "ng inx")
 	m.eventually("the invalid revision is told", func() bool { return m.logged("must be an image reference") == 1 })

@@ -17,8 +17,8 @@ import (
 	"service-manager/helpers/sm-fetch/reload"
 	"service-manager/helpers/sm-fetch/store"
 	"service-manager/units"
-	"service-manager/units/definition"
 	"service-manager/units/host"
+	"service-manager/units/name"
 	"service-manager/units/revision"
 )
 
@@ -53,12 +53,13 @@ func run(ctx context.Context, w command.World, system system) error {
 			if err != nil {
 				return err
 			}
-			for _, service := range s.arguments {
-				if err := definition.CheckService(service); err != nil {
+			services := make([]name.Service, len(s.arguments))
+			for i, argument := range s.arguments {
+				if services[i], err = name.ParseService(argument); err != nil {
 					return command.Usagef("the name of a service %v", err)
 				}
 			}
-			return s.once(ctx, w, system)
+			return s.once(ctx, w, system, services)
 		},
 	})
 }
@@ -137,7 +138,7 @@ func (s settings) assemble(w command.World, system system, retry time.Duration) 
 		Store: definitions,
 		Applier: &apply.Applier{
 			Revisions: revisions,
-			Stop: func(ctx context.Context, service string) error {
+			Stop: func(ctx context.Context, service name.Service) error {
 				return system.stop(ctx, service, func(units string) { log.Info("%s: waits for %s to stop", service, units) })
 			},
 			Reload:    reloader.Now,
@@ -147,7 +148,7 @@ func (s settings) assemble(w command.World, system system, retry time.Duration) 
 			Log:       log,
 			Source:    definitions.Name(),
 			Root:      s.root,
-			Addresses: func() (map[string]netip.AddrPort, error) { return host.Addresses(s.root) },
+			Addresses: func() (map[name.Service]netip.AddrPort, error) { return host.Addresses(s.root) },
 			Listening: listening,
 		},
 		Revisions: revisions.Root,
@@ -158,10 +159,11 @@ func (s settings) assemble(w command.World, system system, retry time.Duration) 
 }
 
 func (s settings) store(log *journal) (store.Store, error) {
+	report := func(problem string) { log.Warning("%s", problem) }
 	if s.couchdb == "" {
-		return folder.Open(s.services, folder.DefaultTimes, func(problem string) { log.Warning("%s", problem) }), nil
+		return folder.Open(s.services, folder.DefaultTimes, report), nil
 	}
-	database, err := couchdb.Open(s.couchdb, couchdb.Heartbeat)
+	database, err := couchdb.Open(s.couchdb, couchdb.Heartbeat, report)
 	if err != nil {
 		return nil, fmt.Errorf("COUCHDB_URL: %w", err)
 	}
@@ -176,13 +178,13 @@ func (p *parts) resume(ctx context.Context) {
 }
 
 // once is sm-fetch once.
-func (s settings) once(ctx context.Context, w command.World, system system) error {
+func (s settings) once(ctx context.Context, w command.World, system system, services []name.Service) error {
 	p, err := s.assemble(w, system, 0)
 	if err != nil {
 		return err
 	}
 	p.resume(ctx)
-	outcome := p.follower.Once(ctx, s.arguments)
+	outcome := p.follower.Once(ctx, services)
 	if err := p.reloader.Now(ctx); err != nil {
 		if outcome != nil {
 			p.log.Error("%v", outcome)

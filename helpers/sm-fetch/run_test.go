@@ -17,6 +17,7 @@ import (
 	"service-manager/helpers/internal/notify"
 	"service-manager/units"
 	"service-manager/units/host"
+	"service-manager/units/name"
 	"service-manager/units/revision"
 )
 
@@ -27,9 +28,9 @@ type fakeSystem struct {
 
 	mu      sync.Mutex
 	reloads int
-	stops   []string
+	stops   []name.Service
 	// forgotten are the services whose failures were forgotten
-	forgotten []string
+	forgotten []name.Service
 	fail      error // that both return
 }
 
@@ -55,7 +56,7 @@ func (f *fakeSystem) reload(context.Context) error {
 	return err
 }
 
-func (f *fakeSystem) stop(ctx context.Context, service string, progress func(string)) error {
+func (f *fakeSystem) stop(ctx context.Context, service name.Service, progress func(string)) error {
 	f.mu.Lock()
 	f.stops = append(f.stops, service)
 	hold, fail := f.hold, f.fail
@@ -63,7 +64,7 @@ func (f *fakeSystem) stop(ctx context.Context, service string, progress func(str
 	if fail != nil {
 		return fail
 	}
-	progress(units.ManagerUnit(service))
+	progress(service.Manager())
 	if hold == nil {
 		return nil
 	}
@@ -75,7 +76,7 @@ func (f *fakeSystem) stop(ctx context.Context, service string, progress func(str
 	}
 }
 
-func (f *fakeSystem) forget(_ context.Context, service string) error {
+func (f *fakeSystem) forget(_ context.Context, service name.Service) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fail != nil {
@@ -85,7 +86,7 @@ func (f *fakeSystem) forget(_ context.Context, service string) error {
 	return nil
 }
 
-func (f *fakeSystem) busy(context.Context, string) ([]string, error) { return nil, nil }
+func (f *fakeSystem) busy(context.Context, name.Service) ([]name.Rev, error) { return nil, nil }
 
 func (f *fakeSystem) set(change func()) {
 	f.mu.Lock()
@@ -99,7 +100,7 @@ func (f *fakeSystem) counts() (reloads, stops int) {
 	return f.reloads, len(f.stops)
 }
 
-func (f *fakeSystem) forgot(service string) bool {
+func (f *fakeSystem) forgot(service name.Service) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Contains(f.forgotten, service)
@@ -220,20 +221,20 @@ func (m *machine) waitReady() {
 }
 
 // waitCurrent waits for a revision with that generation, and for its unit.
-func (m *machine) waitCurrent(service string, generation int) {
+func (m *machine) waitCurrent(service name.Service, generation int) {
 	m.t.Helper()
-	m.eventually(service+" is current and has its unit", func() bool {
+	m.eventually(string(service)+" is current and has its unit", func() bool {
 		current, _ := m.store.Current(service)
-		_, err := os.Stat(filepath.Join(m.root, generated, units.RunnerUnit(service, current)))
-		return revision.Generation(current) == generation && err == nil
+		_, err := os.Stat(filepath.Join(m.root, generated, service.Revision(current).Unit()))
+		return current.Generation() == generation && err == nil
 	})
 }
 
-func (m *machine) waitGone(service string) {
+func (m *machine) waitGone(service name.Service) {
 	m.t.Helper()
-	m.eventually(service+" is gone, its units and their failures", func() bool {
-		_, err := os.Stat(filepath.Join(m.store.Root, service))
-		_, err2 := os.Stat(filepath.Join(m.root, generated, units.ManagerUnit(service)))
+	m.eventually(string(service)+" is gone, its units and their failures", func() bool {
+		_, err := os.Stat(filepath.Join(m.store.Root, string(service)))
+		_, err2 := os.Stat(filepath.Join(m.root, generated, service.Manager()))
 		return errors.Is(err, os.ErrNotExist) && errors.Is(err2, os.ErrNotExist) && m.system.forgot(service)
 	})
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"service-manager/helpers/internal/systemd"
-	"service-manager/units"
+	"service-manager/units/name"
 )
 
 // system is what sm-fetch asks of systemd.
@@ -14,12 +14,12 @@ type system interface {
 	reload(ctx context.Context) error
 	// stop stops a service in order: the manager, whose stop drains and stops the
 	// runners, and then whatever runner is left. progress is told what it waits for.
-	stop(ctx context.Context, service string, progress func(units string)) error
+	stop(ctx context.Context, service name.Service, progress func(units string)) error
 	// forget clears the failed state of the units of a service that is gone.
-	forget(ctx context.Context, service string) error
+	forget(ctx context.Context, service name.Service) error
 	// busy returns the revisions of a service that have a unit that is not simply
 	// inactive, or a job.
-	busy(ctx context.Context, service string) ([]string, error)
+	busy(ctx context.Context, service name.Service) ([]name.Rev, error)
 }
 
 // realSystem is the systemd that has booted this host.
@@ -29,16 +29,16 @@ func (realSystem) reload(ctx context.Context) error {
 	return ask(ctx, func(conn *systemd.Conn) error { return conn.ReloadContext(ctx) })
 }
 
-func (realSystem) forget(ctx context.Context, service string) error {
+func (realSystem) forget(ctx context.Context, service name.Service) error {
 	return ask(ctx, func(conn *systemd.Conn) error { return conn.ForgetFailures(ctx, service) })
 }
 
-func (realSystem) busy(ctx context.Context, service string) (revisions []string, err error) {
+func (realSystem) busy(ctx context.Context, service name.Service) (revs []name.Rev, err error) {
 	err = ask(ctx, func(conn *systemd.Conn) error {
-		revisions, err = conn.BusyRevisions(ctx, service)
+		revs, err = conn.BusyRevisions(ctx, service)
 		return err
 	})
-	return revisions, err
+	return revs, err
 }
 
 // ask connects to systemd for f, which may be repeated.
@@ -53,17 +53,17 @@ func ask(ctx context.Context, f func(*systemd.Conn) error) error {
 	})
 }
 
-func (realSystem) stop(ctx context.Context, service string, progress func(string)) error {
+func (realSystem) stop(ctx context.Context, service name.Service, progress func(string)) error {
 	tell := func(stopping []string) { progress(strings.Join(stopping, ", ")) }
 	return ask(ctx, func(conn *systemd.Conn) error {
 		// A service may never have got as far as to have a manager.
-		if err := conn.StopUnits(ctx, []string{units.ManagerUnit(service)}, "replace", tell); err != nil {
+		if err := conn.StopUnits(ctx, []string{service.Manager()}, "replace", tell); err != nil {
 			return err
 		}
 		if err := conn.StopRunners(ctx, service, tell); err != nil {
 			return err
 		}
-		outage := units.OutageUnit(service)
+		outage := service.Outage()
 		if err := conn.Stop(ctx, outage); err != nil {
 			return err
 		}

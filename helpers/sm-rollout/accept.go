@@ -6,69 +6,69 @@ import (
 	"fmt"
 
 	"service-manager/helpers/internal/mainprocess"
-	"service-manager/units"
+	"service-manager/units/name"
 )
 
 // accept makes the current revision the good one and retires all others. The
 // lock keeps a newer revision from becoming current in between: its runner would
 // be retired, too.
-func (r rollout) accept(ctx context.Context, service, name string) error {
-	unlock, err := r.lock(ctx, service)
+func (r rollout) accept(ctx context.Context, revision name.Revision) error {
+	unlock, err := r.lock(ctx, revision.Service)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	current, err := r.store.Current(service)
+	current, err := r.store.Current(revision.Service)
 	if err != nil {
 		return err
 	}
-	if name != current {
-		return r.acceptReplaced(ctx, service, name, current)
+	if revision.Rev != current {
+		return r.acceptReplaced(ctx, revision, current)
 	}
 	serves := false
-	err = r.ask(ctx, fmt.Sprintf("%s %s: not accepted", service, name), func(conn systemdConn) error {
+	err = r.ask(ctx, fmt.Sprintf("%s: not accepted", revision), func(conn systemdConn) error {
 		if !serves {
 			// Not before: it may have taken long to reach systemd.
-			if err := r.checkMain(ctx, service, name); err != nil {
+			if err := r.checkMain(ctx, revision); err != nil {
 				return err
 			}
 		}
-		if good, err := r.store.Good(service); err == nil && good != name {
-			r.forgetPace(service, name)
+		if good, err := r.store.Good(revision.Service); err == nil && good != revision.Rev {
+			r.forgetPace(revision)
 		}
-		if err := r.store.SetGood(service, name); err != nil {
+		if err := r.store.SetGood(revision); err != nil {
 			return err
 		}
-		if err := r.store.ClearFailed(service, name); err != nil {
+		if err := r.store.ClearFailed(revision); err != nil {
 			return err
 		}
 		serves = true
-		return errors.Join(conn.RetireRunners(ctx, service, units.RunnerUnit(service, name)), r.serving(ctx, conn, service, name))
+		return errors.Join(conn.RetireRunners(ctx, revision), r.serving(ctx, conn, revision))
 	})
 	if err != nil && serves {
 		// Others may have been told to stop already. To fail now would stop the one
 		// that is left; a runner too many is retired with the next revision.
-		r.w.Warning("%s %s: serves, but others may still run: %v; run systemctl status '%s@*'", service, name, err, service)
+		r.w.Warning("%s: serves, but others may still run: %v; run systemctl status '%s@*'", revision, err, revision.Service)
 		return nil
 	}
 	return err
 }
 
 // serving ends what waits for a runner to serve.
-func (r rollout) serving(ctx context.Context, conn systemdConn, service, name string) error {
+func (r rollout) serving(ctx context.Context, conn systemdConn, revision name.Revision) error {
 	r.w.Notify.Status("%s", "serving")
-	r.turns().release(units.RunnerUnit(service, name))
-	return endOutage(ctx, conn, service)
+	r.turns().release(revision.Unit())
+	return endOutage(ctx, conn, revision.Service)
 }
 
 // checkMain returns an error when the unit's main process has ended, or is about to.
-func (r rollout) checkMain(ctx context.Context, service, name string) error {
+func (r rollout) checkMain(ctx context.Context, revision name.Revision) error {
 	err := mainprocess.Check(ctx, r.w)
 	if errors.Is(err, mainprocess.ErrGone) {
-		return mainprocess.Gone(fmt.Sprintf("%s %s: not accepted", service, name))
+		return mainprocess.Gone(fmt.Sprintf("%s: not accepted", revision))
 	}
 	if err != nil {
-		return fmt.Errorf("%s %s: not accepted: %w", service, name, err)
+		return fmt.Errorf("%s: not accepted: %w", revision, err)
 	}
 	return nil
 }
@@ -76,31 +76,31 @@ func (r rollout) checkMain(ctx context.Context, service, name string) error {
 // acceptReplaced is for a revision that is not current. The good one serves until
 // current does. Any other may have connections by now, which a failure would cut:
 // it goes in order instead, or when that cannot be had, with the next revision.
-func (r rollout) acceptReplaced(ctx context.Context, service, name, current string) error {
-	if err := r.checkMain(ctx, service, name); err != nil {
+func (r rollout) acceptReplaced(ctx context.Context, revision name.Revision, current name.Rev) error {
+	if err := r.checkMain(ctx, revision); err != nil {
 		return err
 	}
-	good, err := r.store.Good(service)
+	good, err := r.store.Good(revision.Service)
 	if err != nil {
 		return err
 	}
-	if name == good {
-		err := r.ask(ctx, "not cleared", func(conn systemdConn) error { return r.serving(ctx, conn, service, name) })
+	if revision.Rev == good {
+		err := r.ask(ctx, "not cleared", func(conn systemdConn) error { return r.serving(ctx, conn, revision) })
 		if err != nil {
-			r.w.Warning("%s %s: serves, but its outage: %v", service, name, err)
+			r.w.Warning("%s: serves, but its outage: %v", revision, err)
 		}
 		return nil
 	}
 	why := "deleted"
 	if current != "" {
-		why = "replaced by " + current
+		why = "replaced by " + string(current)
 	}
 	r.w.Notify.Status("stopping: %s while it started", why)
 	err = r.ask(ctx, "not stopped", func(conn systemdConn) error {
-		return conn.RetireOnceStarted(ctx, units.RunnerUnit(service, name))
+		return conn.RetireOnceStarted(ctx, revision.Unit())
 	})
 	if err != nil {
-		r.w.Warning("%s %s: still serving, although %s while it was starting: %v; run systemctl stop %s", service, name, why, err, units.RunnerUnit(service, name))
+		r.w.Warning("%s: still serving, although %s while it was starting: %v; run systemctl stop %s", revision, why, err, revision.Unit())
 	}
 	return nil
 }

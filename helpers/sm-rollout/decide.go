@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"service-manager/units"
+	"service-manager/units/name"
 )
 
 // What follows decides, and does nothing: each function turns what is into what
@@ -22,7 +22,7 @@ const (
 // startPlan is what a manager's start does next.
 type startPlan struct {
 	verdict verdict
-	start   []string // revisions
+	start   []name.Rev
 	status  string
 }
 
@@ -30,7 +30,7 @@ type startPlan struct {
 // started, or seen starting: what stops after that was stopped, or has failed.
 // restarted says that systemd has tried the start before. It does not fail again
 // then: nothing else would start what a reload brings.
-func (s scene) planStart(tried map[string]bool, restarted bool) startPlan {
+func (s scene) planStart(tried map[name.Rev]bool, restarted bool) startPlan {
 	if s.serves("") {
 		return startPlan{verdict: served, start: s.toStart(tried), status: "serving"}
 	}
@@ -47,15 +47,15 @@ func (s scene) planStart(tried map[string]bool, restarted bool) startPlan {
 }
 
 // toStart returns the revisions that a manager's start has to start.
-func (s scene) toStart(tried map[string]bool) (start []string) {
-	wanted := []string{s.good}
+func (s scene) toStart(tried map[name.Rev]bool) (start []name.Rev) {
+	wanted := []name.Rev{s.good}
 	if s.pending() {
 		wanted = append(wanted, s.current)
 	}
-	for _, name := range wanted {
-		one, ok := s.runner(name)
-		if ok && !tried[name] && one.unit.LoadState == "loaded" && !one.live() {
-			start = append(start, name)
+	for _, rev := range wanted {
+		one, ok := s.runner(rev)
+		if ok && !tried[rev] && one.unit.LoadState == "loaded" && !one.live() {
+			start = append(start, rev)
 		}
 	}
 	return start
@@ -84,15 +84,15 @@ type rejectPlan struct {
 }
 
 // planReject decides about a revision whose runner has ended.
-func planReject(name, good, current string, e ending) rejectPlan {
+func planReject(rev, good, current name.Rev, e ending) rejectPlan {
 	switch {
 	case e.stopRequested:
 		return rejectPlan{}
-	case name == good:
+	case rev == good:
 		// It is started again however it ended. systemd may not do that yet: it has to
 		// read first that the revision is good.
 		return rejectPlan{start: !e.restarts, count: true}
-	case name != current || e.result == "success":
+	case rev != current || e.result == "success":
 		// It has been replaced, and may have served before; what failed is its stop.
 		return rejectPlan{}
 	case e.hostFailed, e.killed && good == "" && e.failures < killsForgiven:
@@ -121,16 +121,16 @@ const attempts = 3
 // planSettle decides about a runner whose start is over. systemd drops the rest of
 // a start whose commands a reload has changed, without a word; the runner is active
 // then, but may have been neither checked, nor given traffic, nor accepted.
-func (s scene) planSettle(revision string, failures int) settlement {
-	one, ok := s.runner(revision)
+func (s scene) planSettle(rev name.Rev, failures int) settlement {
+	one, ok := s.runner(rev)
 	switch {
-	case revision == s.good || one.unit.JobType == "stop":
+	case rev == s.good || one.unit.JobType == "stop":
 		return settled
 	case !ok:
 		return tidy
 	case one.unit.JobId != 0 || one.unit.ActiveState == "activating" || one.unit.ActiveState == "deactivating":
 		return starts
-	case one.unit.ActiveState == "failed" && revision == s.current && !one.rejected:
+	case one.unit.ActiveState == "failed" && rev == s.current && !one.rejected:
 		if failures > 0 {
 			// reject has counted it. A start that it asks for ends with the one that failed.
 			return tryAgain
@@ -138,7 +138,7 @@ func (s scene) planSettle(revision string, failures int) settlement {
 		return recordOnly
 	case one.unit.ActiveState != "active":
 		return tidy
-	case revision != s.current:
+	case rev != s.current:
 		return retireIt
 	case failures < attempts:
 		return again
@@ -178,7 +178,7 @@ func (s scene) planOutage(since, now time.Time) vigil {
 
 // watchOutage reports whether somebody has to watch for an outage once a runner
 // has ended.
-func (s scene) watchOutage(ended string) bool {
+func (s scene) watchOutage(ended name.Rev) bool {
 	return !s.stopped() && s.manager.JobType != "stop" && s.manager.LoadState == "loaded" && !s.serves(ended)
 }
 
@@ -188,4 +188,4 @@ func (s scene) stopsRunners(byHand bool) bool {
 	return byHand || s.manager.JobType == "stop"
 }
 
-func (s scene) unit(revision string) string { return units.RunnerUnit(s.service, revision) }
+func (s scene) unit(rev name.Rev) string { return s.service.Revision(rev).Unit() }

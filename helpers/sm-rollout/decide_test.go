@@ -8,6 +8,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/dbus"
 
+	"service-manager/units/name"
 	"service-manager/units/revision"
 )
 
@@ -34,18 +35,18 @@ func TestPlanStart(t *testing.T) {
 	const none = ""
 	tests := []struct {
 		name                string
-		good, current       string
+		good, current       name.Rev
 		goodUnit, newUnit   dbus.UnitStatus
 		rejected, restarted bool
-		tried               string
+		tried               name.Rev
 		verdict             verdict
-		start               []string
+		start               []name.Rev
 	}{
-		{name: "boot", good: one, current: one, goodUnit: inactive, verdict: waits, start: []string{one}},
-		{name: "boot with a fix pending", good: one, current: two, goodUnit: inactive, newUnit: inactive, verdict: waits, start: []string{one, two}},
-		{name: "the first revision", current: two, newUnit: inactive, verdict: waits, start: []string{two}},
+		{name: "boot", good: one, current: one, goodUnit: inactive, verdict: waits, start: []name.Rev{one}},
+		{name: "boot with a fix pending", good: one, current: two, goodUnit: inactive, newUnit: inactive, verdict: waits, start: []name.Rev{one, two}},
+		{name: "the first revision", current: two, newUnit: inactive, verdict: waits, start: []name.Rev{two}},
 		{name: "good serves", good: one, current: one, goodUnit: active, verdict: served},
-		{name: "good serves, a fix is pending", good: one, current: two, goodUnit: active, newUnit: inactive, verdict: served, start: []string{two}},
+		{name: "good serves, a fix is pending", good: one, current: two, goodUnit: active, newUnit: inactive, verdict: served, start: []name.Rev{two}},
 		{name: "good crash-loops, the fix starts", good: one, current: two, goodUnit: pausing, newUnit: starting, verdict: waits},
 		{name: "good crash-loops, the fix serves", good: one, current: two, goodUnit: pausing, newUnit: active, verdict: served},
 		{name: "good crash-loops, the fix was rejected", good: one, current: two, goodUnit: pausing, newUnit: dead, rejected: true, verdict: waits},
@@ -54,7 +55,7 @@ func TestPlanStart(t *testing.T) {
 		{name: "good was started and then stopped by hand", good: one, current: one, goodUnit: inactive, tried: one, verdict: failed},
 		{name: "everything is rejected", current: two, newUnit: dead, rejected: true, verdict: failed},
 		{name: "everything is rejected, and systemd has tried again", current: two, newUnit: dead, rejected: true, restarted: true, verdict: waits},
-		{name: "systemd has tried again, and a reload brings a revision", current: two, newUnit: inactive, restarted: true, verdict: waits, start: []string{two}},
+		{name: "systemd has tried again, and a reload brings a revision", current: two, newUnit: inactive, restarted: true, verdict: waits, start: []name.Rev{two}},
 		{name: "a rejected one is started by hand", current: two, newUnit: starting, rejected: true, restarted: true, verdict: waits},
 		{name: "a rejected one serves", current: two, newUnit: active, rejected: true, restarted: true, verdict: served},
 		{name: "good is masked", good: one, current: one, goodUnit: masked, verdict: failed},
@@ -66,12 +67,12 @@ func TestPlanStart(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s := scene{service: "web", good: test.good, current: test.current}
 			if test.good != none {
-				s.runners = append(s.runners, runner{revision: test.good, unit: test.goodUnit})
+				s.runners = append(s.runners, runner{Revision: web.Revision(test.good), unit: test.goodUnit})
 			}
 			if test.current != none && test.current != test.good {
-				s.runners = append(s.runners, runner{revision: test.current, unit: test.newUnit, rejected: test.rejected, reason: "not healthy"})
+				s.runners = append(s.runners, runner{Revision: web.Revision(test.current), unit: test.newUnit, rejected: test.rejected, reason: "not healthy"})
 			}
-			plan := s.planStart(map[string]bool{test.tried: true}, test.restarted)
+			plan := s.planStart(map[name.Rev]bool{test.tried: true}, test.restarted)
 			if plan.verdict != test.verdict || !slices.Equal(plan.start, test.start) {
 				t.Errorf("planStart = %+v; want verdict %d, start %v", plan, test.verdict, test.start)
 			}
@@ -85,7 +86,7 @@ func TestPlanStart(t *testing.T) {
 func TestPlanSettle(t *testing.T) {
 	tests := []struct {
 		name          string
-		good, current string
+		good, current name.Rev
 		active, job   string
 		rejected      bool
 		failures      int
@@ -109,7 +110,7 @@ func TestPlanSettle(t *testing.T) {
 			if test.job != "" {
 				u.JobId = 1
 			}
-			s := scene{service: "web", good: test.good, current: test.current, runners: []runner{{revision: two, unit: u, rejected: test.rejected}}}
+			s := scene{service: "web", good: test.good, current: test.current, runners: []runner{{Revision: web.Revision(two), unit: u, rejected: test.rejected}}}
 			if got := s.planSettle(two, test.failures); got != test.want {
 				t.Errorf("planSettle = %d; want %d", got, test.want)
 			}
@@ -135,7 +136,7 @@ func TestPlanOutage(t *testing.T) {
 		if test.job != "" {
 			u.JobId = 1
 		}
-		s := scene{manager: u, runners: []runner{{revision: two, unit: dbus.UnitStatus{ActiveState: test.runner}}}}
+		s := scene{manager: u, runners: []runner{{Revision: web.Revision(two), unit: dbus.UnitStatus{ActiveState: test.runner}}}}
 		if got := s.planOutage(now.Add(-test.ago), now); got != test.want {
 			t.Errorf("%s: planOutage = %d; want %d", test.name, got, test.want)
 		}
@@ -145,17 +146,17 @@ func TestPlanOutage(t *testing.T) {
 func TestPace(t *testing.T) {
 	r := rollout{store: revision.Store{Root: t.TempDir(), Run: t.TempDir()}}
 	for i, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
-		must(t, r.countFailure("web", two, 2*time.Second))
-		if p := r.pace("web", two); p.pause() != want*time.Second || time.Until(p.next()) > want*time.Second {
+		must(t, r.countFailure(web.Revision(two), 2*time.Second))
+		if p := r.pace(web.Revision(two)); p.pause() != want*time.Second || time.Until(p.next()) > want*time.Second {
 			t.Errorf("after %d failures the pause is %v; want %v", i+1, p.pause(), want*time.Second)
 		}
 	}
-	must(t, r.countFailure("web", two, time.Hour))
-	if p := r.pace("web", two); p.failures != 1 {
+	must(t, r.countFailure(web.Revision(two), time.Hour))
+	if p := r.pace(web.Revision(two)); p.failures != 1 {
 		t.Errorf("after it has served for an hour, %d failures count; want 1", p.failures)
 	}
-	r.forgetPace("web", two)
-	if p := r.pace("web", two); p.pause() != 0 {
+	r.forgetPace(web.Revision(two))
+	if p := r.pace(web.Revision(two)); p.pause() != 0 {
 		t.Errorf("a pause of %v is left", p.pause())
 	}
 }

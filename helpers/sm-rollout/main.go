@@ -12,6 +12,7 @@ import (
 
 	"service-manager/helpers/internal/command"
 	"service-manager/units/host"
+	"service-manager/units/name"
 	"service-manager/units/revision"
 )
 
@@ -78,14 +79,8 @@ func run(ctx context.Context, w command.World, store revision.Store, connect fun
 		"outage": ofService(ctx, r.outage),
 		"accept": ofRevision(ctx, r.accept),
 		"reject": ofRevision(ctx, r.reject),
-		"settle": func(w command.World) error {
-			service, name, err := runnerName(w)
-			if err != nil {
-				return err
-			}
-			return r.settle(ctx, service, name)
-		},
-		"wait": ofRevision(ctx, func(ctx context.Context, service, name string) error {
+		"settle": ofRunner(ctx, r.settle),
+		"wait": ofRevision(ctx, func(ctx context.Context, revision name.Revision) error {
 			setting, err := host.Setting("/", "PARALLEL_STARTS")
 			if err == nil {
 				r.starts, err = parallelStarts(setting, runtime.NumCPU())
@@ -95,7 +90,7 @@ func run(ctx context.Context, w command.World, store revision.Store, connect fun
 				r.starts, _ = parallelStarts("", runtime.NumCPU())
 				w.Warning("%s: %v; %d is used instead", host.Settings, err, r.starts)
 			}
-			return r.wait(ctx, service, name)
+			return r.wait(ctx, revision)
 		}),
 	})
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"service-manager/helpers/internal/command"
-	"service-manager/units/definition"
+	"service-manager/units/name"
 )
 
 // operands returns the arguments of a command that takes one for each name.
@@ -21,50 +21,47 @@ func operands(w command.World, names ...string) ([]string, error) {
 }
 
 // ofService makes a command of a function that takes a service.
-func ofService(ctx context.Context, do func(ctx context.Context, service string) error) func(command.World) error {
+func ofService(ctx context.Context, do func(ctx context.Context, service name.Service) error) func(command.World) error {
 	return func(w command.World) error {
 		given, err := operands(w, "SERVICE")
 		if err != nil {
 			return err
 		}
-		if err := definition.CheckService(given[0]); err != nil {
+		service, err := name.ParseService(given[0])
+		if err != nil {
 			return command.Usagef("SERVICE: %w", err)
 		}
-		return do(ctx, given[0])
+		return do(ctx, service)
 	}
 }
 
 // ofRevision makes a command of a function that takes a revision of a service.
-func ofRevision(ctx context.Context, do func(ctx context.Context, service, revision string) error) func(command.World) error {
+func ofRevision(ctx context.Context, do func(ctx context.Context, revision name.Revision) error) func(command.World) error {
 	return func(w command.World) error {
 		given, err := operands(w, "SERVICE", "REVISION")
 		if err != nil {
 			return err
 		}
-		if err := checkNames(given[0], given[1]); err != nil {
+		revision, err := name.ParseRevision(given[0], given[1])
+		if err != nil {
+			return command.Usagef("%w", err)
+		}
+		return do(ctx, revision)
+	}
+}
+
+// ofRunner makes a command of a function that takes a revision, given as the name of
+// its runner: a template of a unit has that as one word.
+func ofRunner(ctx context.Context, do func(ctx context.Context, revision name.Revision) error) func(command.World) error {
+	return func(w command.World) error {
+		given, err := operands(w, "SERVICE@REVISION")
+		if err != nil {
 			return err
 		}
-		return do(ctx, given[0], given[1])
+		revision, err := name.ParseUnit(given[0])
+		if err != nil {
+			return command.Usagef("%w", err)
+		}
+		return do(ctx, revision)
 	}
-}
-
-// runnerName reads the name of a runner without ".service": a template of a unit
-// has it as one word.
-func runnerName(w command.World) (service, revision string, err error) {
-	given, err := operands(w, "SERVICE@REVISION")
-	if err != nil {
-		return "", "", err
-	}
-	service, revision, _ = strings.Cut(given[0], "@")
-	return service, revision, checkNames(service, revision)
-}
-
-func checkNames(service, revision string) error {
-	if err := definition.CheckService(service); err != nil {
-		return command.Usagef("SERVICE: %w", err)
-	}
-	if err := definition.CheckRevision(revision); err != nil {
-		return command.Usagef("REVISION: %w", err)
-	}
-	return nil
 }

@@ -8,16 +8,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"service-manager/helpers/internal/command"
-	"service-manager/units"
+	"service-manager/units/name"
 )
 
 // outage fails once nothing has served for a minute, and ends well when the
 // service serves or is stopped. Until the manager is up it also does what the
 // manager cannot do when it is stopped before its start has begun.
-func (r rollout) outage(ctx context.Context, service string) error {
+func (r rollout) outage(ctx context.Context, service name.Service) error {
 	for {
 		what, why := watching, ""
-		err := r.ask(ctx, service+": not watched", func(conn systemdConn) error {
+		err := r.ask(ctx, fmt.Sprintf("%s: not watched", service), func(conn systemdConn) error {
 			s, err := r.look(ctx, conn, service)
 			if err != nil {
 				return err
@@ -52,7 +52,7 @@ func (r rollout) outage(ctx context.Context, service string) error {
 // lastServed returns when a runner of the service was last active, or the manager
 // began to start, whichever was later.
 func (r rollout) lastServed(ctx context.Context, conn systemdConn, s scene) (time.Time, error) {
-	a, err := conn.Activity(ctx, units.ManagerUnit(s.service))
+	a, err := conn.Activity(ctx, s.service.Manager())
 	if err != nil {
 		return time.Time{}, err
 	}

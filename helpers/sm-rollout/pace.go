@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"service-manager/units/name"
 	"service-manager/units/revision/atomicfile"
 )
 
@@ -27,14 +28,14 @@ func (p pace) pause() time.Duration {
 // next returns when the runner may start again.
 func (p pace) next() time.Time { return p.last.Add(p.pause()) }
 
-func (r rollout) pacePath(service, name string) string {
-	return filepath.Join(r.store.Run, service, name+".pace")
+func (r rollout) pacePath(revision name.Revision) string {
+	return filepath.Join(r.store.Run, string(revision.Service), string(revision.Rev)+".pace")
 }
 
 // pace returns the pace of a runner. What cannot be read is a runner that has not
 // failed, and so is a failure in the future: the clock was set back.
-func (r rollout) pace(service, name string) pace {
-	text, err := os.ReadFile(r.pacePath(service, name))
+func (r rollout) pace(revision name.Revision) pace {
+	text, err := os.ReadFile(r.pacePath(revision))
 	if err != nil {
 		return pace{}
 	}
@@ -52,22 +53,22 @@ func (r rollout) pace(service, name string) pace {
 
 // countFailure records one more failure of a runner that has served for that
 // long before. One that served for longer than any pause begins from the start.
-func (r rollout) countFailure(service, name string, served time.Duration) error {
-	p := r.pace(service, name)
+func (r rollout) countFailure(revision name.Revision, served time.Duration) error {
+	p := r.pace(revision)
 	if served >= lastPause {
 		p = pace{}
 	}
-	path := r.pacePath(service, name)
+	path := r.pacePath(revision)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("%s %s: count the failure: %w", service, name, err)
+		return fmt.Errorf("%s: count the failure: %w", revision, err)
 	}
 	text := fmt.Sprintf("%d %d\n", p.failures+1, time.Now().UnixNano())
 	if err := atomicfile.Write(path, []byte(text), 0o600); err != nil {
-		return fmt.Errorf("%s %s: count the failure: %w", service, name, err)
+		return fmt.Errorf("%s: count the failure: %w", revision, err)
 	}
 	return nil
 }
 
 // forgetPace forgets the failures of a runner. To fail at that makes a pause too
 // many.
-func (r rollout) forgetPace(service, name string) { _ = os.Remove(r.pacePath(service, name)) }
+func (r rollout) forgetPace(revision name.Revision) { _ = os.Remove(r.pacePath(revision)) }

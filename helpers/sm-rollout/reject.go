@@ -9,63 +9,63 @@ import (
 	"golang.org/x/sys/unix"
 
 	"service-manager/helpers/internal/command"
-	"service-manager/units"
+	"service-manager/units/name"
 )
 
 // reject is for a runner that has ended. It records a failed start. A good revision
 // is started again instead, however it has ended, unless somebody stops it. What
 // fails because somebody stops it, or because the host fails, is not rejected.
-func (r rollout) reject(ctx context.Context, service, name string) error {
+func (r rollout) reject(ctx context.Context, revision name.Revision) error {
 	result := r.w.Getenv("SERVICE_RESULT")
 	if result == "" {
-		return fmt.Errorf("%s %s: SERVICE_RESULT is not set; reject is for ExecStopPost= lines of a unit", service, name)
+		return fmt.Errorf("%s: SERVICE_RESULT is not set; reject is for ExecStopPost= lines of a unit", revision)
 	}
-	unit := units.RunnerUnit(service, name)
+	unit := revision.Unit()
 	r.turns().release(unit)
 	if result == "success" {
 		// The usual end of a revision that has been replaced.
-		if good, err := r.store.Good(service); err != nil || name != good {
+		if good, err := r.store.Good(revision.Service); err != nil || revision.Rev != good {
 			return err
 		}
 	}
-	unlock, err := r.lock(ctx, service)
+	unlock, err := r.lock(ctx, revision.Service)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	return r.ask(ctx, fmt.Sprintf("%s %s: not rejected", service, name), func(conn systemdConn) error {
-		s, err := r.look(ctx, conn, service)
+	return r.ask(ctx, fmt.Sprintf("%s: not rejected", revision), func(conn systemdConn) error {
+		s, err := r.look(ctx, conn, revision.Service)
 		if err != nil {
 			return err
 		}
-		if s.watchOutage(name) {
-			if err := watchOutage(ctx, conn, service); err != nil {
+		if s.watchOutage(revision.Rev) {
+			if err := watchOutage(ctx, conn, revision.Service); err != nil {
 				return err
 			}
 		}
-		e, err := r.ending(ctx, conn, s, name, result)
+		e, err := r.ending(ctx, conn, s, revision, result)
 		if err != nil {
 			return err
 		}
-		return r.carryOut(ctx, conn, s, name, e)
+		return r.carryOut(ctx, conn, s, revision, e)
 	})
 }
 
 // ending returns how a runner has ended.
-func (r rollout) ending(ctx context.Context, conn systemdConn, s scene, name, result string) (e ending, err error) {
-	one, ok := s.runner(name)
+func (r rollout) ending(ctx context.Context, conn systemdConn, s scene, revision name.Revision, result string) (e ending, err error) {
+	one, ok := s.runner(revision.Rev)
 	if !ok {
-		if one.unit, err = conn.State(ctx, s.unit(name)); err != nil {
+		if one.unit, err = conn.State(ctx, revision.Unit()); err != nil {
 			return e, err
 		}
 	}
 	job := one.unit.JobType
-	e = ending{result: result, failures: r.pace(s.service, name).failures,
+	e = ending{result: result, failures: r.pace(revision).failures,
 		stopRequested: job == "stop" || job == "restart" || job == "try-restart"}
-	if e.restarts, err = conn.RestartsByItself(ctx, s.unit(name)); err != nil {
+	if e.restarts, err = conn.RestartsByItself(ctx, revision.Unit()); err != nil {
 		return e, err
 	}
-	exits, err := conn.Exits(ctx, s.unit(name))
+	exits, err := conn.Exits(ctx, revision.Unit())
 	e.hostFailed = r.w.Getenv("EXIT_STATUS") == strconv.Itoa(command.TempFail)
 	for _, exit := range exits {
 		e.hostFailed = e.hostFailed || exit.Status == command.TempFail
@@ -78,17 +78,17 @@ func (r rollout) ending(ctx context.Context, conn systemdConn, s scene, name, re
 }
 
 // carryOut does what is decided about a runner that has ended.
-func (r rollout) carryOut(ctx context.Context, conn systemdConn, s scene, name string, e ending) error {
-	unit := s.unit(name)
-	plan := planReject(name, s.good, s.current, e)
+func (r rollout) carryOut(ctx context.Context, conn systemdConn, s scene, revision name.Revision, e ending) error {
+	unit := revision.Unit()
+	plan := planReject(revision.Rev, s.good, s.current, e)
 	if !plan.count {
-		r.forgetPace(s.service, name)
+		r.forgetPace(revision)
 	} else {
 		served, err := r.served(ctx, conn, unit)
 		if err != nil {
 			return err
 		}
-		if err := r.countFailure(s.service, name, served); err != nil {
+		if err := r.countFailure(revision, served); err != nil {
 			return err
 		}
 	}
@@ -97,7 +97,7 @@ func (r rollout) carryOut(ctx context.Context, conn systemdConn, s scene, name s
 		if err != nil {
 			return err
 		}
-		if err := r.store.SetFailed(s.service, name, reason); err != nil {
+		if err := r.store.SetFailed(revision, reason); err != nil {
 			return err
 		}
 		r.w.Notify.Status("rejected: %s", reason)

@@ -10,14 +10,14 @@ import (
 
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/systemd"
-	"service-manager/units"
+	"service-manager/units/name"
 	"service-manager/units/revision"
 )
 
 // systemdConn is what a rollout needs of systemd.
 type systemdConn interface {
 	State(ctx context.Context, unit string) (dbus.UnitStatus, error)
-	Runners(ctx context.Context, service string) ([]dbus.UnitStatus, error)
+	Runners(ctx context.Context, service name.Service) ([]dbus.UnitStatus, error)
 	StatusText(ctx context.Context, unit string) (string, error)
 	Restarts(ctx context.Context, unit string) (int, error)
 	RestartsByItself(ctx context.Context, unit string) (bool, error)
@@ -27,9 +27,9 @@ type systemdConn interface {
 	Restart(ctx context.Context, unit string) error
 	Stop(ctx context.Context, unit string) error
 	ResetFailed(ctx context.Context, unit string) error
-	RetireRunners(ctx context.Context, service, except string) error
+	RetireRunners(ctx context.Context, except name.Revision) error
 	RetireOnceStarted(ctx context.Context, unit string) error
-	StopRunners(ctx context.Context, service string, progress func(stopping []string)) error
+	StopRunners(ctx context.Context, service name.Service, progress func(stopping []string)) error
 	io.Closer
 }
 
@@ -44,7 +44,7 @@ type rollout struct {
 }
 
 // lock takes the lock of a service, and says so when that takes long.
-func (r rollout) lock(ctx context.Context, service string) (unlock func(), err error) {
+func (r rollout) lock(ctx context.Context, service name.Service) (unlock func(), err error) {
 	return r.store.Lock(ctx, service, func(holder string) {
 		r.w.Notify.Status("waiting for the lock on the revisions of %s, which %s holds", service, holder)
 	})
@@ -65,8 +65,8 @@ func (r rollout) ask(ctx context.Context, consequence string, f func(systemdConn
 
 // watchOutage starts the unit that fails when nothing serves for too long. One
 // that has failed stays so until the service serves.
-func watchOutage(ctx context.Context, conn systemdConn, service string) error {
-	unit := units.OutageUnit(service)
+func watchOutage(ctx context.Context, conn systemdConn, service name.Service) error {
+	unit := service.Outage()
 	state, err := conn.State(ctx, unit)
 	if err != nil || state.ActiveState != "inactive" || state.LoadState != "loaded" {
 		return err
@@ -76,8 +76,8 @@ func watchOutage(ctx context.Context, conn systemdConn, service string) error {
 }
 
 // endOutage clears the failure of that unit.
-func endOutage(ctx context.Context, conn systemdConn, service string) error {
-	unit := units.OutageUnit(service)
+func endOutage(ctx context.Context, conn systemdConn, service name.Service) error {
+	unit := service.Outage()
 	state, err := conn.State(ctx, unit)
 	if err != nil || state.ActiveState != "failed" {
 		return err

@@ -20,7 +20,7 @@ import (
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/notify"
 	"service-manager/helpers/internal/systemd"
-	"service-manager/units"
+	"service-manager/units/name"
 	"service-manager/units/revision"
 )
 
@@ -70,10 +70,10 @@ func (r *recorder) State(_ context.Context, unit string) (dbus.UnitStatus, error
 	return u, r.lose()
 }
 
-func (r *recorder) Runners(_ context.Context, service string) (runners []dbus.UnitStatus, err error) {
-	for _, name := range slices.Sorted(maps.Keys(r.units)) {
-		if strings.HasPrefix(name, service+"@") && name != units.ManagerUnit(service) {
-			one, err := r.State(context.Background(), name)
+func (r *recorder) Runners(_ context.Context, service name.Service) (runners []dbus.UnitStatus, err error) {
+	for _, unit := range slices.Sorted(maps.Keys(r.units)) {
+		if runner, err := name.ParseUnit(unit); err == nil && runner.Service == service {
+			one, err := r.State(context.Background(), unit)
 			if err != nil {
 				return nil, err
 			}
@@ -93,13 +93,13 @@ func (r *recorder) Start(_ context.Context, unit string) (bool, error) {
 	return true, err
 }
 
-func (r *recorder) RetireRunners(_ context.Context, service, except string) error {
-	return r.record("retire runners of %s except %s", service, except)
+func (r *recorder) RetireRunners(_ context.Context, except name.Revision) error {
+	return r.record("retire runners of %s except %s", except.Service, except.Unit())
 }
 func (r *recorder) RetireOnceStarted(_ context.Context, unit string) error {
 	return r.record("retire %s once started", unit)
 }
-func (r *recorder) StopRunners(_ context.Context, service string, _ func([]string)) error {
+func (r *recorder) StopRunners(_ context.Context, service name.Service, _ func([]string)) error {
 	return r.record("stop runners of %s", service)
 }
 func (r *recorder) RestartsByItself(context.Context, string) (bool, error) { return r.restarts, nil }
@@ -122,6 +122,8 @@ const (
 	one   = "1-11111111111111111111111111111111"
 	two   = "2-22222222222222222222222222222222"
 	three = "3-33333333333333333333333333333333"
+
+	web = name.Service("web")
 )
 
 func TestOutcomes(t *testing.T) {
@@ -138,13 +140,13 @@ func TestOutcomes(t *testing.T) {
 	failure := map[string]string{"SERVICE_RESULT": "exit-code", "EXIT_CODE": "exited", "EXIT_STATUS": "3"}
 	tests := []struct {
 		name          string
-		current, good string
+		current, good name.Rev
 		recorded      bool // revision two has a run record
 		env           map[string]string
 		systemd       recorder
 		args          string
 		wantError     string // part of it
-		wantGood      string
+		wantGood      name.Rev
 		wantAsked     []string
 		wantFailed    string // reason in the record of revision two, empty for none
 		wantStatus    string
@@ -247,18 +249,18 @@ func TestOutcomes(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			store := revision.Store{Root: t.TempDir(), Run: t.TempDir()}
-			for _, name := range []string{one, two, three} {
-				must(t, store.Save("web", name, []byte(`{"image":"app","address":"10.0.0.1:80","port":80}`)))
+			for _, rev := range []name.Rev{one, two, three} {
+				must(t, store.Save(web.Revision(rev), []byte(`{"image":"app","address":"10.0.0.1:80","port":80}`)))
 			}
 			if test.current != "" {
-				must(t, store.SetCurrent("web", test.current))
+				must(t, store.SetCurrent(web.Revision(test.current)))
 			}
 			if test.good != "" {
-				must(t, store.SetGood("web", test.good))
+				must(t, store.SetGood(web.Revision(test.good)))
 			}
 			if test.recorded {
 				must(t, os.Mkdir(filepath.Join(store.Run, "web"), 0o700))
-				must(t, os.WriteFile(store.RecordPath("web", two), nil, 0o600))
+				must(t, os.WriteFile(store.RecordPath(web.Revision(two)), nil, 0o600))
 			}
 			var stdout, stderr bytes.Buffer
 			var status string
@@ -274,7 +276,7 @@ func TestOutcomes(t *testing.T) {
 			if test.wantError == "" && err != nil || test.wantError != "" && (err == nil || !strings.Contains(err.Error(), test.wantError)) {
 				t.Errorf("error = %v; want %q", err, test.wantError)
 			}
-			if good, _ := store.Good("web"); good != test.wantGood {
+			if good, _ := store.Good(web); good != test.wantGood {
 				t.Errorf("good = %q; want %q", good, test.wantGood)
 			}
 			if diff := cmp.Diff(test.wantAsked, test.systemd.asked); diff != "" {
@@ -284,10 +286,10 @@ func TestOutcomes(t *testing.T) {
 			if string(reason) != test.wantFailed {
 				t.Errorf("failed record %q; want %q", reason, test.wantFailed)
 			}
-			if recorded, err := store.Recorded("web"); err != nil || len(recorded) > 0 {
+			if recorded, err := store.Recorded(web); err != nil || len(recorded) > 0 {
 				t.Errorf("run records left: %v, %v", recorded, err)
 			}
-			if got := (rollout{store: store}).pace("web", two).failures; got != test.wantFailures {
+			if got := (rollout{store: store}).pace(web.Revision(two)).failures; got != test.wantFailures {
 				t.Errorf("%d failures are counted; want %d", got, test.wantFailures)
 			}
 			if status != test.wantStatus {

@@ -7,20 +7,20 @@ import (
 
 	"github.com/coreos/go-systemd/v22/dbus"
 
-	"service-manager/units"
+	"service-manager/units/name"
 )
 
 // scene is what is known of a service at one moment, on disk and in systemd.
 type scene struct {
-	service       string
-	good, current string // revisions
+	service       name.Service
+	good, current name.Rev
 	manager       dbus.UnitStatus
 	runners       []runner // those of good and current, and those that systemd has loaded
 }
 
 // runner is one runner of a service.
 type runner struct {
-	revision string
+	name.Revision
 	unit     dbus.UnitStatus
 	said     string // its status text
 	rejected bool
@@ -28,7 +28,7 @@ type runner struct {
 }
 
 // look returns what is the case now.
-func (r rollout) look(ctx context.Context, conn systemdConn, service string) (s scene, err error) {
+func (r rollout) look(ctx context.Context, conn systemdConn, service name.Service) (s scene, err error) {
 	s.service = service
 	if s.good, err = r.store.Good(service); err != nil {
 		return s, err
@@ -36,27 +36,30 @@ func (r rollout) look(ctx context.Context, conn systemdConn, service string) (s 
 	if s.current, err = r.store.Current(service); err != nil {
 		return s, err
 	}
-	if s.manager, err = conn.State(ctx, units.ManagerUnit(service)); err != nil {
+	if s.manager, err = conn.State(ctx, service.Manager()); err != nil {
 		return s, err
 	}
 	states, err := conn.Runners(ctx, service)
 	if err != nil {
 		return s, err
 	}
-	for _, name := range []string{s.good, s.current} {
-		if name == "" || s.has(states, name) {
+	for _, rev := range []name.Rev{s.good, s.current} {
+		if rev == "" || s.has(states, rev) {
 			continue
 		}
 		// This has systemd load the unit.
-		state, err := conn.State(ctx, units.RunnerUnit(service, name))
+		state, err := conn.State(ctx, service.Revision(rev).Unit())
 		if err != nil {
 			return s, err
 		}
 		states = append(states, state)
 	}
 	for _, state := range states {
-		one := runner{revision: revisionOf(service, state.Name), unit: state}
-		if one.reason, one.rejected, err = r.store.Failed(service, one.revision); err != nil {
+		one := runner{unit: state}
+		if one.Revision, err = name.ParseUnit(state.Name); err != nil {
+			return s, fmt.Errorf("%s is no runner: %w", state.Name, err)
+		}
+		if one.reason, one.rejected, err = r.store.Failed(one.Revision); err != nil {
 			return s, err
 		}
 		if state.LoadState == "loaded" {
@@ -69,24 +72,20 @@ func (r rollout) look(ctx context.Context, conn systemdConn, service string) (s 
 	return s, nil
 }
 
-func (s scene) has(states []dbus.UnitStatus, revision string) bool {
+func (s scene) has(states []dbus.UnitStatus, rev name.Rev) bool {
 	for _, state := range states {
-		if state.Name == units.RunnerUnit(s.service, revision) {
+		if state.Name == s.unit(rev) {
 			return true
 		}
 	}
 	return false
 }
 
-func revisionOf(service, unit string) string {
-	return strings.TrimSuffix(strings.TrimPrefix(unit, service+"@"), ".service")
-}
-
 // serves reports whether a runner has got through its start. A revision that is
 // not to be counted may be given.
-func (s scene) serves(except string) bool {
+func (s scene) serves(except name.Rev) bool {
 	for _, r := range s.runners {
-		if r.revision != except && r.unit.ActiveState == "active" {
+		if r.Rev != except && r.unit.ActiveState == "active" {
 			return true
 		}
 	}
@@ -112,9 +111,9 @@ func (s scene) pending() bool {
 	return !ok || !one.rejected
 }
 
-func (s scene) runner(revision string) (runner, bool) {
+func (s scene) runner(rev name.Rev) (runner, bool) {
 	for _, r := range s.runners {
-		if r.revision == revision {
+		if r.Rev == rev {
 			return r, true
 		}
 	}
@@ -135,7 +134,7 @@ func (s scene) up() bool {
 func (s scene) why() string {
 	var reasons []string
 	for _, r := range s.runners {
-		reasons = append(reasons, r.revision+" "+r.why())
+		reasons = append(reasons, string(r.Rev)+" "+r.why())
 	}
 	if len(reasons) == 0 {
 		return "it has no valid revision; see journalctl -u sm-fetch"

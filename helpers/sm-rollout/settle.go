@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"service-manager/helpers/internal/command"
-	"service-manager/units"
+	"service-manager/units/name"
 )
 
 const cutShort = "its start ended before sm-rollout accept; a reload changed its commands meanwhile, or a drop-in removes them"
@@ -16,9 +16,9 @@ const cutShort = "its start ended before sm-rollout accept; a reload changed its
 // settle sees to a runner whose start is over: it has to be accepted or rejected
 // by now. It stays until one of these is the case: systemd takes the start of this
 // unit that comes with a further start of the runner for the one that runs.
-func (r rollout) settle(ctx context.Context, service, name string) error {
+func (r rollout) settle(ctx context.Context, revision name.Revision) error {
 	for {
-		what, err := r.settleOnce(ctx, service, name)
+		what, err := r.settleOnce(ctx, revision)
 		if err != nil || what != again && what != starts && what != tryAgain {
 			return err
 		}
@@ -29,23 +29,23 @@ func (r rollout) settle(ctx context.Context, service, name string) error {
 }
 
 // settleOnce looks, does one thing, and returns what it did.
-func (r rollout) settleOnce(ctx context.Context, service, name string) (what settlement, err error) {
-	unlock, err := r.lock(ctx, service)
+func (r rollout) settleOnce(ctx context.Context, revision name.Revision) (what settlement, err error) {
+	unlock, err := r.lock(ctx, revision.Service)
 	if err != nil {
 		return settled, err
 	}
 	defer unlock()
-	unit := units.RunnerUnit(service, name)
-	err = r.ask(ctx, fmt.Sprintf("%s %s: neither accepted nor rejected", service, name), func(conn systemdConn) error {
-		s, err := r.look(ctx, conn, service)
+	unit := revision.Unit()
+	err = r.ask(ctx, fmt.Sprintf("%s: neither accepted nor rejected", revision), func(conn systemdConn) error {
+		s, err := r.look(ctx, conn, revision.Service)
 		if err != nil {
 			return err
 		}
-		what = s.planSettle(name, r.pace(service, name).failures)
+		what = s.planSettle(revision.Rev, r.pace(revision).failures)
 		switch what {
 		case again:
-			fmt.Fprintf(r.w.Stdout, "%s %s: starting it again: %s\n", service, name, cutShort)
-			if err := r.countFailure(service, name, 0); err != nil {
+			fmt.Fprintf(r.w.Stdout, "%s: starting it again: %s\n", revision, cutShort)
+			if err := r.countFailure(revision, 0); err != nil {
 				return err
 			}
 			return conn.Restart(ctx, unit)
@@ -53,11 +53,11 @@ func (r rollout) settleOnce(ctx context.Context, service, name string) (what set
 			_, err := conn.Start(ctx, unit)
 			return err
 		case retireIt:
-			fmt.Fprintf(r.w.Stdout, "%s %s: stopping it: it was replaced while it started\n", service, name)
+			fmt.Fprintf(r.w.Stdout, "%s: stopping it: it was replaced while it started\n", revision)
 			return conn.Stop(ctx, unit)
 		case rejectIt:
-			fmt.Fprintf(r.w.Stdout, "%s %s: rejected: %s\n", service, name, cutShort)
-			if err := r.store.SetFailed(service, name, cutShort); err != nil {
+			fmt.Fprintf(r.w.Stdout, "%s: rejected: %s\n", revision, cutShort)
+			if err := r.store.SetFailed(revision, cutShort); err != nil {
 				return err
 			}
 			return conn.Stop(ctx, unit)
@@ -69,9 +69,9 @@ func (r rollout) settleOnce(ctx context.Context, service, name string) (what set
 			if reason == "" {
 				reason = "failed without a word; see journalctl -u " + unit
 			}
-			return r.store.SetFailed(service, name, reason)
+			return r.store.SetFailed(revision, reason)
 		case tidy:
-			return r.store.ClearRecord(service, name)
+			return r.store.ClearRecord(revision)
 		}
 		return nil
 	})

@@ -3,23 +3,24 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/hint"
-	"service-manager/units"
+	"service-manager/units/name"
 )
 
 const dockerUnit = "docker.service"
 
 // start starts what should serve, without waiting for those jobs, and waits until
 // something serves. It fails when nothing will.
-func (r rollout) start(ctx context.Context, service string) error {
-	manager := units.ManagerUnit(service)
+func (r rollout) start(ctx context.Context, service name.Service) error {
+	manager := service.Manager()
 	restarted := false
-	err := r.ask(ctx, service+": not started", func(conn systemdConn) error {
+	err := r.ask(ctx, fmt.Sprintf("%s: not started", service), func(conn systemdConn) error {
 		restarts, err := conn.Restarts(ctx, manager)
 		if err != nil {
 			return err
@@ -32,12 +33,12 @@ func (r rollout) start(ctx context.Context, service string) error {
 	if err != nil {
 		return err
 	}
-	tried := make(map[string]bool)
+	tried := make(map[name.Rev]bool)
 	reporter := reporter{w: r.w}
 	began := time.Now()
 	for {
 		var plan startPlan
-		err := r.ask(ctx, service+": not started", func(conn systemdConn) (err error) {
+		err := r.ask(ctx, fmt.Sprintf("%s: not started", service), func(conn systemdConn) (err error) {
 			plan, err = r.step(ctx, conn, service, tried, restarted)
 			if err == nil && plan.verdict != served && (plan.verdict == failed || time.Since(began) > outageDelay) {
 				err = watchOutage(ctx, conn, service)
@@ -88,19 +89,19 @@ func startDocker(ctx context.Context, conn systemdConn) error {
 
 // step looks what is the case, starts what is to be started, and returns what to
 // do next.
-func (r rollout) step(ctx context.Context, conn systemdConn, service string, tried map[string]bool, restarted bool) (startPlan, error) {
+func (r rollout) step(ctx context.Context, conn systemdConn, service name.Service, tried map[name.Rev]bool, restarted bool) (startPlan, error) {
 	s, err := r.look(ctx, conn, service)
 	if err != nil {
 		return startPlan{}, err
 	}
 	for _, one := range s.runners {
 		if one.unit.ActiveState == "active" || one.unit.ActiveState == "activating" {
-			tried[one.revision] = true
+			tried[one.Rev] = true
 		}
 	}
 	plan := s.planStart(tried, restarted)
-	for _, name := range plan.start {
-		if tried[name], err = conn.Start(ctx, s.unit(name)); err != nil {
+	for _, rev := range plan.start {
+		if tried[rev], err = conn.Start(ctx, s.unit(rev)); err != nil {
 			return startPlan{}, err
 		}
 	}
@@ -109,17 +110,17 @@ func (r rollout) step(ctx context.Context, conn systemdConn, service string, tri
 
 // interrupted returns the end of a start that got SIGTERM: systemd takes it as
 // well unless systemd has not sent it.
-func (r rollout) interrupted(ctx context.Context, service string) error {
+func (r rollout) interrupted(ctx context.Context, service name.Service) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	stopping := false
-	err := r.ask(ctx, service+": interrupted", func(conn systemdConn) error {
-		manager, err := conn.State(ctx, units.ManagerUnit(service))
+	err := r.ask(ctx, fmt.Sprintf("%s: interrupted", service), func(conn systemdConn) error {
+		manager, err := conn.State(ctx, service.Manager())
 		stopping = manager.JobType != "" && manager.JobType != "start" || manager.ActiveState == "deactivating"
 		return err
 	})
 	if err == nil && !stopping {
-		err = errors.New(service + ": interrupted by SIGTERM")
+		err = fmt.Errorf("%s: interrupted by SIGTERM", service)
 	}
 	if err != nil {
 		return err

@@ -6,18 +6,18 @@ import (
 	"strings"
 	"time"
 
-	"service-manager/units"
+	"service-manager/units/name"
 )
 
 // stop stops every runner of a service, if its manager is being stopped for good:
 // a restart, or a failure, must not interrupt the service.
-func (r rollout) stop(ctx context.Context, service string) error {
+func (r rollout) stop(ctx context.Context, service name.Service) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go r.keepExtending(ctx)
 	byHand := r.w.Getenv("SERVICE_RESULT") == ""
-	return r.ask(ctx, service+": stop the runners", func(conn systemdConn) error {
-		manager, err := conn.State(ctx, units.ManagerUnit(service))
+	return r.ask(ctx, fmt.Sprintf("%s: stop the runners", service), func(conn systemdConn) error {
+		manager, err := conn.State(ctx, service.Manager())
 		if err != nil {
 			return err
 		}
@@ -34,7 +34,7 @@ func (r rollout) stop(ctx context.Context, service string) error {
 		}
 		r.w.Notify.Status("stopped")
 		// What was stopped has no outage.
-		if err := conn.Stop(ctx, units.OutageUnit(service)); err != nil {
+		if err := conn.Stop(ctx, service.Outage()); err != nil {
 			return err
 		}
 		return endOutage(ctx, conn, service)
@@ -59,14 +59,14 @@ func (r rollout) keepExtending(ctx context.Context) {
 
 // stopOrphans stops the runners of a service whose manager was stopped when it
 // could run no command.
-func (r rollout) stopOrphans(ctx context.Context, conn systemdConn, service string) error {
+func (r rollout) stopOrphans(ctx context.Context, conn systemdConn, service name.Service) error {
 	runners, err := conn.Runners(ctx, service)
 	if err != nil {
 		return err
 	}
 	for _, one := range runners {
 		if (runner{unit: one}).live() {
-			fmt.Fprintf(r.w.Stdout, "%s: %s was stopped; stopping %s\n", service, units.ManagerUnit(service), one.Name)
+			fmt.Fprintf(r.w.Stdout, "%s: %s was stopped; stopping %s\n", service, service.Manager(), one.Name)
 			if err := conn.Stop(ctx, one.Name); err != nil {
 				return err
 			}

@@ -9,12 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"service-manager/helpers/internal/command"
-	"service-manager/units"
+	"service-manager/units/name"
 )
 
 // wait is the first step of a runner's start. It waits for the end of a pause
 // after failures, for Docker, and for a turn.
-func (r rollout) wait(ctx context.Context, service, name string) error {
+func (r rollout) wait(ctx context.Context, revision name.Revision) error {
 	extending, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go r.keepExtending(extending)
@@ -22,7 +22,7 @@ func (r rollout) wait(ctx context.Context, service, name string) error {
 	reporter := reporter{w: r.w, when: time.Now().Add(quiet - reportEvery)}
 	turns := r.turns()
 	for {
-		what, err := r.obstacle(ctx, service, name, turns)
+		what, err := r.obstacle(ctx, revision, turns)
 		if ctx.Err() != nil {
 			return &command.SignalError{Signal: unix.SIGTERM}
 		}
@@ -32,7 +32,7 @@ func (r rollout) wait(ctx context.Context, service, name string) error {
 		if what == "" {
 			return nil
 		}
-		reporter.report(time.Now(), fmt.Sprintf("%s %s: waiting %s", service, name, what))
+		reporter.report(time.Now(), fmt.Sprintf("%s: waiting %s", revision, what))
 		if !sleep(ctx, 300*time.Millisecond) {
 			return &command.SignalError{Signal: unix.SIGTERM}
 		}
@@ -43,8 +43,8 @@ func (r rollout) wait(ctx context.Context, service, name string) error {
 const quiet = 10 * time.Second
 
 // obstacle returns what a start has to wait for, empty when it has its turn.
-func (r rollout) obstacle(ctx context.Context, service, name string, turns *turns) (string, error) {
-	if p := r.pace(service, name); time.Now().Before(p.next()) {
+func (r rollout) obstacle(ctx context.Context, revision name.Revision, turns *turns) (string, error) {
+	if p := r.pace(revision); time.Now().Before(p.next()) {
 		failures := "a failure"
 		if p.failures > 1 {
 			failures = fmt.Sprintf("%d failures in a row", p.failures)
@@ -58,7 +58,7 @@ func (r rollout) obstacle(ctx context.Context, service, name string, turns *turn
 	if state != "active" {
 		return fmt.Sprintf("for %s, which is %s", dockerUnit, state), nil
 	}
-	taken, err := turns.take(units.RunnerUnit(service, name), func(unit string) (bool, error) { return r.starting(ctx, unit) })
+	taken, err := turns.take(revision.Unit(), func(unit string) (bool, error) { return r.starting(ctx, unit) })
 	if err != nil || taken {
 		return "", err
 	}

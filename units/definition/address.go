@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"service-manager/units/name"
 )
 
 // Addresses is the file with the addresses of services whose documents have none.
@@ -18,7 +20,7 @@ const Addresses = "/etc/service-manager/addresses.json"
 // {"name": "web", "address": "172.17.0.1:7001"}. Other members of them say nothing
 // here. The error has everything that is wrong, on one line; the addresses of the
 // other services are good.
-func ParseAddresses(text []byte) (map[string]netip.AddrPort, error) {
+func ParseAddresses(text []byte) (map[name.Service]netip.AddrPort, error) {
 	var entries []json.RawMessage
 	if err := checkSyntax(text); err != nil {
 		return nil, err
@@ -26,18 +28,18 @@ func ParseAddresses(text []byte) (map[string]netip.AddrPort, error) {
 	if json.Unmarshal(text, &entries) != nil || entries == nil {
 		return nil, fmt.Errorf(`must be a list of objects like {"name": "web", "address": "172.17.0.1:7001"}%s`, gotKind(bytes.TrimSpace(text)))
 	}
-	addresses := make(map[string]netip.AddrPort, len(entries))
+	addresses := make(map[name.Service]netip.AddrPort, len(entries))
 	var wrong []string
 	for i, entry := range entries {
-		name, address, err := parseEntry(entry)
-		if _, twice := addresses[name]; twice && err == nil {
-			err = fmt.Errorf(".name: %q has an address further up", name)
+		service, address, err := parseEntry(entry)
+		if _, twice := addresses[service]; twice && err == nil {
+			err = fmt.Errorf(".name: %q has an address further up", service)
 		}
 		if err != nil {
 			wrong = append(wrong, "["+strconv.Itoa(i)+"]"+err.Error())
 			continue
 		}
-		addresses[name] = address
+		addresses[service] = address
 	}
 	if len(wrong) == 0 {
 		return addresses, nil
@@ -51,7 +53,7 @@ func ParseAddresses(text []byte) (map[string]netip.AddrPort, error) {
 
 // parseEntry reads one entry of Addresses. The error begins with the path of what
 // is wrong in it.
-func parseEntry(entry json.RawMessage) (name string, address netip.AddrPort, err error) {
+func parseEntry(entry json.RawMessage) (service name.Service, address netip.AddrPort, err error) {
 	fields, err := members(entry)
 	if err != nil {
 		return "", address, fmt.Errorf(": %w", objectError(err, "must be an object", entry))
@@ -62,8 +64,7 @@ func parseEntry(entry json.RawMessage) (name string, address netip.AddrPort, err
 		given[f.name] = true
 		switch f.name {
 		case "name":
-			name = p.text(f.name, f.value, nil)
-			if err := CheckService(name); err != nil && len(p.problems) == 0 {
+			if service, err = name.ParseService(p.text(f.name, f.value, nil)); err != nil && len(p.problems) == 0 {
 				p.problem(f.name, "%v", err)
 			}
 		case "address":
@@ -78,7 +79,7 @@ func parseEntry(entry json.RawMessage) (name string, address netip.AddrPort, err
 	if len(p.problems) > 0 {
 		return "", address, errors.New("." + p.problems[0].String())
 	}
-	return name, address, nil
+	return service, address, nil
 }
 
 // HasAddress reports whether a document has an address of its own, or is none that

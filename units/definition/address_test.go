@@ -6,23 +6,25 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"service-manager/units/name"
 )
 
 func TestParseAddresses(t *testing.T) {
 	web, shop := netip.MustParseAddrPort("172.17.0.1:7000"), netip.MustParseAddrPort("[fd00::1]:7001")
 	for _, test := range []struct {
 		name, text string
-		want       map[string]netip.AddrPort
+		want       map[name.Service]netip.AddrPort
 		err        string
 	}{
 		{"two", `[{"name": "web", "address": "172.17.0.1:7000"}, {"address": "[fd00::1]:7001", "name": "shop"}]`,
-			map[string]netip.AddrPort{"web": web, "shop": shop}, ""},
+			map[name.Service]netip.AddrPort{"web": web, "shop": shop}, ""},
 		{"none", ` []`, nil, ""},
-		{"members of others", `[{"name": "web", "address": "172.17.0.1:7000", "replicas": 2}]`, map[string]netip.AddrPort{"web": web}, ""},
+		{"members of others", `[{"name": "web", "address": "172.17.0.1:7000", "replicas": 2}]`, map[name.Service]netip.AddrPort{"web": web}, ""},
 		{"one is wrong", `[{"name": "web", "address": "172.17.0.1:7000"}, {"name": "shop", "address": "7001"}]`,
-			map[string]netip.AddrPort{"web": web}, `[1].address: must be IP:port or [IPv6]:port (got "7001")`},
+			map[name.Service]netip.AddrPort{"web": web}, `[1].address: must be IP:port or [IPv6]:port (got "7001")`},
 		{"twice", `[{"name": "web", "address": "172.17.0.1:7000"}, {"name": "web", "address": "172.17.0.1:7001"}]`,
-			map[string]netip.AddrPort{"web": web}, `[1].name: "web" has an address further up`},
+			map[name.Service]netip.AddrPort{"web": web}, `[1].name: "web" has an address further up`},
 		{"a hostile name", `[{"name": "../web", "address": "172.17.0.1:7000"}, 7, {"name": "a", "name": "b"}]`, nil,
 			`[0].name: must be made of a-z, 0-9 and "-", and not begin with "-" (got "../web"); [1]: must be an object (got a number); [2]: has name twice`},
 		{"loopback", `[{"name": "web", "address": "127.0.0.1:7000"}]`, nil, `[0].address: must not be a loopback address, which`},
@@ -51,9 +53,9 @@ func FuzzParseAddresses(f *testing.F) {
 	f.Add([]byte(`[{"name": "web", "address": "172.17.0.1:7000"}]`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		addresses, err := ParseAddresses(text)
-		for name, address := range addresses {
-			if CheckService(name) != nil || !address.IsValid() || address.Port() == 0 {
-				t.Errorf("%q has %v", name, address)
+		for service, address := range addresses {
+			if _, err := name.ParseService(string(service)); err != nil || !address.IsValid() || address.Port() == 0 {
+				t.Errorf("%q has %v", service, address)
 			}
 		}
 		if err != nil && strings.ContainsAny(err.Error(), "\n\x00\x1b") {

@@ -8,30 +8,6 @@ import (
 	"unicode"
 )
 
-// CheckService returns an error unless name may name a service.
-func CheckService(name string) error {
-	switch {
-	case name == "manager":
-		return errors.New(`must not be "manager", which is the word for the unit of a service as a whole`)
-	case len(name) > 63:
-		return fmt.Errorf("must have at most 63 characters%s", got(name))
-	case !onlyHas(name, lowerAndDigits+"-") || name == "" || name[0] == '-':
-		return fmt.Errorf(`must be made of a-z, 0-9 and "-", and not begin with "-"%s`, got(name))
-	}
-	return nil
-}
-
-// CheckRevision returns an error unless name has the form of a CouchDB
-// revision: a generation, a dash and 32 hexadecimal digits.
-func CheckRevision(name string) error {
-	generation, digest, _ := strings.Cut(name, "-")
-	if generation == "" || generation[0] == '0' || len(generation) > maxGeneration || !onlyHas(generation, "0123456789") ||
-		len(digest) != 32 || !onlyHas(digest, "0123456789abcdef") {
-		return fmt.Errorf("must be a generation of at most %d digits, a dash and 32 hexadecimal digits%s", maxGeneration, got(name))
-	}
-	return nil
-}
-
 const lowerAndDigits = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 func onlyHas(s, chars string) bool {

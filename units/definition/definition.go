@@ -8,21 +8,22 @@ package definition
 import (
 	"net/netip"
 	"time"
+
+	"service-manager/units/name"
 )
 
 // Definition is one valid revision of a service, with every default filled in.
 type Definition struct {
-	Service     string // the document's _id
-	Revision    string // the document's _rev
-	Description string // empty when not given
-	Image       string
-	Address     netip.AddrPort // where clients reach the service
-	Port        uint16         // where the container listens
-	HealthCheck HealthCheck
-	Environment []Variable // sorted by name
-	Flags       []Flag     // what else docker run would be given, in the order of the fields
-	Entrypoint  []string   // empty: the image's
-	Command     []string   // empty: the image's, unless there is an Entrypoint
+	name.Revision        // the document's _id and _rev
+	Description   string // empty when not given
+	Image         string
+	Address       netip.AddrPort // where clients reach the service
+	Port          uint16         // where the container listens
+	HealthCheck   HealthCheck
+	Environment   []Variable // sorted by name
+	Flags         []Flag     // what else docker run would be given, in the order of the fields
+	Entrypoint    []string   // empty: the image's
+	Command       []string   // empty: the image's, unless there is an Entrypoint
 	// DrainTimeout is how long connections may take to end once no new ones come.
 	DrainTimeout time.Duration
 	// StopTimeout is how long the container may take to end after SIGTERM.
@@ -67,7 +68,4 @@ const (
 	maxWords     = 64 << 10 // bytes of all words that stand in a unit
 	maxVariable  = 256      // bytes of the name of a variable
 	maxDuration  = 24 * time.Hour
-	// maxGeneration is how many digits a generation may have, which is more than
-	// edits can reach, and still a number that programs count with.
-	maxGeneration = 18
 )

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"service-manager/units/name"
 )
 
 // Parse returns the definition that a document holds. service and revision are
@@ -18,8 +20,7 @@ import (
 // A definition needs an address. A document in a store need not have one: see
 // WithAddress.
 func Parse(service, revision string, document []byte) (*Definition, error) {
-	p := parser{d: absent()}
-	p.d.Service, p.d.Revision = service, revision
+	p := parser{service: service, revision: revision, d: absent()}
 	p.document(document)
 	if len(p.problems) > 0 {
 		return nil, &Invalid{Service: service, Revision: revision, Problems: p.problems, More: p.more, incomplete: p.incomplete}
@@ -48,6 +49,8 @@ func Environment(document []byte) ([]Variable, error) {
 
 // parser fills a definition and gathers what is wrong on the way.
 type parser struct {
+	service, revision string // what the store calls the definition
+
 	d          Definition
 	problems   []Problem
 	more       int // problems beyond those
@@ -73,10 +76,10 @@ func (p *parser) document(document []byte) {
 		p.problem("", "the definition %v", err)
 		return
 	}
-	if err := CheckService(p.d.Service); err != nil {
+	if p.d.Service, err = name.ParseService(p.service); err != nil {
 		p.problem("_id", "%v", err)
 	}
-	if err := CheckRevision(p.d.Revision); err != nil {
+	if p.d.Rev, err = name.ParseRev(p.revision); err != nil {
 		p.problem("_rev", "%v", err)
 	}
 	has := make(map[string]bool)
@@ -116,9 +119,9 @@ func (p *parser) object(parent string, given []member) {
 		case f != nil:
 			p.flags(f, path, m.value)
 		case parent == "" && m.name == "_id":
-			p.same(path, m.value, p.d.Service)
+			p.same(path, m.value, p.service)
 		case parent == "" && m.name == "_rev":
-			p.same(path, m.value, p.d.Revision)
+			p.same(path, m.value, p.revision)
 		case parent == "" && strings.HasPrefix(m.name, "_"):
 			// CouchDB's own, like _attachments and _conflicts.
 		default:

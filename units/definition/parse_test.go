@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"service-manager/units/name"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
@@ -19,7 +21,7 @@ const rev = "3-0123456789abcdef0123456789abcdef"
 
 func TestParse(t *testing.T) {
 	least := Definition{
-		Service: "web", Revision: rev, Image: "nginx:1.27",
+		Revision: name.Revision{Service: "web", Rev: rev}, Image: "nginx:1.27",
 		Address: netip.MustParseAddrPort("172.17.0.1:7001"), Port: 80,
 		HealthCheck:  HealthCheck{Type: "http", Path: "/", Timeout: time.Minute, Interval: 250 * time.Millisecond},
 		DrainTimeout: 30 * time.Second, StopTimeout: 10 * time.Second, StartTimeout: 5 * time.Minute,
@@ -273,27 +275,6 @@ func TestParseLimits(t *testing.T) {
 	t.Logf("a document of 12,000 variables takes %s", time.Since(begin)/20)
 }
 
-func TestNames(t *testing.T) {
-	for name, good := range map[string]bool{
-		"web": true, "0": true, "a-b-1": true, "web-": true, strings.Repeat("a", 63): true,
-		"": false, "manager": false, "-a": false, "Web": false, "a_b": false, "a.b": false, "a/b": false, "..": false,
-		"a@b": false, "ä": false, "a\n": false, strings.Repeat("a", 64): false,
-	} {
-		if err := CheckService(name); (err == nil) != good {
-			t.Errorf("CheckService(%q) = %v; want good %v", name, err, good)
-		}
-	}
-	for name, good := range map[string]bool{
-		rev: true, "123456789012345678-" + rev[2:]: true,
-		"": false, "current": false, "0" + rev[1:]: false, rev[2:]: false, rev + "0": false, rev[:33]: false, "3-" + strings.Repeat("A", 32): false,
-		"x" + rev[1:]: false, "1234567890123456789-" + rev[2:]: false, "3-../../../../../../../etc/passwd": false,
-	} {
-		if err := CheckRevision(name); (err == nil) != good {
-			t.Errorf("CheckRevision(%q) = %v; want good %v", name, err, good)
-		}
-	}
-}
-
 // The scanner must see what encoding/json sees.
 func FuzzMembers(f *testing.F) {
 	f.Add([]byte(`{"a": 1, "b": [1, {"c": "}\\\""}], "": null, "\u0061x": "y" , "t":true}`))
@@ -332,8 +313,8 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if CheckService(d.Service) != nil || CheckRevision(d.Revision) != nil {
-			t.Errorf("accepted the names %q and %q", d.Service, d.Revision)
+		if r, err := name.ParseRevision(service, revision); err != nil || d.Revision != r {
+			t.Errorf("accepted the names %q and %q as %v", service, revision, d.Revision)
 		}
 		if strings.HasPrefix(d.Image, "-") || strings.ContainsAny(d.Image, " \n\t\"'\\%$") {
 			t.Errorf("accepted the image %q", d.Image)

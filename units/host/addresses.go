@@ -9,12 +9,13 @@ import (
 	"path/filepath"
 
 	"service-manager/units/definition"
+	"service-manager/units/name"
 )
 
 // Addresses returns the addresses that the host below root gives to services by
 // name. What is wrong with the file is named in the error; the rest is good all the
 // same.
-func Addresses(root string) (map[string]netip.AddrPort, error) {
+func Addresses(root string) (map[name.Service]netip.AddrPort, error) {
 	path := filepath.Join(root, definition.Addresses)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

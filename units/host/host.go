@@ -12,6 +12,7 @@ import (
 
 	"service-manager/units"
 	"service-manager/units/definition"
+	"service-manager/units/name"
 	"service-manager/units/revision"
 )
 
@@ -24,8 +25,8 @@ const (
 
 // Reader reads the services of a host one by one.
 type Reader struct {
-	Helpers  string   // folder of the helpers
-	Services []string // names, sorted
+	Helpers  string         // folder of the helpers
+	Services []name.Service // sorted
 	store    revision.Store
 	dropIns  dropIns
 }
@@ -48,18 +49,18 @@ func Open(root string) (*Reader, error) {
 
 // Service reads one service. Whatever is unreadable is left out and named in the
 // error; the rest is good all the same.
-func (r *Reader) Service(name string) (units.Service, error) {
-	state, err := r.store.State(name)
-	return units.Service{State: state, RunnerDropIns: r.dropIns.runner[name], CommonDropIns: r.dropIns.beside(name)}, err
+func (r *Reader) Service(service name.Service) (units.Service, error) {
+	state, err := r.store.State(service)
+	return units.Service{State: state, RunnerDropIns: r.dropIns.runner[string(service)], CommonDropIns: r.dropIns.beside(string(service))}, err
 }
 
 // limit cuts the services to as many as units are made of. The error names the rest.
-func limit(services []string) ([]string, error) {
+func limit(services []name.Service) ([]name.Service, error) {
 	if len(services) <= maxServices {
 		return services, nil
 	}
 	return services[:maxServices], fmt.Errorf("there are %d services, of which %d at most get units; left out: %s",
-		len(services), maxServices, strings.Join(services[maxServices:], " "))
+		len(services), maxServices, name.Join(services[maxServices:], " "))
 }
 
 // Read reads all services below root. Whatever is unreadable is left out and
@@ -68,8 +69,8 @@ func Read(root string) (units.Host, error) {
 	r, err := Open(root)
 	problems := []error{err}
 	h := units.Host{Helpers: r.Helpers, Services: make([]units.Service, len(r.Services))}
-	for i, name := range r.Services {
-		h.Services[i], err = r.Service(name)
+	for i, service := range r.Services {
+		h.Services[i], err = r.Service(service)
 		problems = append(problems, err)
 	}
 	return h, errors.Join(problems...)

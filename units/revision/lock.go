@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"service-manager/units/filelock"
+	"service-manager/units/name"
 )
 
 // Revisions and records are for root alone: a definition may hold secrets, and
@@ -21,15 +22,14 @@ const (
 
 const lockPrefix = ".lock-"
 
-func (s Store) lockPath(service string) string { return filepath.Join(s.Root, lockPrefix+service) }
+func (s Store) lockPath(service name.Service) string {
+	return filepath.Join(s.Root, lockPrefix+string(service))
+}
 
 // Lock keeps everyone else from changing the links of a service until unlock is
 // called. It waits until the context ends; waiting, if not nil, is told once who
 // holds the lock when that takes long.
-func (s Store) Lock(ctx context.Context, service string, waiting func(holder string)) (unlock func(), err error) {
-	if err := check(service, ""); err != nil {
-		return nil, fmt.Errorf("lock: %w", err)
-	}
+func (s Store) Lock(ctx context.Context, service name.Service, waiting func(holder string)) (unlock func(), err error) {
 	if err := makeFolder(s.Root); err != nil {
 		return nil, fmt.Errorf("%s: lock: %w", service, err)
 	}
@@ -53,8 +53,8 @@ func (s Store) Lock(ctx context.Context, service string, waiting func(holder str
 
 // unlock gives a lock back. The file of a service that is gone goes too; those who
 // wait for it notice.
-func (s Store) unlock(file *os.File, service string) {
-	if _, err := os.Lstat(filepath.Join(s.Root, service)); errors.Is(err, fs.ErrNotExist) && samePath(file, s.lockPath(service)) {
+func (s Store) unlock(file *os.File, service name.Service) {
+	if _, err := os.Lstat(filepath.Join(s.Root, string(service))); errors.Is(err, fs.ErrNotExist) && samePath(file, s.lockPath(service)) {
 		_ = os.Remove(s.lockPath(service)) // the next run cleans up
 	}
 	file.Close()

@@ -11,10 +11,11 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"service-manager/units/name"
 	"service-manager/units/revision/atomicfile"
 )
 
-func (s Store) mustLock(t *testing.T, service string) (unlock func()) {
+func (s Store) mustLock(t *testing.T, service name.Service) (unlock func()) {
 	t.Helper()
 	unlock, err := s.Lock(t.Context(), service, nil)
 	must(t, err)
@@ -43,7 +44,7 @@ func TestLock(t *testing.T) {
 				if i == 0 {
 					_ = s.Remove("web")
 				} else if i == 1 {
-					_ = s.Save("web", name(1), document(1))
+					_ = s.Save(web(1), document(1))
 				}
 				times.Add(1)
 				inside.Add(-1)
@@ -112,14 +113,15 @@ func TestCleanLeavesWriters(t *testing.T) {
 // Earlier releases let everyone read revisions, and hold a lock on their folder.
 func TestModes(t *testing.T) {
 	s := newStore(t)
-	for _, file := range []string{s.Root + "/web/deleted", s.Root + "/web/" + name(1) + ".json", s.Run + "/web/" + name(1) + ".failed"} {
+	for _, file := range []string{s.Root + "/web/deleted", s.Path(web(1)), s.failedPath(web(1))} {
 		write(t, file, "x")
 		must(t, os.Chmod(file, 0o644))
 	}
 	must(t, s.Clean(t.Context()))
-	must(t, s.Save("api", name(1), []byte("{}")))
+	api := name.Revision{Service: "api", Rev: rev(1)}
+	must(t, s.Save(api, []byte("{}")))
 	must(t, s.MarkDeleted("api"))
-	must(t, s.SetFailed("api", name(1), "secret"))
+	must(t, s.SetFailed(api, "secret"))
 	s.mustLock(t, "api")()
 	for _, root := range []string{s.Root, s.Run} {
 		must(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {

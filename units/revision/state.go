@@ -6,14 +6,15 @@ import (
 	"slices"
 
 	"service-manager/units/definition"
+	"service-manager/units/name"
 )
 
 // State is all that units are made of: what is on disk about one service.
 type State struct {
-	Service string
-	Current string // revision, empty when there is none that is valid
-	Good    string // revision, empty when there is none that is valid
-	Failed  []string
+	Service name.Service
+	Current name.Rev // empty when there is none that is valid
+	Good    name.Rev // empty when there is none that is valid
+	Failed  []name.Rev
 	// Definitions are those of current, good and every revision with a run
 	// record, oldest first.
 	Definitions []*definition.Definition
@@ -21,8 +22,8 @@ type State struct {
 
 // Definition returns the definition of one of the state's revisions, nil when it
 // has none.
-func (s State) Definition(revision string) *definition.Definition {
-	i := slices.IndexFunc(s.Definitions, func(d *definition.Definition) bool { return d.Revision == revision })
+func (s State) Definition(rev name.Rev) *definition.Definition {
+	i := slices.IndexFunc(s.Definitions, func(d *definition.Definition) bool { return d.Rev == rev })
 	if i < 0 {
 		return nil
 	}
@@ -36,45 +37,45 @@ func (s State) Pending() bool {
 
 // State reads what is on disk about a service. Whatever is unreadable is left
 // out and named in the error; the rest is good all the same.
-func (s Store) State(service string) (State, error) {
+func (s Store) State(service name.Service) (State, error) {
 	state := State{Service: service}
 	_, foreign := s.Revisions(service)
 	problems := []error{foreign}
 
-	currentName, err := s.Current(service)
+	newest, err := s.Current(service)
 	problems = append(problems, err)
-	goodName, err := s.Good(service)
+	served, err := s.Good(service)
 	problems = append(problems, err)
 	recorded, failed, err := s.records(service)
 	problems = append(problems, err)
 
 	state.Failed = failed
-	wanted := append(recorded, currentName, goodName)
-	slices.SortFunc(wanted, compare)
+	wanted := append(recorded, newest, served)
+	slices.SortFunc(wanted, name.Rev.Compare)
 	wanted = slices.Compact(wanted)
 	if left := len(wanted) - definition.MaxRevisions; left > 0 {
 		last := wanted[left-1]
 		problems = append(problems, fmt.Errorf("%s: %d revisions have a run record, of which %d at most get units; left out: those up to %s",
 			service, len(wanted), definition.MaxRevisions, last))
-		wanted = slices.DeleteFunc(wanted, func(name string) bool {
-			return compare(name, last) <= 0 && name != currentName && name != goodName
+		wanted = slices.DeleteFunc(wanted, func(rev name.Rev) bool {
+			return rev.Compare(last) <= 0 && rev != newest && rev != served
 		})
 	}
-	for _, name := range wanted {
-		if name == "" {
+	for _, rev := range wanted {
+		if rev == "" {
 			continue
 		}
-		d, err := s.Read(service, name)
+		d, err := s.Read(service.Revision(rev))
 		if err != nil {
 			problems = append(problems, err)
 			continue
 		}
 		state.Definitions = append(state.Definitions, d)
-		if name == currentName {
-			state.Current = name
+		if rev == newest {
+			state.Current = rev
 		}
-		if name == goodName {
-			state.Good = name
+		if rev == served {
+			state.Good = rev
 		}
 	}
 	return state, errors.Join(problems...)

@@ -10,7 +10,6 @@ package revision
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,10 +17,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"service-manager/units/definition"
+	"service-manager/units/name"
 	"service-manager/units/revision/atomicfile"
 	"service-manager/units/smallfile"
 )
@@ -46,13 +45,13 @@ const (
 type Store struct{ Root, Run string }
 
 // Path returns the file of a revision.
-func (s Store) Path(service, revision string) string {
-	return filepath.Join(s.Root, service, revision+suffix)
+func (s Store) Path(r name.Revision) string {
+	return filepath.Join(s.Root, string(r.Service), string(r.Rev)+suffix)
 }
 
 // Services returns the names of the services that have a folder, sorted. The
 // error, if any, names what else was found; the names are good all the same.
-func (s Store) Services() ([]string, error) {
+func (s Store) Services() ([]name.Service, error) {
 	entries, err := os.ReadDir(s.Root)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -60,57 +59,55 @@ func (s Store) Services() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the services: %w", err)
 	}
-	var names []string
+	var services []name.Service
 	var problems []error
 	for _, entry := range entries {
-		switch name := entry.Name(); {
-		case strings.HasPrefix(name, "."):
+		service, err := name.ParseService(entry.Name())
+		switch path := filepath.Join(s.Root, entry.Name()); {
+		case strings.HasPrefix(entry.Name(), "."):
 		case !entry.IsDir():
-			problems = append(problems, fmt.Errorf("%s: is not the folder of a service; move it away", filepath.Join(s.Root, name)))
-		case definition.CheckService(name) != nil:
-			problems = append(problems, fmt.Errorf("%s: the name of a service %w", filepath.Join(s.Root, name), definition.CheckService(name)))
+			problems = append(problems, fmt.Errorf("%s: is not the folder of a service; move it away", path))
+		case err != nil:
+			problems = append(problems, fmt.Errorf("%s: the name of a service %w", path, err))
 		default:
-			names = append(names, name)
+			services = append(services, service)
 		}
 	}
-	return names, errors.Join(problems...)
+	return services, errors.Join(problems...)
 }
 
 // Save stores the document of a revision, as it is. A revision that is there
 // already, and valid, stays as it is.
-func (s Store) Save(service, revision string, document []byte) error {
-	if err := check(service, revision); err != nil {
-		return err
-	}
-	path := s.Path(service, revision)
+func (s Store) Save(r name.Revision, document []byte) error {
+	path := s.Path(r)
 	if have, err := os.ReadFile(path); err == nil {
-		if _, err := definition.Parse(service, revision, have); err == nil || bytes.Equal(have, document) {
+		if _, err := definition.Parse(string(r.Service), string(r.Rev), have); err == nil || bytes.Equal(have, document) {
 			return nil
 		}
 	}
 	if err := makeFolder(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("%s %s: save the revision: %w", service, revision, err)
+		return fmt.Errorf("%s: save the revision: %w", r, err)
 	}
 	if err := atomicfile.Write(path, document, fileMode); err != nil {
-		return fmt.Errorf("%s %s: save the revision: %w", service, revision, err)
+		return fmt.Errorf("%s: save the revision: %w", r, err)
 	}
 	return atomicfile.SyncDir(s.Root)
 }
 
 // Read returns the definition of a revision on disk.
-func (s Store) Read(service, revision string) (*definition.Definition, error) {
-	document, err := smallfile.Read(s.Path(service, revision), definition.MaxSize)
+func (s Store) Read(r name.Revision) (*definition.Definition, error) {
+	document, err := smallfile.Read(s.Path(r), definition.MaxSize)
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: read the revision: %w", service, revision, err)
+		return nil, fmt.Errorf("%s: read the revision: %w", r, err)
 	}
-	return definition.Parse(service, revision, document)
+	return definition.Parse(string(r.Service), string(r.Rev), document)
 }
 
 // Revisions returns the names of all revisions of a service on disk, oldest
 // first. The error, if any, names what else was found; the names are good all
 // the same.
-func (s Store) Revisions(service string) ([]string, error) {
-	dir := filepath.Join(s.Root, service)
+func (s Store) Revisions(service name.Service) ([]name.Rev, error) {
+	dir := filepath.Join(s.Root, string(service))
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -118,81 +115,70 @@ func (s Store) Revisions(service string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: list the revisions: %w", service, err)
 	}
-	var names []string
+	var revs []name.Rev
 	var problems []error
 	for _, entry := range entries {
 		file := entry.Name()
-		name, isJSON := strings.CutSuffix(file, suffix)
+		stem, isJSON := strings.CutSuffix(file, suffix)
+		rev, err := name.ParseRev(stem)
 		switch {
 		case file == current, file == good, file == deleted, strings.HasPrefix(file, "."):
-		case isJSON && definition.CheckRevision(name) == nil && entry.Type().IsRegular():
-			names = append(names, name)
+		case isJSON && err == nil && entry.Type().IsRegular():
+			revs = append(revs, rev)
 		default:
 			problems = append(problems, fmt.Errorf("%s: is not a revision; move it away", filepath.Join(dir, file)))
 		}
 	}
-	slices.SortFunc(names, compare)
-	return names, errors.Join(problems...)
-}
-
-// compare orders revisions by generation, those of one generation by digest.
-func compare(a, b string) int {
-	return cmp.Or(cmp.Compare(Generation(a), Generation(b)), cmp.Compare(a, b))
-}
-
-// Generation returns the number that the name of a revision begins with, 0 for
-// the empty name.
-func Generation(revision string) int {
-	number, _, _ := strings.Cut(revision, "-")
-	n, _ := strconv.Atoi(number)
-	return n
+	slices.SortFunc(revs, name.Rev.Compare)
+	return revs, errors.Join(problems...)
 }
 
 // Prune removes old revisions of a service with their failed records. The
 // current one, the good one, whatever has a run record, those that busy returns
 // and the newest Kept stay. busy is asked only when there is something to remove,
 // and may be nil.
-func (s Store) Prune(service string, busy func() ([]string, error)) error {
-	names, _ := s.Revisions(service) // who reads the folder reports what else is in it
-	if len(names) <= Kept {
+func (s Store) Prune(service name.Service, busy func() ([]name.Rev, error)) error {
+	revs, _ := s.Revisions(service) // who reads the folder reports what else is in it
+	if len(revs) <= Kept {
 		return nil
 	}
-	keep := make(map[string]bool)
+	keep := make(map[name.Rev]bool)
 	for _, link := range []string{current, good} {
-		name, err := s.link(service, link)
+		rev, err := s.link(service, link)
 		if err != nil {
 			return fmt.Errorf("prune: %w", err) // what it meant must not be lost
 		}
-		keep[name] = true
+		keep[rev] = true
 	}
 	recorded, err := s.Recorded(service)
 	if err != nil {
 		return fmt.Errorf("prune: %w", err)
 	}
-	for _, name := range recorded {
-		keep[name] = true
+	for _, rev := range recorded {
+		keep[rev] = true
 	}
-	old := slices.DeleteFunc(names[:len(names)-Kept], func(name string) bool { return keep[name] })
+	old := slices.DeleteFunc(revs[:len(revs)-Kept], func(rev name.Rev) bool { return keep[rev] })
 	if len(old) == 0 {
 		return nil
 	}
 	if busy != nil {
-		names, err := busy()
+		revs, err := busy()
 		if err != nil {
 			return fmt.Errorf("%s: prune: %w", service, err)
 		}
-		for _, name := range names {
-			keep[name] = true
+		for _, rev := range revs {
+			keep[rev] = true
 		}
 	}
-	for _, name := range old {
-		if keep[name] {
+	for _, rev := range old {
+		if keep[rev] {
 			continue
 		}
-		if err := os.Remove(s.Path(service, name)); err != nil {
-			return fmt.Errorf("%s %s: prune: %w", service, name, err)
+		r := service.Revision(rev)
+		if err := os.Remove(s.Path(r)); err != nil {
+			return fmt.Errorf("%s: prune: %w", r, err)
 		}
-		if err := s.ClearFailed(service, name); err != nil {
+		if err := s.ClearFailed(r); err != nil {
 			return err
 		}
 	}
@@ -201,19 +187,19 @@ func (s Store) Prune(service string, busy func() ([]string, error)) error {
 
 // Remove forgets a service: its revisions, links and records. It leaves nothing
 // half removed, whenever it is cut short.
-func (s Store) Remove(service string) error {
-	if err := check(service, ""); err != nil {
-		return err
+func (s Store) Remove(service name.Service) error {
+	if service == "" {
+		return errors.New("remove the revisions: no service is named") // it would be all of them
 	}
-	doomed := filepath.Join(s.Root, atomicfile.TempPrefix+"removed-"+service)
+	doomed := filepath.Join(s.Root, atomicfile.TempPrefix+"removed-"+string(service))
 	if err := os.RemoveAll(doomed); err != nil {
 		return fmt.Errorf("%s: remove the revisions: %w", service, err)
 	}
-	err := os.Rename(filepath.Join(s.Root, service), doomed)
+	err := os.Rename(filepath.Join(s.Root, string(service)), doomed)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: remove the revisions: %w", service, err)
 	}
-	if err := errors.Join(os.RemoveAll(doomed), os.RemoveAll(filepath.Join(s.Run, service))); err != nil {
+	if err := errors.Join(os.RemoveAll(doomed), os.RemoveAll(filepath.Join(s.Run, string(service)))); err != nil {
 		return fmt.Errorf("%s: remove the revisions: %w", service, err)
 	}
 	return nil
@@ -229,8 +215,9 @@ func (s Store) Clean(ctx context.Context) error {
 		problems = append(problems, err)
 	}
 	for _, entry := range entries {
-		service, isLock := strings.CutPrefix(entry.Name(), lockPrefix)
-		if !isLock && !entry.IsDir() || definition.CheckService(service) != nil {
+		file, isLock := strings.CutPrefix(entry.Name(), lockPrefix)
+		service, err := name.ParseService(file)
+		if !isLock && !entry.IsDir() || err != nil {
 			continue
 		}
 		// To unlock removes the lock of a service that is gone.
@@ -239,8 +226,8 @@ func (s Store) Clean(ctx context.Context) error {
 			problems = append(problems, err)
 			continue
 		}
-		dir := filepath.Join(s.Root, service)
-		problems = append(problems, removeTemporary(dir), tightenAll(dir), tightenAll(filepath.Join(s.Run, service)))
+		dir := filepath.Join(s.Root, string(service))
+		problems = append(problems, removeTemporary(dir), tightenAll(dir), tightenAll(filepath.Join(s.Run, string(service))))
 		unlock()
 	}
 	return errors.Join(problems...)
@@ -253,19 +240,4 @@ func removeTemporary(dir string) error {
 		problems = append(problems, os.RemoveAll(path))
 	}
 	return errors.Join(problems...)
-}
-
-// check keeps names that would lead out of the folders from the disk. An empty
-// revision is not looked at.
-func check(service, revision string) error {
-	if err := definition.CheckService(service); err != nil {
-		return fmt.Errorf("the name of a service %w", err)
-	}
-	if revision == "" {
-		return nil
-	}
-	if err := definition.CheckRevision(revision); err != nil {
-		return fmt.Errorf("%s: the name of a revision %w", service, err)
-	}
-	return nil
 }

@@ -10,15 +10,18 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"service-manager/units/definition"
+	"service-manager/units/name"
 	"service-manager/units/revision/atomicfile"
 )
 
-// name returns the name of revision n.
-func name(n int) string { return fmt.Sprintf("%d-%032x", n, n) }
+// rev returns the name of revision n.
+func rev(n int) name.Rev { return name.Rev(fmt.Sprintf("%d-%032x", n, n)) }
+
+// web returns revision n of the service web.
+func web(n int) name.Revision { return name.Revision{Service: "web", Rev: rev(n)} }
 
 func document(n int) []byte {
-	return []byte(fmt.Sprintf(`{"_id":"web","_rev":%q,"image":"app:%d","address":"10.0.0.1:80","port":80}`, name(n), n))
+	return []byte(fmt.Sprintf(`{"_id":"web","_rev":%q,"image":"app:%d","address":"10.0.0.1:80","port":80}`, rev(n), n))
 }
 
 func newStore(t *testing.T) Store {
@@ -28,7 +31,7 @@ func newStore(t *testing.T) Store {
 
 func (s Store) mustSave(t *testing.T, n int) {
 	t.Helper()
-	if err := s.Save("web", name(n), document(n)); err != nil {
+	if err := s.Save(web(n), document(n)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -55,32 +58,32 @@ func TestState(t *testing.T) {
 	for _, n := range []int{1, 2, 9, 10} {
 		s.mustSave(t, n)
 	}
-	must(t, s.SetGood("web", name(2)))
-	must(t, s.SetCurrent("web", name(10)))
-	must(t, s.SetFailed("web", name(9), "never healthy"))
-	write(t, s.RecordPath("web", name(1)), "SM_CONTAINER_ID=x\n")
+	must(t, s.SetGood(web(2)))
+	must(t, s.SetCurrent(web(10)))
+	must(t, s.SetFailed(web(9), "never healthy"))
+	write(t, s.RecordPath(web(1)), "SM_CONTAINER_ID=x\n")
 
 	got, err := s.State("web")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var definitions []string
+	var definitions []name.Rev
 	for _, d := range got.Definitions {
-		definitions = append(definitions, d.Revision)
+		definitions = append(definitions, d.Rev)
 	}
-	if diff := cmp.Diff([]string{name(1), name(2), name(10)}, definitions); diff != "" {
+	if diff := cmp.Diff([]name.Rev{rev(1), rev(2), rev(10)}, definitions); diff != "" {
 		t.Errorf("definitions (-want +got):\n%s", diff)
 	}
-	if got.Current != name(10) || got.Good != name(2) || !got.Pending() || !cmp.Equal(got.Failed, []string{name(9)}) {
+	if got.Current != rev(10) || got.Good != rev(2) || !got.Pending() || !cmp.Equal(got.Failed, []name.Rev{rev(9)}) {
 		t.Errorf("State = %+v", got)
 	}
-	must(t, s.SetFailed("web", name(10), "exited"))
+	must(t, s.SetFailed(web(10), "exited"))
 	if got, _ := s.State("web"); got.Pending() {
 		t.Errorf("a failed revision is still pending")
 	}
-	must(t, s.ClearFailed("web", name(10)))
-	must(t, s.SetGood("web", name(10)))
-	if got, _ := s.State("web"); got.Pending() || got.Good != name(10) {
+	must(t, s.ClearFailed(web(10)))
+	must(t, s.SetGood(web(10)))
+	if got, _ := s.State("web"); got.Pending() || got.Good != rev(10) {
 		t.Errorf("a good revision is still pending")
 	}
 }
@@ -92,36 +95,36 @@ func TestStateWithForeignFiles(t *testing.T) {
 		name    string
 		damage  func(t *testing.T, s Store)
 		want    string // part of the error, empty for none
-		current string
-		good    string
+		current name.Rev
+		good    name.Rev
 	}{
-		{"nothing", func(*testing.T, Store) {}, "", name(2), name(1)},
-		{"foreign file", func(t *testing.T, s Store) { write(t, s.Root+"/web/notes.txt", "x") }, "notes.txt: is not a revision", name(2), name(1)},
-		{"folder like a revision", func(t *testing.T, s Store) { must(t, os.Mkdir(s.Root+"/web/"+name(3)+".json", 0o755)) }, "is not a revision", name(2), name(1)},
-		{"left-over of a crash", func(t *testing.T, s Store) { write(t, s.Root+"/web/"+atomicfile.TempPrefix+"1", "{") }, "", name(2), name(1)},
-		{"truncated revision", func(t *testing.T, s Store) { write(t, s.Path("web", name(2)), string(document(2)[:20])) }, "web " + name(2) + ": the definition is not JSON: it ends too early", "", name(1)},
-		{"empty good", func(t *testing.T, s Store) { write(t, s.Path("web", name(1)), "") }, name(1) + ": the definition is not JSON", name(2), ""},
+		{"nothing", func(*testing.T, Store) {}, "", rev(2), rev(1)},
+		{"foreign file", func(t *testing.T, s Store) { write(t, s.Root+"/web/notes.txt", "x") }, "notes.txt: is not a revision", rev(2), rev(1)},
+		{"folder like a revision", func(t *testing.T, s Store) { must(t, os.Mkdir(s.Root+"/web/"+string(rev(3))+".json", 0o755)) }, "is not a revision", rev(2), rev(1)},
+		{"left-over of a crash", func(t *testing.T, s Store) { write(t, s.Root+"/web/"+atomicfile.TempPrefix+"1", "{") }, "", rev(2), rev(1)},
+		{"truncated revision", func(t *testing.T, s Store) { write(t, s.Path(web(2)), string(document(2)[:20])) }, web(2).String() + ": the definition is not JSON: it ends too early", "", rev(1)},
+		{"empty good", func(t *testing.T, s Store) { write(t, s.Path(web(1)), "") }, web(1).String() + ": the definition is not JSON", rev(2), ""},
 		{"document of another service", func(t *testing.T, s Store) {
-			write(t, s.Path("web", name(2)), strings.Replace(string(document(2)), `"web"`, `"db"`, 1))
-		}, `_id: must be "web"`, "", name(1)},
-		{"dangling link", func(t *testing.T, s Store) { must(t, os.Remove(s.Path("web", name(2)))) }, "no such file", "", name(1)},
+			write(t, s.Path(web(2)), strings.Replace(string(document(2)), `"web"`, `"db"`, 1))
+		}, `_id: must be "web"`, "", rev(1)},
+		{"dangling link", func(t *testing.T, s Store) { must(t, os.Remove(s.Path(web(2)))) }, "no such file", "", rev(1)},
 		{"link out of the folder", func(t *testing.T, s Store) {
 			must(t, atomicfile.Link("../../../etc/passwd", s.Root+"/web/current"))
-		}, `leads to "../../../etc/passwd"`, "", name(1)},
+		}, `leads to "../../../etc/passwd"`, "", rev(1)},
 		{"file instead of a link", func(t *testing.T, s Store) {
 			must(t, os.Remove(s.Root+"/web/current"))
 			write(t, s.Root+"/web/current", "x")
-		}, "read the link current", "", name(1)},
-		{"file instead of a service", func(t *testing.T, s Store) { write(t, s.Root+"/README", "x") }, "README: is not the folder of a service", name(2), name(1)},
-		{"folder with a bad name", func(t *testing.T, s Store) { must(t, os.Mkdir(s.Root+"/We b", 0o755)) }, `We b: the name of a service must be made of`, name(2), name(1)},
+		}, "read the link current", "", rev(1)},
+		{"file instead of a service", func(t *testing.T, s Store) { write(t, s.Root+"/README", "x") }, "README: is not the folder of a service", rev(2), rev(1)},
+		{"folder with a bad name", func(t *testing.T, s Store) { must(t, os.Mkdir(s.Root+"/We b", 0o755)) }, `We b: the name of a service must be made of`, rev(2), rev(1)},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			s := newStore(t)
 			s.mustSave(t, 1)
 			s.mustSave(t, 2)
-			must(t, s.SetGood("web", name(1)))
-			must(t, s.SetCurrent("web", name(2)))
+			must(t, s.SetGood(web(1)))
+			must(t, s.SetCurrent(web(2)))
 			test.damage(t, s)
 			states, err := s.States()
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
@@ -138,37 +141,32 @@ func TestSaveKeepsWhatIsThere(t *testing.T) {
 	s := newStore(t)
 	s.mustSave(t, 1)
 	other := []byte(strings.Replace(string(document(1)), "app:1", "app:other", 1))
-	must(t, s.Save("web", name(1), other))
-	if got, _ := os.ReadFile(s.Path("web", name(1))); string(got) != string(document(1)) {
+	must(t, s.Save(web(1), other))
+	if got, _ := os.ReadFile(s.Path(web(1))); string(got) != string(document(1)) {
 		t.Errorf("a revision has changed to %s", got)
 	}
-	write(t, s.Path("web", name(1)), "{")
+	write(t, s.Path(web(1)), "{")
 	s.mustSave(t, 1)
-	if _, err := s.Read("web", name(1)); err != nil {
+	if _, err := s.Read(web(1)); err != nil {
 		t.Errorf("a truncated revision was not replaced: %v", err)
 	}
-	if info, err := os.Stat(s.Path("web", name(1))); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(s.Path(web(1))); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode = %v, %v; want 0600", info.Mode(), err)
 	}
 }
 
-func TestNamesThatLeadElsewhere(t *testing.T) {
+func TestRefuses(t *testing.T) {
 	s := newStore(t)
-	for _, service := range []string{"..", "../x", "", "/etc", "manager"} {
-		for what, err := range map[string]error{
-			"Save": s.Save(service, name(1), document(1)), "SetCurrent": s.SetCurrent(service, name(1)), "Remove": s.Remove(service),
-			"SetFailed": s.SetFailed(service, name(1), ""), "MarkDeleted": s.MarkDeleted(service),
-		} {
-			if err == nil {
-				t.Errorf("%s(%q) = nil; want an error", what, service)
-			}
-		}
-	}
-	if err := s.Save("web", "../../x", document(1)); err == nil {
-		t.Error("Save of a revision with a path = nil; want an error")
-	}
-	if err := s.SetCurrent("web", name(7)); err == nil {
+	if err := s.SetCurrent(web(7)); err == nil {
 		t.Error("SetCurrent of a revision that is not on disk = nil; want an error")
+	}
+	// What has no name would be the folder of all.
+	s.mustSave(t, 1)
+	if err := s.Remove(""); err == nil {
+		t.Error("Remove of no service = nil; want an error")
+	}
+	if _, err := s.Read(web(1)); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -176,22 +174,22 @@ func TestPrune(t *testing.T) {
 	s := newStore(t)
 	for n := 1; n <= 20; n++ {
 		s.mustSave(t, n)
-		must(t, s.SetFailed("web", name(n), "x"))
+		must(t, s.SetFailed(web(n), "x"))
 	}
-	must(t, s.SetGood("web", name(2)))
-	must(t, s.SetCurrent("web", name(20)))
-	write(t, s.RecordPath("web", name(5)), "")
+	must(t, s.SetGood(web(2)))
+	must(t, s.SetCurrent(web(20)))
+	write(t, s.RecordPath(web(5)), "")
 	// Nothing is removed without knowing what systemd is about to run.
-	if err := s.Prune("web", func() ([]string, error) { return nil, errors.New("systemd does not answer") }); err == nil {
+	if err := s.Prune("web", func() ([]name.Rev, error) { return nil, errors.New("systemd does not answer") }); err == nil {
 		t.Error("Prune = nil; want an error")
 	}
 	if got, _ := s.Revisions("web"); len(got) != 20 {
 		t.Errorf("%d revisions are left, want all", len(got))
 	}
-	must(t, s.Prune("web", func() ([]string, error) { return []string{name(7), name(12)}, nil }))
-	want := []string{name(2), name(5), name(7)}
+	must(t, s.Prune("web", func() ([]name.Rev, error) { return []name.Rev{rev(7), rev(12)}, nil }))
+	want := []name.Rev{rev(2), rev(5), rev(7)}
 	for n := 11; n <= 20; n++ {
-		want = append(want, name(n))
+		want = append(want, rev(n))
 	}
 	got, err := s.Revisions("web")
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
@@ -205,7 +203,7 @@ func TestPrune(t *testing.T) {
 func TestRemoveAndClean(t *testing.T) {
 	s := newStore(t)
 	s.mustSave(t, 1)
-	must(t, s.SetFailed("web", name(1), "x"))
+	must(t, s.SetFailed(web(1), "x"))
 	must(t, s.MarkDeleted("web"))
 	if !s.Deleted("web") {
 		t.Error("not marked as deleted")
@@ -232,14 +230,14 @@ func TestRemoveAndClean(t *testing.T) {
 
 // The bytes of a revision may come from anywhere.
 func FuzzState(f *testing.F) {
-	f.Add(document(1), name(1)+".json")
+	f.Add(document(1), string(rev(1))+".json")
 	f.Add([]byte("{"), "../x")
 	f.Fuzz(func(t *testing.T, content []byte, target string) {
 		s := newStore(t)
-		write(t, s.Path("web", name(1)), string(content))
+		write(t, s.Path(web(1)), string(content))
 		_ = os.Symlink(target, s.Root+"/web/current")
 		state, err := s.State("web")
-		if state.Current != "" && (state.Definition(state.Current) == nil || definition.CheckRevision(state.Current) != nil) {
+		if _, bad := name.ParseRev(string(state.Current)); state.Current != "" && (state.Definition(state.Current) == nil || bad != nil) {
 			t.Errorf("State = %+v, %v: current has no definition", state, err)
 		}
 	})

@@ -12,20 +12,20 @@ import (
 	"golang.org/x/sys/unix"
 
 	"service-manager/helpers/internal/process"
-	"service-manager/units"
+	"service-manager/units/name"
 )
 
 // RetireRunners has every runner of a service stopped except the named one, and
 // does not wait for it. It also clears the failed state of those that have
 // failed, so that systemctl --failed lists what needs attention.
-func (c *Conn) RetireRunners(ctx context.Context, service, except string) error {
-	runners, err := c.Runners(ctx, service)
+func (c *Conn) RetireRunners(ctx context.Context, except name.Revision) error {
+	runners, err := c.Runners(ctx, except.Service)
 	if err != nil {
 		return err
 	}
 	var problems []error
 	for _, runner := range runners {
-		if runner.Name != except {
+		if runner.Name != except.Unit() {
 			problems = append(problems, c.retire(ctx, runner))
 		}
 	}
@@ -55,7 +55,7 @@ func (c *Conn) retire(ctx context.Context, runner dbus.UnitStatus) error {
 // RetireOnceStarted has a runner that starts now stopped in order as soon as it
 // has started. If its start fails, its failed state is cleared.
 func (c *Conn) RetireOnceStarted(ctx context.Context, unit string) error {
-	_, err := c.Start(ctx, units.RetireUnit(unit))
+	_, err := c.Start(ctx, name.Retire(unit))
 	return err
 }
 
@@ -98,7 +98,7 @@ func (c *Conn) awaitTraffic(ctx context.Context, runner dbus.UnitStatus) error {
 		if err != nil {
 			return err
 		}
-		if name := command(pid); name != "sm-ipvs" && name != "sm-rollout" {
+		if program := command(pid); program != "sm-ipvs" && program != "sm-rollout" {
 			return nil
 		}
 		select {

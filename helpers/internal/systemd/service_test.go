@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/coreos/go-systemd/v22/dbus"
+
+	"service-manager/units/name"
 )
 
 func TestUnitsOfAService(t *testing.T) {
@@ -29,7 +31,7 @@ func TestUnitsOfAService(t *testing.T) {
 		{Name: "sm-start@web@15-main.service", ActiveState: "failed"},
 		{Name: "sm-web@" + one + ".service", ActiveState: "failed"},
 	}
-	if got, want := busyRevisions("web", loaded), []string{two, three, four}; !slices.Equal(got, want) {
+	if got, want := busyRevisions("web", loaded), []name.Rev{two, three, four}; !slices.Equal(got, want) {
 		t.Errorf("busy are %q, want %q", got, want)
 	}
 	want := []string{"web@manager.service", "web@" + two + ".service", "sm-start@web@manager.service", "sm-outage@web.service"}

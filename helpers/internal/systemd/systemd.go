@@ -12,8 +12,7 @@ import (
 	"github.com/coreos/go-systemd/v22/dbus"
 
 	"service-manager/helpers/internal/hint"
-	"service-manager/units"
-	"service-manager/units/definition"
+	"service-manager/units/name"
 )
 
 // Conn is a connection to the system's service manager.
@@ -74,8 +73,8 @@ func propertyOf(ctx context.Context, pid int, unitType, name string) (*dbus.Prop
 
 // Runners returns the units of a service's runners that systemd has loaded, with
 // their states.
-func (c *Conn) Runners(ctx context.Context, service string) ([]dbus.UnitStatus, error) {
-	loaded, err := c.ListUnitsByPatternsContext(ctx, nil, []string{service + "@*.service"})
+func (c *Conn) Runners(ctx context.Context, service name.Service) ([]dbus.UnitStatus, error) {
+	loaded, err := c.ListUnitsByPatternsContext(ctx, nil, []string{service.Units()})
 	if err != nil {
 		return nil, fmt.Errorf("list the runners of %s: %w", service, err)
 	}
@@ -92,9 +91,9 @@ func (c *Conn) Runners(ctx context.Context, service string) ([]dbus.UnitStatus, 
 // the service. It may also be its manager, or an instance of somebody's template of
 // that name: a service may be called postgresql, and must not stop
 // postgresql@15-main.service.
-func isRunner(service, unit string) bool {
-	instance := strings.TrimSuffix(strings.TrimPrefix(unit, service+"@"), ".service")
-	return definition.CheckRevision(instance) == nil
+func isRunner(service name.Service, unit string) bool {
+	runner, err := name.ParseUnit(unit)
+	return err == nil && runner.Service == service
 }
 
 // Live reports whether a unit runs, starts, stops or waits for its next start.
@@ -111,16 +110,15 @@ const lookAgain = 5 * time.Second
 // be called from a command of the manager, which is ordered behind its runners.
 // progress is told which units are still stopping. The error may be
 // ErrConnectionLost.
-func (c *Conn) StopRunners(ctx context.Context, service string, progress func(stopping []string)) error {
+func (c *Conn) StopRunners(ctx context.Context, service name.Service, progress func(stopping []string)) error {
 	// What is about to start one more goes first.
-	helping, err := c.ListUnitsByPatternsContext(ctx, nil, []string{units.StartUnit(service + "@*.service"), units.SettleUnit(service + "@*.service")})
+	helping, err := c.ListUnitsByPatternsContext(ctx, nil, []string{name.Start(service.Units()), name.Settle(service.Units())})
 	if err != nil {
 		return fmt.Errorf("list what starts runners of %s: %w", service, err)
 	}
 	var live []string
 	for _, unit := range helping {
-		runner := strings.TrimPrefix(strings.TrimPrefix(unit.Name, units.StartUnit("")), units.SettleUnit(""))
-		if isRunner(service, runner) && Live(unit) {
+		if isRunner(service, name.Subject(unit.Name)) && Live(unit) {
 			live = append(live, unit.Name)
 		}
 	}

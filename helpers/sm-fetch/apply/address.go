@@ -9,6 +9,7 @@ import (
 
 	"service-manager/helpers/sm-fetch/store"
 	"service-manager/units/definition"
+	"service-manager/units/name"
 )
 
 // addressed returns a change whose document has the address that the host gives to
@@ -29,7 +30,7 @@ func (a *Applier) addressed(c store.Change) store.Change {
 	if !told && err != nil {
 		a.Log.Error("%v", err)
 	}
-	if address, ok := addresses[c.ID]; ok {
+	if address, ok := addresses[c.Service]; ok {
 		c.Document = definition.WithAddress(c.Document, address)
 	}
 	return c
@@ -38,7 +39,7 @@ func (a *Applier) addressed(c store.Change) store.Change {
 // claim is what a service takes of what the services of a host share.
 type claim struct {
 	// links are the revisions that it is about: current and good.
-	links     [2]string
+	links     [2]name.Rev
 	addresses [2]netip.AddrPort // theirs; the zero address where there is none
 	size      int               // bytes of the current revision
 }
@@ -48,13 +49,13 @@ func (c claim) has(address netip.AddrPort) bool { return slices.Contains(c.addre
 // claims remembers the claims of services. The disk has the say: sm-rollout
 // changes the good revision.
 type claims struct {
-	byService map[string]claim // nil until they are read
+	byService map[name.Service]claim // nil until they are read
 	// byAddress has who may have an address, in the order in which they came.
-	byAddress map[netip.AddrPort][]string
+	byAddress map[netip.AddrPort][]name.Service
 }
 
 // claimOf returns the claim of a service as it is now. a.claiming is held.
-func (a *Applier) claimOf(service string) claim {
+func (a *Applier) claimOf(service name.Service) claim {
 	c := &a.claims
 	if a.Revisions.Deleted(service) {
 		delete(c.byService, service)
@@ -63,7 +64,7 @@ func (a *Applier) claimOf(service string) claim {
 	var now claim
 	now.links[0], _ = a.Revisions.Current(service) // who reads the units reports damage
 	now.links[1], _ = a.Revisions.Good(service)
-	if now.links == [2]string{} {
+	if now.links == [2]name.Rev{} {
 		delete(c.byService, service)
 		return claim{}
 	}
@@ -71,15 +72,15 @@ func (a *Applier) claimOf(service string) claim {
 	if ok && known.links == now.links {
 		return known
 	}
-	for i, name := range now.links {
-		if name == "" {
+	for i, rev := range now.links {
+		if rev == "" {
 			continue
 		}
-		if d, err := a.Revisions.Read(service, name); err == nil {
+		if d, err := a.Revisions.Read(service.Revision(rev)); err == nil {
 			now.addresses[i] = d.Address
 		}
 	}
-	if info, err := os.Stat(a.Revisions.Path(service, now.links[0])); now.links[0] != "" && err == nil {
+	if info, err := os.Stat(a.Revisions.Path(service.Revision(now.links[0]))); now.links[0] != "" && err == nil {
 		now.size = int(info.Size())
 	}
 	c.byService[service] = now
@@ -96,7 +97,7 @@ func (a *Applier) readClaims() {
 	if a.claims.byService != nil {
 		return
 	}
-	a.claims = claims{byService: make(map[string]claim), byAddress: make(map[netip.AddrPort][]string)}
+	a.claims = claims{byService: make(map[name.Service]claim), byAddress: make(map[netip.AddrPort][]name.Service)}
 	services, _ := a.Revisions.Services() // who reads the units reports what else is in the folder
 	for _, service := range services {
 		a.claimOf(service)
@@ -105,9 +106,9 @@ func (a *Applier) readClaims() {
 
 // owner returns the service that has an address, another one than that, or the
 // empty string. a.claiming is held.
-func (a *Applier) owner(address netip.AddrPort, except string) string {
-	var owner string
-	a.claims.byAddress[address] = slices.DeleteFunc(a.claims.byAddress[address], func(service string) bool {
+func (a *Applier) owner(address netip.AddrPort, except name.Service) name.Service {
+	var owner name.Service
+	a.claims.byAddress[address] = slices.DeleteFunc(a.claims.byAddress[address], func(service name.Service) bool {
 		has := a.claimOf(service).has(address)
 		if has && owner == "" && service != except {
 			owner = service
@@ -121,7 +122,7 @@ func (a *Applier) owner(address netip.AddrPort, except string) string {
 // long as it is as it is.
 type refused struct {
 	*definition.Invalid
-	owner string // the service in the way, empty when it is something else
+	owner name.Service // the one in the way, empty when it is something else
 }
 
 func (r *refused) Unwrap() error { return r.Invalid }
@@ -129,17 +130,17 @@ func (r *refused) Unwrap() error { return r.Invalid }
 // admit returns a *refused unless the host can take a revision. What a service
 // has already it keeps. a.claiming is held.
 func (a *Applier) admit(d *definition.Definition, size int) error {
-	no := func(owner, path, format string, args ...any) error {
+	no := func(owner name.Service, path, format string, args ...any) error {
 		problem := definition.Problem{Path: path, Reason: fmt.Sprintf(format, args...)}
-		return &refused{&definition.Invalid{Service: d.Service, Revision: d.Revision, Problems: []definition.Problem{problem}}, owner}
+		return &refused{&definition.Invalid{Service: string(d.Service), Revision: string(d.Rev), Problems: []definition.Problem{problem}}, owner}
 	}
 	a.readClaims()
 	mine := a.claimOf(d.Service)
-	if mine.links[0] == d.Revision {
+	if mine.links[0] == d.Rev {
 		return nil
 	}
 	if mine.links[0] == "" {
-		if why := trap(a.Root, d.Service); why != "" {
+		if why := trap(a.Root, string(d.Service)); why != "" {
 			return no("", "_id", "must not be %q: %s; choose another name", d.Service, why)
 		}
 		if a.outgrows(definition.MaxServices, func(claim) int { return 1 }, claim{}, 1) {

@@ -14,10 +14,11 @@ import (
 
 	"service-manager/helpers/sm-fetch/store"
 	"service-manager/units/definition"
+	"service-manager/units/name"
 )
 
-func at(service, address string) store.Change {
-	return store.Change{ID: service, Document: []byte(`{"image": "app", "port": 80, "address": "` + address + `"}`)}
+func at(service name.Service, address string) store.Change {
+	return store.Change{Service: service, Document: []byte(`{"image": "app", "port": 80, "address": "` + address + `"}`)}
 }
 
 // saying returns how many lines of the log have a text in them.
@@ -70,7 +71,7 @@ func TestAddressOfAnother(t *testing.T) {
 	if a.must(t, at("api", "10.0.0.1:80")) != before {
 		t.Error("api has the address of web")
 	}
-	a.must(t, store.Change{ID: "web", Deleted: true})
+	a.must(t, store.Change{Service: "web", Deleted: true})
 	if err := a.Wait(); err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +84,7 @@ func TestAddressOfAnother(t *testing.T) {
 	}
 	// A service has the address of its good revision too, until another is good.
 	current, _ := a.Revisions.Current("copy")
-	if err := a.Revisions.SetGood("copy", current); err != nil {
+	if err := a.Revisions.SetGood(name.Revision{Service: "copy", Rev: current}); err != nil {
 		t.Fatal(err)
 	}
 	a.must(t, at("copy", "10.0.0.1:82"))
@@ -96,7 +97,7 @@ func TestManyWithOneAddress(t *testing.T) {
 	a := newApplier(t)
 	a.Retry = 0
 	for i := range 200 {
-		a.must(t, at(fmt.Sprintf("s%d", i), "10.0.0.1:80"))
+		a.must(t, at(name.Service(fmt.Sprintf("s%d", i)), "10.0.0.1:80"))
 	}
 	if n := a.saying(": address: "); n != 199 {
 		t.Errorf("%d lines about the address, want one for each service but the first", n)
@@ -110,7 +111,7 @@ func TestAddressIsGivenUp(t *testing.T) {
 	a := newApplier(t)
 	a.Retry = 0
 	web := a.must(t, at("web", "10.0.0.1:80"))
-	if err := a.Revisions.SetGood("web", web); err != nil {
+	if err := a.Revisions.SetGood(name.Revision{Service: "web", Rev: web}); err != nil {
 		t.Fatal(err)
 	}
 	moved := a.must(t, at("web", "10.0.0.1:81"))
@@ -138,7 +139,7 @@ func TestAddressIsGivenUp(t *testing.T) {
 	if got, _ := a.Revisions.Current("next"); got != "" {
 		t.Error("next has the address at which web serves")
 	}
-	if err := a.Revisions.SetGood("web", moved); err != nil {
+	if err := a.Revisions.SetGood(name.Revision{Service: "web", Rev: moved}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "next gets the address", func() bool { got, _ := a.Revisions.Current("next"); return got == rev })
@@ -155,15 +156,15 @@ func TestAddressIsGivenUp(t *testing.T) {
 func TestRename(t *testing.T) {
 	a := newApplier(t)
 	var stopped atomic.Bool
-	a.Stop = func(context.Context, string) error { stopped.Store(true); return nil }
+	a.Stop = func(context.Context, name.Service) error { stopped.Store(true); return nil }
 	web := a.must(t, at("web", "10.0.0.1:80"))
-	if err := a.Revisions.SetGood("web", web); err != nil {
+	if err := a.Revisions.SetGood(name.Revision{Service: "web", Rev: web}); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.Apply(t.Context(), at("shop", "10.0.0.1:80")); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Apply(t.Context(), store.Change{ID: "web", Deleted: true}); err != nil {
+	if err := a.Apply(t.Context(), store.Change{Service: "web", Deleted: true}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "web waits for shop", func() bool { return a.saying("web: serves 10.0.0.1:80 until shop does") == 1 })
@@ -174,7 +175,7 @@ func TestRename(t *testing.T) {
 	if err != nil || shop == "" {
 		t.Fatalf("shop has not got the address of web: %v", err)
 	}
-	if err := a.Revisions.SetGood("shop", shop); err != nil {
+	if err := a.Revisions.SetGood(name.Revision{Service: "shop", Rev: shop}); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.Wait(); err != nil {
@@ -189,7 +190,7 @@ func TestRename(t *testing.T) {
 func TestRenameBack(t *testing.T) {
 	a := newApplier(t)
 	var stopped atomic.Bool
-	a.Stop = func(_ context.Context, service string) error {
+	a.Stop = func(_ context.Context, service name.Service) error {
 		if service == "shop" {
 			stopped.Store(true)
 		}
@@ -199,22 +200,22 @@ func TestRenameBack(t *testing.T) {
 	a.Reload = func(context.Context) error { <-going; return nil }
 	a.must(t, at("web", "10.0.0.1:81"))
 	shop := a.must(t, at("shop", "10.0.0.1:80"))
-	if err := a.Revisions.SetGood("shop", shop); err != nil {
+	if err := a.Revisions.SetGood(name.Revision{Service: "shop", Rev: shop}); err != nil {
 		t.Fatal(err)
 	}
-	for _, change := range []store.Change{{ID: "web", Deleted: true}, at("web", "10.0.0.1:80"), {ID: "shop", Deleted: true}} {
+	for _, change := range []store.Change{{Service: "web", Deleted: true}, at("web", "10.0.0.1:80"), {Service: "shop", Deleted: true}} {
 		if err := a.Apply(t.Context(), change); err != nil {
 			t.Fatal(err)
 		}
 	}
 	eventually(t, "shop waits for web", func() bool { return a.saying("shop: serves 10.0.0.1:80 until web does") == 1 })
 	close(going)
-	var web string
+	var web name.Rev
 	eventually(t, "web has got the address", func() bool { web, _ = a.Revisions.Current("web"); return web != "" })
 	if stopped.Load() {
 		t.Error("shop stops before web serves")
 	}
-	if err := a.Revisions.SetGood("web", web); err != nil {
+	if err := a.Revisions.SetGood(name.Revision{Service: "web", Rev: web}); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.Wait(); err != nil {
@@ -229,14 +230,14 @@ func TestRenameBack(t *testing.T) {
 // back as it was does not wait for itself.
 func TestChangePlaces(t *testing.T) {
 	a := newApplier(t)
-	for service, address := range map[string]string{"web": "10.0.0.1:80", "shop": "10.0.0.1:81", "api": "10.0.0.1:82"} {
-		if err := a.Revisions.SetGood(service, a.must(t, at(service, address))); err != nil {
+	for service, address := range map[name.Service]string{"web": "10.0.0.1:80", "shop": "10.0.0.1:81", "api": "10.0.0.1:82"} {
+		if err := a.Revisions.SetGood(service.Revision(a.must(t, at(service, address)))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	a.serial.Lock() // all is known before the first goes
 	for _, change := range []store.Change{
-		{ID: "web", Deleted: true}, {ID: "shop", Deleted: true}, {ID: "api", Deleted: true},
+		{Service: "web", Deleted: true}, {Service: "shop", Deleted: true}, {Service: "api", Deleted: true},
 		at("web", "10.0.0.1:81"), at("shop", "10.0.0.1:80"), at("api", "10.0.0.1:82"),
 	} {
 		if err := a.attempt(t.Context(), change); err != nil {
@@ -244,14 +245,14 @@ func TestChangePlaces(t *testing.T) {
 		}
 	}
 	a.serial.Unlock()
-	for service, address := range map[string]string{"web": "10.0.0.1:81", "shop": "10.0.0.1:80", "api": "10.0.0.1:82"} {
-		eventually(t, service+" is there again", func() bool {
+	for service, address := range map[name.Service]string{"web": "10.0.0.1:81", "shop": "10.0.0.1:80", "api": "10.0.0.1:82"} {
+		eventually(t, string(service)+" is there again", func() bool {
 			current, _ := a.Revisions.Current(service)
-			d, err := a.Revisions.Read(service, current)
+			d, err := a.Revisions.Read(service.Revision(current))
 			if err != nil || d.Address.String() != address || a.Revisions.Deleted(service) {
 				return false
 			}
-			return a.Revisions.SetGood(service, current) == nil
+			return a.Revisions.SetGood(service.Revision(current)) == nil
 		})
 	}
 	if err := a.Wait(); err != nil {
@@ -265,15 +266,15 @@ func TestRenameFails(t *testing.T) {
 	a := newApplier(t)
 	a.Retry = 0
 	web := a.must(t, at("web", "10.0.0.1:80"))
-	if err := a.Revisions.SetGood("web", web); err != nil {
+	if err := a.Revisions.SetGood(name.Revision{Service: "web", Rev: web}); err != nil {
 		t.Fatal(err)
 	}
 	a.Reload = func(context.Context) error { // which starts shop
 		shop, _ := a.Revisions.Current("shop")
-		return a.Revisions.SetFailed("shop", shop, "exited with status 1")
+		return a.Revisions.SetFailed(name.Revision{Service: "shop", Rev: shop}, "exited with status 1")
 	}
 	a.must(t, at("shop", "10.0.0.1:80"))
-	a.must(t, store.Change{ID: "web", Deleted: true})
+	a.must(t, store.Change{Service: "web", Deleted: true})
 	if err := a.Wait(); err == nil || !strings.HasPrefix(err.Error(), "web: still serves 10.0.0.1:80, because shop, which gets that address, failed") {
 		t.Errorf("got %v", err)
 	}
@@ -286,14 +287,14 @@ func TestAddressOfTheHost(t *testing.T) {
 	a := newApplier(t)
 	var given atomic.Value
 	given.Store("")
-	a.Addresses = func() (map[string]netip.AddrPort, error) {
+	a.Addresses = func() (map[name.Service]netip.AddrPort, error) {
 		address := given.Load().(string)
 		if address == "" {
 			return nil, errors.New("addresses.json: is damaged")
 		}
-		return map[string]netip.AddrPort{"web": netip.MustParseAddrPort(address)}, nil
+		return map[name.Service]netip.AddrPort{"web": netip.MustParseAddrPort(address)}, nil
 	}
-	web := store.Change{ID: "web", Document: []byte(`{"image": "app", "port": 80}`)}
+	web := store.Change{Service: "web", Document: []byte(`{"image": "app", "port": 80}`)}
 	for range 2 {
 		if got := a.must(t, web); got != "" {
 			t.Errorf("web is at %s without an address", got)
@@ -306,7 +307,7 @@ func TestAddressOfTheHost(t *testing.T) {
 	eventually(t, "web is taken", func() bool { got, _ := a.Revisions.Current("web"); return got != "" })
 	address := func() string {
 		current, _ := a.Revisions.Current("web")
-		d, err := a.Revisions.Read("web", current)
+		d, err := a.Revisions.Read(name.Revision{Service: "web", Rev: current})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -328,7 +329,7 @@ func TestAddressOfTheHost(t *testing.T) {
 		t.Errorf("web is %s at %s", got, address())
 	}
 	// Nothing else that is wrong is waited for.
-	a.must(t, store.Change{ID: "api", Document: []byte(`{"image": "app"}`)})
+	a.must(t, store.Change{Service: "api", Document: []byte(`{"image": "app"}`)})
 	if a.Waits("api") {
 		t.Error("what is invalid anyhow waits for an address")
 	}
@@ -348,7 +349,7 @@ func TestPortsOfTheHost(t *testing.T) {
 	listens.Store(true)
 	edited := at("web", "10.0.0.1:22")
 	edited.Document = []byte(strings.Replace(string(edited.Document), "app", "app:2", 1))
-	if got := a.must(t, edited); !strings.HasPrefix(got, "2-") {
+	if got := a.must(t, edited); !strings.HasPrefix(string(got), "2-") {
 		t.Errorf("current is %q", got)
 	}
 }
@@ -415,7 +416,7 @@ func TestLimitsOfAHost(t *testing.T) {
 	a.Retry = 0
 	a.must(t, at("web", "10.0.0.1:80"))
 	for i := range definition.MaxServices - 2 {
-		a.claims.byService[fmt.Sprint("s", i)] = claim{links: [2]string{"x"}, size: definition.MaxTotal/definition.MaxServices - 1}
+		a.claims.byService[name.Service(fmt.Sprint("s", i))] = claim{links: [2]name.Rev{"x"}, size: definition.MaxTotal/definition.MaxServices - 1}
 	}
 	d, err := definition.Parse("last", "1-0123456789abcdef0123456789abcdef", at("last", "10.0.0.1:81").Document)
 	if err != nil {

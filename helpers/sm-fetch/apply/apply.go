@@ -17,6 +17,7 @@ import (
 
 	"service-manager/helpers/sm-fetch/store"
 	"service-manager/units/definition"
+	"service-manager/units/name"
 	"service-manager/units/revision"
 )
 
@@ -24,14 +25,14 @@ import (
 type Applier struct {
 	Revisions revision.Store
 	// Stop stops a service, in order, and returns when nothing of it runs.
-	Stop func(ctx context.Context, service string) error
+	Stop func(ctx context.Context, service name.Service) error
 	// Reload reloads systemd where that is needed: after it, a service that was
 	// removed has no units.
 	Reload func(ctx context.Context) error
 	// Forget clears what systemd still knows of a service that was removed.
-	Forget func(ctx context.Context, service string) error
+	Forget func(ctx context.Context, service name.Service) error
 	// Busy returns the revisions of a service that systemd runs, or is about to.
-	Busy func(ctx context.Context, service string) ([]string, error)
+	Busy func(ctx context.Context, service name.Service) ([]name.Rev, error)
 	// Retry is how long to wait before what failed is tried again. With zero it is
 	// not; a removal stays marked on disk.
 	Retry time.Duration
@@ -43,7 +44,7 @@ type Applier struct {
 	// Addresses returns the addresses that the host gives to services by name, for
 	// documents that have none. An error says what is wrong with them, not that there
 	// are none. With nil there are none.
-	Addresses func() (map[string]netip.AddrPort, error)
+	Addresses func() (map[name.Service]netip.AddrPort, error)
 	// Listening returns the socket that takes TCP connections to an address. With nil
 	// none does.
 	Listening func(netip.AddrPort) (netip.AddrPort, bool)
@@ -55,9 +56,9 @@ type Applier struct {
 	claims   claims
 
 	mu      sync.Mutex
-	invalid map[string]string // service: its newest revision, when that is invalid
-	work    map[string]*work  // by service: what goes on beside the changes of others
-	refused map[string]refusal
+	invalid map[name.Service]string // its newest revision, when that is invalid
+	work    map[name.Service]*work  // what goes on beside the changes of others
+	refused map[name.Service]refusal
 	// lookingAgain says that what was refused is looked at again and again.
 	lookingAgain bool
 	turns        int
@@ -91,7 +92,7 @@ func (a *Applier) Apply(ctx context.Context, c store.Change) error {
 // attempt is Apply with a.serial held.
 func (a *Applier) attempt(ctx context.Context, c store.Change) error {
 	a.mu.Lock()
-	if w := a.work[c.ID]; w != nil {
+	if w := a.work[c.Service]; w != nil {
 		w.postpone(c)
 		a.mu.Unlock()
 		return nil
@@ -107,16 +108,16 @@ func (a *Applier) attempt(ctx context.Context, c store.Change) error {
 	a.lookAgain(ctx)
 	if err == nil {
 		// What gets the address of a service that goes starts while that still serves.
-		a.recheck(ctx, func(r refusal) bool { return r.owner == c.ID || marked && r.owner == "" })
+		a.recheck(ctx, func(r refusal) bool { return r.owner == c.Service || marked && r.owner == "" })
 	}
 	switch {
 	case err != nil && (a.Retry == 0 || ctx.Err() != nil):
 		return err
 	case err != nil:
 		a.Log.Error("%v; it is tried again every %v", err, a.Retry)
-		a.startWork(ctx, c.ID, &c, err)
+		a.startWork(ctx, c.Service, &c, err)
 	case marked:
-		a.startWork(ctx, c.ID, nil, nil)
+		a.startWork(ctx, c.Service, nil, nil)
 	}
 	return nil
 }
@@ -129,15 +130,15 @@ func (a *Applier) apply(ctx context.Context, c store.Change) (marked bool, err e
 	if !c.Deleted {
 		return false, a.accept(ctx, c)
 	}
-	a.valid(c.ID)
-	if marked, err = a.mark(ctx, c.ID); marked && err == nil {
-		a.Log.Info("%s: was deleted from the store; it is stopped and removed", c.ID)
+	a.valid(c.Service)
+	if marked, err = a.mark(ctx, c.Service); marked && err == nil {
+		a.Log.Info("%s: was deleted from the store; it is stopped and removed", c.Service)
 	}
 	return marked, err
 }
 
 // lock takes the lock of a service, and says so when that takes long.
-func (a *Applier) lock(ctx context.Context, service string) (unlock func(), err error) {
+func (a *Applier) lock(ctx context.Context, service name.Service) (unlock func(), err error) {
 	return a.Revisions.Lock(ctx, service, func(holder string) {
 		a.Log.Warning("%s: waits for the lock on its revisions, which %s holds", service, holder)
 	})
@@ -145,7 +146,7 @@ func (a *Applier) lock(ctx context.Context, service string) (unlock func(), err 
 
 // Invalid returns the newest revision of a service, or the empty string when
 // that is valid.
-func (a *Applier) Invalid(service string) string {
+func (a *Applier) Invalid(service name.Service) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.invalid[service]
@@ -166,15 +167,15 @@ func (a *Applier) accept(ctx context.Context, c store.Change) error {
 		if len(invalid.Problems) == 1 && !definition.HasAddress(addressed.Document) {
 			a.refuse(c, "", netip.AddrPort{}) // the host may give it one later
 		} else {
-			a.forgetRefused(c.ID)
+			a.forgetRefused(c.Service)
 		}
-		a.reject(c.ID, rev, invalid)
+		a.reject(c.Service, rev, invalid)
 		return nil
 	}
 	if err != nil || d == nil {
 		return err
 	}
-	unlock, err := a.lock(ctx, c.ID)
+	unlock, err := a.lock(ctx, c.Service)
 	if err != nil {
 		return err
 	}
@@ -182,24 +183,24 @@ func (a *Applier) accept(ctx context.Context, c store.Change) error {
 	before, err := a.take(d, document)
 	var no *refused
 	if errors.As(err, &no) {
-		a.reject(c.ID, rev, no.Invalid)
+		a.reject(c.Service, rev, no.Invalid)
 		a.refuse(c, no.owner, d.Address)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	a.valid(c.ID)
+	a.valid(c.Service)
 	switch before {
-	case rev:
+	case d.Rev:
 		return nil
 	case "":
-		a.Log.Info("%s %s: is the first revision", c.ID, rev)
+		a.Log.Info("%s: is the first revision", d.Revision)
 	default:
-		a.Log.Info("%s %s: is current, was %s", c.ID, rev, before)
+		a.Log.Info("%s: is current, was %s", d.Revision, before)
 	}
 	// Too many old revisions do no harm.
-	if err := a.Revisions.Prune(c.ID, func() ([]string, error) { return a.Busy(ctx, c.ID) }); err != nil {
+	if err := a.Revisions.Prune(c.Service, func() ([]name.Rev, error) { return a.Busy(ctx, c.Service) }); err != nil {
 		a.Log.Warning("%v", err)
 	}
 	return nil
@@ -207,17 +208,17 @@ func (a *Applier) accept(ctx context.Context, c store.Change) error {
 
 // take makes a revision the current one, unless the host refuses it, and returns
 // which one was.
-func (a *Applier) take(d *definition.Definition, document []byte) (before string, err error) {
+func (a *Applier) take(d *definition.Definition, document []byte) (before name.Rev, err error) {
 	a.claiming.Lock()
 	defer a.claiming.Unlock()
 	if err := a.admit(d, len(document)); err != nil {
 		return "", err
 	}
-	if err := a.Revisions.Save(d.Service, d.Revision, document); err != nil {
+	if err := a.Revisions.Save(d.Revision, document); err != nil {
 		return "", err
 	}
 	before, _ = a.Revisions.Current(d.Service) // a damaged link is replaced
-	if err := a.Revisions.SetCurrent(d.Service, d.Revision); err != nil {
+	if err := a.Revisions.SetCurrent(d.Revision); err != nil {
 		return "", err
 	}
 	a.claimOf(d.Service)
@@ -225,11 +226,11 @@ func (a *Applier) take(d *definition.Definition, document []byte) (before string
 }
 
 // reject reports an invalid revision, once.
-func (a *Applier) reject(service, rev string, invalid *definition.Invalid) {
+func (a *Applier) reject(service name.Service, rev string, invalid *definition.Invalid) {
 	a.mu.Lock()
 	known := a.invalid[service] == rev
 	if a.invalid == nil {
-		a.invalid = make(map[string]string)
+		a.invalid = make(map[name.Service]string)
 	}
 	a.invalid[service] = rev
 	a.mu.Unlock()
@@ -239,9 +240,6 @@ func (a *Applier) reject(service, rev string, invalid *definition.Invalid) {
 	for _, line := range invalid.Lines() {
 		a.Log.Error("%s", line)
 	}
-	if definition.CheckService(service) != nil {
-		return
-	}
 	if current, err := a.Revisions.Current(service); err == nil && current != "" {
 		a.Log.Warning("%s: stays at %s, the last valid revision", service, current)
 	}
@@ -249,11 +247,8 @@ func (a *Applier) reject(service, rev string, invalid *definition.Invalid) {
 
 // mark marks a service as deleted. Of a service that is not there nothing has to
 // be removed.
-func (a *Applier) mark(ctx context.Context, service string) (bool, error) {
-	if definition.CheckService(service) != nil {
-		return false, nil
-	}
-	_, err := os.Stat(filepath.Join(a.Revisions.Root, service))
+func (a *Applier) mark(ctx context.Context, service name.Service) (bool, error) {
+	_, err := os.Stat(filepath.Join(a.Revisions.Root, string(service)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -267,10 +262,10 @@ func (a *Applier) mark(ctx context.Context, service string) (bool, error) {
 
 // Services returns how many services are on disk and not being removed.
 func (a *Applier) Services() int {
-	names, _ := a.Revisions.Services()
+	services, _ := a.Revisions.Services()
 	n := 0
-	for _, name := range names {
-		if current, _ := a.Revisions.Current(name); current != "" && !a.Revisions.Deleted(name) {
+	for _, service := range services {
+		if current, _ := a.Revisions.Current(service); current != "" && !a.Revisions.Deleted(service) {
 			n++
 		}
 	}
@@ -279,11 +274,11 @@ func (a *Applier) Services() int {
 
 // Resume goes on with removals that the last run had begun.
 func (a *Applier) Resume(ctx context.Context) error {
-	names, err := a.Revisions.Services()
-	for _, name := range names {
-		if a.Revisions.Deleted(name) {
-			a.Log.Info("%s: was deleted from the store; its removal goes on", name)
-			a.startWork(ctx, name, nil, nil)
+	services, err := a.Revisions.Services()
+	for _, service := range services {
+		if a.Revisions.Deleted(service) {
+			a.Log.Info("%s: was deleted from the store; its removal goes on", service)
+			a.startWork(ctx, service, nil, nil)
 		}
 	}
 	a.resumeRefused(ctx)

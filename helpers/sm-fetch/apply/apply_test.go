@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units/name"
 	"service-manager/units/revision"
 )
 
@@ -38,21 +39,21 @@ func newApplier(t *testing.T) *Applier {
 	dir := t.TempDir()
 	return &Applier{
 		Revisions: revision.Store{Root: filepath.Join(dir, "revisions"), Run: filepath.Join(dir, "run")},
-		Stop:      func(context.Context, string) error { return nil },
+		Stop:      func(context.Context, name.Service) error { return nil },
 		Reload:    func(context.Context) error { return nil },
-		Forget:    func(context.Context, string) error { return nil },
-		Busy:      func(context.Context, string) ([]string, error) { return nil, nil },
+		Forget:    func(context.Context, name.Service) error { return nil },
+		Busy:      func(context.Context, name.Service) ([]name.Rev, error) { return nil, nil },
 		Retry:     time.Millisecond,
 		Log:       &lines{},
 	}
 }
 
-func (a *Applier) must(t *testing.T, c store.Change) string {
+func (a *Applier) must(t *testing.T, c store.Change) name.Rev {
 	t.Helper()
 	if err := a.Apply(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	current, err := a.Revisions.Current(c.ID)
+	current, err := a.Revisions.Current(c.Service)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +70,9 @@ func digestOf(t *testing.T, document string) string {
 }
 
 // file is a change in a store that names no revisions.
-func file(document string) store.Change { return store.Change{ID: "web", Document: []byte(document)} }
+func file(document string) store.Change {
+	return store.Change{Service: "web", Document: []byte(document)}
+}
 
 func TestNames(t *testing.T) {
 	a := newApplier(t)
@@ -81,7 +84,7 @@ func TestNames(t *testing.T) {
 		{`{"image": `, "2-" + digestOf(t, second)},
 		{first, "3-" + digestOf(t, first)},
 	} {
-		if got := a.must(t, file(step.document)); got != step.want {
+		if got := a.must(t, file(step.document)); string(got) != step.want {
 			t.Errorf("%s: current is %s, want %s", step.document, got, step.want)
 		}
 	}
@@ -95,33 +98,35 @@ func TestNames(t *testing.T) {
 func TestDamage(t *testing.T) {
 	for _, test := range []struct {
 		name   string
-		damage func(t *testing.T, s revision.Store, current string) error
+		damage func(t *testing.T, s revision.Store, current name.Revision) error
 		want   string
 	}{
-		{"truncated revision", func(_ *testing.T, s revision.Store, current string) error {
-			return os.Truncate(s.Path("web", current), 10)
+		{"truncated revision", func(_ *testing.T, s revision.Store, current name.Revision) error {
+			return os.Truncate(s.Path(current), 10)
 		}, "1-" + digestOf(t, first)},
-		{"revision gone", func(_ *testing.T, s revision.Store, current string) error {
-			return os.Remove(s.Path("web", current))
+		{"revision gone", func(_ *testing.T, s revision.Store, current name.Revision) error {
+			return os.Remove(s.Path(current))
 		}, "1-" + digestOf(t, first)},
-		{"link gone", func(_ *testing.T, s revision.Store, _ string) error {
+		{"link gone", func(_ *testing.T, s revision.Store, _ name.Revision) error {
 			return os.Remove(filepath.Join(s.Root, "web", "current"))
 		}, "2-" + digestOf(t, first)},
-		{"link to nonsense", func(_ *testing.T, s revision.Store, _ string) error {
+		{"link to nonsense", func(_ *testing.T, s revision.Store, _ name.Revision) error {
 			link := filepath.Join(s.Root, "web", "current")
 			return errors.Join(os.Remove(link), os.Symlink("/etc/passwd", link))
 		}, "2-" + digestOf(t, first)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a := newApplier(t)
-			current := a.must(t, file(first))
+			web := name.Service("web")
+			current := web.Revision(a.must(t, file(first)))
 			if err := test.damage(t, a.Revisions, current); err != nil {
 				t.Fatal(err)
 			}
-			if got := a.must(t, file(first)); got != test.want {
-				t.Errorf("current is %s, want %s", got, test.want)
+			want := name.Rev(test.want)
+			if got := a.must(t, file(first)); got != want {
+				t.Errorf("current is %s, want %s", got, want)
 			}
-			if _, err := a.Revisions.Read("web", test.want); err != nil {
+			if _, err := a.Revisions.Read(web.Revision(want)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -133,7 +138,7 @@ func TestNamedRevisions(t *testing.T) {
 	a := newApplier(t)
 	const rev1, rev2, rev3 = "1-11111111111111111111111111111111", "2-22222222222222222222222222222222", "3-33333333333333333333333333333333"
 	change := func(rev, document string) store.Change {
-		return store.Change{ID: "web", Rev: rev, Document: []byte(document)}
+		return store.Change{Service: "web", Rev: rev, Document: []byte(document)}
 	}
 	for _, step := range []struct{ rev, document, want string }{
 		{rev2, first, rev2},
@@ -143,7 +148,7 @@ func TestNamedRevisions(t *testing.T) {
 		{rev1, second, rev1},
 		{rev2, first, rev2},
 	} {
-		if got := a.must(t, change(step.rev, step.document)); got != step.want {
+		if got := a.must(t, change(step.rev, step.document)); string(got) != step.want {
 			t.Errorf("%s: current is %s, want %s", step.rev, got, step.want)
 		}
 	}
@@ -160,7 +165,7 @@ func TestNamedRevisions(t *testing.T) {
 
 // While a service stops, only the newest of what is said about it counts.
 func TestChangesDuringRemoval(t *testing.T) {
-	gone := store.Change{ID: "web", Deleted: true}
+	gone := store.Change{Service: "web", Deleted: true}
 	for _, test := range []struct {
 		name    string
 		changes []store.Change
@@ -176,7 +181,7 @@ func TestChangesDuringRemoval(t *testing.T) {
 			a := newApplier(t)
 			stopping, stop := make(chan struct{}), make(chan struct{})
 			failures := 2 // systemd does not answer at first
-			a.Stop = func(context.Context, string) error {
+			a.Stop = func(context.Context, name.Service) error {
 				if failures > 0 {
 					failures--
 					return errors.New("no answer")
@@ -198,7 +203,7 @@ func TestChangesDuringRemoval(t *testing.T) {
 			}
 			close(stop)
 			<-settled
-			if got, _ := a.Revisions.Current("web"); got != test.want {
+			if got, _ := a.Revisions.Current("web"); string(got) != test.want {
 				t.Errorf("current is %q, want %q", got, test.want)
 			}
 			if !a.Settled(nil) {
@@ -216,17 +221,17 @@ func TestDeletedAfterRemoval(t *testing.T) {
 	a := newApplier(t)
 	a.must(t, file(first))
 	for range 3 {
-		a.must(t, store.Change{ID: "web", Deleted: true})
+		a.must(t, store.Change{Service: "web", Deleted: true})
 		if err := a.Wait(); err != nil {
 			t.Fatal(err)
 		}
-		if a.must(t, file(second)) != "1-"+digestOf(t, second) {
+		if string(a.must(t, file(second))) != "1-"+digestOf(t, second) {
 			t.Error("the service is not a new one")
 		}
 	}
-	a.must(t, store.Change{ID: "web", Deleted: true})
-	a.must(t, store.Change{ID: "never", Deleted: true})
-	a.must(t, store.Change{ID: "../../etc", Deleted: true})
+	a.must(t, store.Change{Service: "web", Deleted: true})
+	a.must(t, store.Change{Service: "never", Deleted: true})
+	a.must(t, store.Change{Service: "../../etc", Deleted: true})
 	if err := a.Wait(); err != nil {
 		t.Fatal(err)
 	}
@@ -238,10 +243,14 @@ func TestDeletedAfterRemoval(t *testing.T) {
 func FuzzApply(f *testing.F) {
 	f.Add("web", "", []byte(first))
 	f.Add("web", "2-22222222222222222222222222222222", []byte(second))
-	f.Add("../x", "../../y", []byte("{}"))
-	f.Fuzz(func(t *testing.T, service, rev string, document []byte) {
+	f.Add("web", "../../y", []byte("{}"))
+	f.Fuzz(func(t *testing.T, id, rev string, document []byte) {
+		service, err := name.ParseService(id)
+		if err != nil {
+			return // a store hands none such over
+		}
 		a := newApplier(t)
-		if err := a.Apply(t.Context(), store.Change{ID: service, Rev: rev, Document: document}); err != nil {
+		if err := a.Apply(t.Context(), store.Change{Service: service, Rev: rev, Document: document}); err != nil {
 			t.Fatal(err)
 		}
 		// Nothing is outside the folder of the revisions, and what is inside is valid.
@@ -291,7 +300,7 @@ func TestTroubleOfOneService(t *testing.T) {
 			if err := a.Apply(t.Context(), file(second)); err != nil {
 				t.Fatal(err)
 			}
-			if got := a.must(t, at("api", "10.0.0.1:82")); !strings.HasPrefix(got, "2-") {
+			if got := a.must(t, at("api", "10.0.0.1:82")); !strings.HasPrefix(string(got), "2-") {
 				t.Error("api waits for web")
 			}
 			settled := make(chan struct{})
@@ -300,7 +309,7 @@ func TestTroubleOfOneService(t *testing.T) {
 			}
 			mend()
 			<-settled
-			if got, err := a.Revisions.Current("web"); err != nil || !strings.HasSuffix(got, digestOf(t, second)) {
+			if got, err := a.Revisions.Current("web"); err != nil || !strings.HasSuffix(string(got), digestOf(t, second)) {
 				t.Errorf("current is %q, %v; want the newest", got, err)
 			}
 		})

@@ -9,6 +9,7 @@ import (
 
 	"service-manager/helpers/internal/hint"
 	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units/name"
 )
 
 // handoverPause is how often it is looked whether a successor serves.
@@ -16,8 +17,9 @@ const handoverPause = 100 * time.Millisecond
 
 // handOver waits, before a service goes, until another one that has got its address
 // serves there: a file that was renamed is another service.
-func (a *Applier) handOver(ctx context.Context, service string) error {
-	told, reloaded := "", false
+func (a *Applier) handOver(ctx context.Context, service name.Service) error {
+	var told name.Service
+	reloaded := false
 	defer a.handingOver(service, false)
 	for {
 		successor, address, failed := a.successor(service)
@@ -47,7 +49,7 @@ func (a *Applier) handOver(ctx context.Context, service string) error {
 }
 
 // handingOver notes whether a service that goes waits for its successor.
-func (a *Applier) handingOver(service string, waits bool) {
+func (a *Applier) handingOver(service name.Service, waits bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if w := a.work[service]; w != nil {
@@ -58,11 +60,11 @@ func (a *Applier) handingOver(service string, waits bool) {
 // waiting returns which other services get which addresses by the changes that wait
 // for the end of work on them, or that are being applied. Those that themselves wait
 // for a successor are left out: two could wait for each other.
-func (a *Applier) waiting(service string) map[netip.AddrPort]string {
+func (a *Applier) waiting(service name.Service) map[netip.AddrPort]name.Service {
 	var changes []store.Change
 	a.mu.Lock()
-	for id, w := range a.work {
-		if id == service || w.handingOver {
+	for other, w := range a.work {
+		if other == service || w.handingOver {
 			continue
 		}
 		for _, c := range []*store.Change{w.waiting, w.now} {
@@ -72,11 +74,11 @@ func (a *Applier) waiting(service string) map[netip.AddrPort]string {
 		}
 	}
 	a.mu.Unlock()
-	get := make(map[netip.AddrPort]string)
+	get := make(map[netip.AddrPort]name.Service)
 	for _, c := range changes {
 		// What is invalid, or refused for another reason, gets nothing.
 		if d, _, _, err := a.validate(a.addressed(c)); err == nil && d != nil {
-			get[d.Address] = c.ID
+			get[d.Address] = c.Service
 		}
 	}
 	return get
@@ -84,7 +86,7 @@ func (a *Applier) waiting(service string) map[netip.AddrPort]string {
 
 // successor returns the service that has got an address where a service that goes
 // has served, and has not served there yet, and whether that has failed.
-func (a *Applier) successor(service string) (successor string, address netip.AddrPort, failed bool) {
+func (a *Applier) successor(service name.Service) (successor name.Service, address netip.AddrPort, failed bool) {
 	waiting := a.waiting(service)
 	a.claiming.Lock()
 	defer a.claiming.Unlock()
@@ -92,7 +94,7 @@ func (a *Applier) successor(service string) (successor string, address netip.Add
 	if good == "" {
 		return "", address, false
 	}
-	d, err := a.Revisions.Read(service, good)
+	d, err := a.Revisions.Read(service.Revision(good))
 	if err != nil {
 		return "", address, false
 	}

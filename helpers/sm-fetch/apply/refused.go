@@ -13,13 +13,14 @@ import (
 
 	"service-manager/helpers/sm-fetch/store"
 	"service-manager/units/definition"
+	"service-manager/units/name"
 	"service-manager/units/revision/atomicfile"
 )
 
 // refusal is a change that this host does not take for now.
 type refusal struct {
 	change  store.Change
-	owner   string // the service in the way, empty when it is something else
+	owner   name.Service // the one in the way, empty when it is something else
 	address netip.AddrPort
 	turn    int // lower for those that came earlier
 }
@@ -34,37 +35,37 @@ type kept struct {
 // over again by itself.
 const refusedFolder = ".refused"
 
-func (a *Applier) refusedPath(service string) string {
-	return filepath.Join(a.Revisions.Root, refusedFolder, service+".json")
+func (a *Applier) refusedPath(service name.Service) string {
+	return filepath.Join(a.Revisions.Root, refusedFolder, string(service)+".json")
 }
 
 // refuse keeps a change until the host takes it.
-func (a *Applier) refuse(c store.Change, owner string, address netip.AddrPort) {
+func (a *Applier) refuse(c store.Change, owner name.Service, address netip.AddrPort) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.refused == nil {
-		a.refused = make(map[string]refusal)
+		a.refused = make(map[name.Service]refusal)
 	}
-	old, known := a.refused[c.ID]
+	old, known := a.refused[c.Service]
 	if !known {
 		if len(a.refused) >= definition.MaxServices {
-			a.Log.Warning("%s: more than %d services wait for this host to take them; edit this one to have it looked at again", c.ID, definition.MaxServices)
+			a.Log.Warning("%s: more than %d services wait for this host to take them; edit this one to have it looked at again", c.Service, definition.MaxServices)
 			return
 		}
 		a.turns++
 		old.turn = a.turns
 	}
-	a.refused[c.ID] = refusal{c, owner, address, old.turn}
+	a.refused[c.Service] = refusal{c, owner, address, old.turn}
 	if c.Rev == "" || known && old.change.Rev == c.Rev {
 		return
 	}
 	text, err := json.Marshal(kept{a.Source, c})
-	err = errors.Join(err, os.MkdirAll(filepath.Dir(a.refusedPath(c.ID)), 0o700))
+	err = errors.Join(err, os.MkdirAll(filepath.Dir(a.refusedPath(c.Service)), 0o700))
 	if err == nil {
-		err = atomicfile.Write(a.refusedPath(c.ID), text, 0o600)
+		err = atomicfile.Write(a.refusedPath(c.Service), text, 0o600)
 	}
 	if err != nil {
-		a.Log.Warning("%s: keep what was refused: %v; after a restart it is not applied by itself", c.ID, err)
+		a.Log.Warning("%s: keep what was refused: %v; after a restart it is not applied by itself", c.Service, err)
 	}
 }
 
@@ -128,7 +129,7 @@ func (a *Applier) stillRefused(r refusal) bool {
 }
 
 // Waits reports whether a change of a service is kept until the host takes it.
-func (a *Applier) Waits(service string) bool {
+func (a *Applier) Waits(service name.Service) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	_, ok := a.refused[service]
@@ -136,14 +137,14 @@ func (a *Applier) Waits(service string) bool {
 }
 
 // forgetRefused forgets that a change of a service was refused.
-func (a *Applier) forgetRefused(service string) {
+func (a *Applier) forgetRefused(service name.Service) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.accepted(service)
 }
 
 // accepted forgets that a change of a service was refused. a.mu is held.
-func (a *Applier) accepted(service string) {
+func (a *Applier) accepted(service name.Service) {
 	r, ok := a.refused[service]
 	if !ok {
 		return
@@ -167,7 +168,10 @@ func (a *Applier) resumeRefused(ctx context.Context) {
 		if err == nil {
 			err = json.Unmarshal(text, &k)
 		}
-		if err != nil || k.Source != a.Source || path != a.refusedPath(k.Change.ID) || definition.CheckService(k.Change.ID) != nil {
+		if err == nil {
+			_, err = name.ParseService(string(k.Change.Service))
+		}
+		if err != nil || k.Source != a.Source || path != a.refusedPath(k.Change.Service) {
 			_ = os.Remove(path) // damaged, or another store's
 			continue
 		}

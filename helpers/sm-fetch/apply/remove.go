@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units/name"
 )
 
 // work is what goes on with one service beside the changes of others: its removal,
@@ -32,11 +33,11 @@ func (w *work) postpone(c store.Change) {
 
 // startWork begins work on a service: with a change that has failed, or without
 // one with its removal.
-func (a *Applier) startWork(ctx context.Context, service string, c *store.Change, failure error) {
+func (a *Applier) startWork(ctx context.Context, service name.Service, c *store.Change, failure error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.work == nil {
-		a.work = make(map[string]*work)
+		a.work = make(map[name.Service]*work)
 	}
 	if a.work[service] != nil {
 		return
@@ -54,7 +55,7 @@ func (a *Applier) startWork(ctx context.Context, service string, c *store.Change
 
 // do removes a service, unless it has failed to apply a change, and then applies
 // what waits.
-func (a *Applier) do(ctx context.Context, service string, w *work, failure error) {
+func (a *Applier) do(ctx context.Context, service name.Service, w *work, failure error) {
 	// A service of the same name that comes next is a new one only if systemd has
 	// seen this one go.
 	gone := func() bool {
@@ -91,7 +92,7 @@ func (a *Applier) newer(w *work, c *store.Change) *store.Change {
 }
 
 // next returns the change that waits. When none does, the work is over.
-func (a *Applier) next(service string, w *work) *store.Change {
+func (a *Applier) next(service name.Service, w *work) *store.Change {
 	a.mu.Lock()
 	c := w.waiting
 	w.waiting, w.now, w.applying = nil, c, c != nil
@@ -152,7 +153,7 @@ func (a *Applier) pause(ctx context.Context, d time.Duration) bool {
 
 // remove stops a service and forgets it. The mark on disk goes with the rest, so
 // that whenever this is cut short the next run does it again.
-func (a *Applier) remove(ctx context.Context, service string) error {
+func (a *Applier) remove(ctx context.Context, service name.Service) error {
 	if !a.Revisions.Deleted(service) {
 		return nil // another process has done it
 	}

@@ -37,7 +37,7 @@ func TestOpen(t *testing.T) {
 		{"admin:secret", "", form},
 		{"", "", form},
 	} {
-		s, err := Open(test.url, 0)
+		s, err := Open(test.url, 0, nil)
 		switch {
 		case test.error != "":
 			if err == nil || err.Error() != test.error {
@@ -61,7 +61,7 @@ func FuzzOpen(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, password string) {
 		const mark = "marker"
-		s, err := Open(fmt.Sprintf("http://admin:%s%s%s@127.0.0.1:5984/services", password, mark, password), 0)
+		s, err := Open(fmt.Sprintf("http://admin:%s%s%s@127.0.0.1:5984/services", password, mark, password), 0, nil)
 		if err != nil && strings.Contains(err.Error(), mark) {
 			t.Errorf("the error %q gives the password away", err)
 		}

@@ -13,7 +13,7 @@ import (
 	driver "github.com/go-kivik/kivik/v4/couchdb"
 
 	"service-manager/helpers/sm-fetch/store"
-	"service-manager/units/definition"
+	"service-manager/units/name"
 )
 
 // Heartbeat is how often the server is asked to give a sign of life while
@@ -26,6 +26,7 @@ type Store struct {
 	secrets   []string // that no error may repeat
 	db        *kivik.DB
 	heartbeat time.Duration
+	strange   strange
 
 	mu   sync.Mutex
 	last line // of the changes that were read
@@ -35,15 +36,16 @@ var _ store.Store = (*Store)(nil)
 
 // Open returns the database at a URL like http://user:password@host:5984/services
 // without talking to the server yet. A zero heartbeat is Heartbeat; a server that
-// is silent for three of them is given up.
-func Open(setting string, heartbeat time.Duration) (*Store, error) {
+// is silent for three of them is given up. report is told about documents that cannot
+// be services.
+func Open(setting string, heartbeat time.Duration, report func(problem string)) (*Store, error) {
 	if heartbeat == 0 {
 		heartbeat = Heartbeat
 	}
-	return open(setting, heartbeat, limitsFor(heartbeat))
+	return open(setting, heartbeat, limitsFor(heartbeat), report)
 }
 
-func open(setting string, heartbeat time.Duration, l limits) (*Store, error) {
+func open(setting string, heartbeat time.Duration, l limits, report func(problem string)) (*Store, error) {
 	a, err := parseAddress(setting)
 	if err != nil {
 		return nil, err
@@ -67,6 +69,7 @@ func open(setting string, heartbeat time.Duration, l limits) (*Store, error) {
 		secrets:   a.secrets(),
 		db:        client.DB(a.database),
 		heartbeat: heartbeat,
+		strange:   strange{report: report, told: make(map[string]bool)},
 	}, nil
 }
 
@@ -74,7 +77,7 @@ func open(setting string, heartbeat time.Duration, l limits) (*Store, error) {
 func (s *Store) Name() string { return s.name }
 
 // Pass reads the changes up to now.
-func (s *Store) Pass(ctx context.Context, from store.Position, _ []string, handle func(store.Change) error) (store.Snapshot, error) {
+func (s *Store) Pass(ctx context.Context, from store.Position, _ []name.Service, handle func(store.Change) error) (store.Snapshot, error) {
 	instance, seq, err := s.describe(ctx)
 	if err != nil {
 		return store.Snapshot{}, err
@@ -97,13 +100,12 @@ func (s *Store) Pass(ctx context.Context, from store.Position, _ []string, handl
 
 func (s *Store) pass(ctx context.Context, from store.Position, handle func(store.Change) error) (store.Snapshot, error) {
 	s.read(line{seq: from.Since})
-	present := make(map[string]bool)
+	present := make(map[name.Service]bool)
 	last, err := s.changes(ctx, from.Since, nil, func(c store.Change, _ store.Since) error {
-		switch {
-		case c.Deleted:
-			delete(present, c.ID)
-		case definition.CheckService(c.ID) == nil:
-			present[c.ID] = true
+		if c.Deleted {
+			delete(present, c.Service)
+		} else {
+			present[c.Service] = true
 		}
 		return handle(c)
 	})
@@ -117,11 +119,11 @@ func (s *Store) pass(ctx context.Context, from store.Position, handle func(store
 	return snapshot, nil
 }
 
-// Get returns what the database has of a document.
-func (s *Store) Get(ctx context.Context, id string) (store.Change, error) {
-	change, err := s.get(ctx, id)
+// Get returns what the database has of a service.
+func (s *Store) Get(ctx context.Context, service name.Service) (store.Change, error) {
+	change, err := s.get(ctx, service)
 	if change == nil && err == nil {
-		change = &store.Change{ID: id, Deleted: true}
+		change = &store.Change{Service: service, Deleted: true}
 	}
 	if err != nil {
 		return store.Change{}, err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"service-manager/helpers/sm-fetch/couchdb/wiretest"
 	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units/name"
 )
 
 const (
@@ -24,7 +26,7 @@ const (
 
 func start(t *testing.T, server *wiretest.Server, heartbeat time.Duration) *Store {
 	t.Helper()
-	s, err := Open("http://admin:secret@"+server.Address+"/services", heartbeat)
+	s, err := Open("http://admin:secret@"+server.Address+"/services", heartbeat, func(problem string) { t.Log(problem) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,11 +38,11 @@ func heads(changes []store.Change) (heads []string) {
 	for _, c := range changes {
 		switch {
 		case c.Deleted:
-			heads = append(heads, c.ID+" deleted")
+			heads = append(heads, string(c.Service)+" deleted")
 		case !json.Valid(c.Document):
-			heads = append(heads, c.ID+" with a broken document")
+			heads = append(heads, string(c.Service)+" with a broken document")
 		default:
-			heads = append(heads, c.ID+" "+c.Rev)
+			heads = append(heads, string(c.Service)+" "+c.Rev)
 		}
 	}
 	return heads
@@ -265,7 +267,7 @@ func TestWatchEnds(t *testing.T) {
 }
 
 func TestUnreachable(t *testing.T) {
-	s, err := Open("http://admin:secret@127.0.0.1:1/services", time.Second)
+	s, err := Open("http://admin:secret@127.0.0.1:1/services", time.Second, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,18 +295,49 @@ func TestRowWithoutDocument(t *testing.T) {
 	}
 }
 
+// Documents that cannot be services are told, each once, and not without end.
+func TestStrangeDocuments(t *testing.T) {
+	var rows []string
+	for i := range maxStrange + 10 {
+		rows = append(rows, fmt.Sprintf(`{"seq":"%d-x","id":"No_%d","changes":[{"rev":%q}],"doc":{"_id":"No_%[2]d","_rev":%[3]q}}`, i+1, i, webRev2))
+	}
+	rows = append(rows, `{"seq":"98-x","id":"Gone","changes":[{"rev":"2-ca00960e886a4df88ad719fb29018449"}],"deleted":true}`,
+		fmt.Sprintf(`{"seq":"99-x","id":"web","changes":[{"rev":%q}],"doc":{"_id":"web","_rev":%[1]q}}`, webRev2))
+	server := wiretest.Start(t)
+	server.On("/services", wiretest.Answer{Bytes: wiretest.Info(`"99-x"`, "1")})
+	server.On(allChanges, wiretest.Answer{Bytes: wiretest.Changes(t, `"99-x"`, rows...)})
+	var told []string
+	s, err := Open("http://"+server.Address+"/services", time.Second, func(problem string) { told = append(told, problem) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		snapshot, got, err := pass(t, s, store.Position{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got) != 1 || len(snapshot.Present) != 1 || !snapshot.Present["web"] {
+			t.Errorf("handed over %q, present are %v", got, snapshot.Present)
+		}
+	}
+	const first = `the document "No_0" in http://`
+	if len(told) != maxStrange+1 || !strings.HasPrefix(told[0], first) || !strings.Contains(told[0], `is ignored: the name of a service must be made of a-z`) {
+		t.Errorf("told %d times: %q", len(told), told)
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add("web", false, []byte(`{"_id":"web","_rev":"1-7767783f6c4a8aa32232b935102aa4fe","image":"a"}`))
 	f.Add("web", true, []byte(`{"_id":"web","_rev":"2-61c2b59ae7c763629f3b2f05626cc3b3","_deleted":true}`))
 	f.Add("web", false, []byte("null"))
 	f.Add("web", false, []byte(`{"_rev":7}`))
-	f.Fuzz(func(t *testing.T, id string, deleted bool, document []byte) {
-		c := decode(id, deleted, document)
+	f.Fuzz(func(t *testing.T, service string, deleted bool, document []byte) {
+		c := decode(name.Service(service), deleted, document)
 		switch {
 		case c == nil && deleted:
 			t.Error("a deletion was dropped")
 		case c == nil:
-		case c.ID != id || deleted && !c.Deleted:
+		case string(c.Service) != service || deleted && !c.Deleted:
 			t.Errorf("got %+v", c)
 		case !c.Deleted && (c.Rev == "" || !bytes.Equal(c.Document, document)):
 			t.Errorf("got %+v", c)

@@ -50,7 +50,7 @@ func TestCredentialsComeBack(t *testing.T) {
 		body := fmt.Sprintf(`{"error":"x","reason":"you sent %s\r\nMAINPID=1\u001b[2J"}`, reason)
 		server.On("/services", wiretest.Answer{Bytes: fmt.Appendf(nil,
 			"HTTP/1.1 500 Oops\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)})
-		s, err := Open("http://admin:p%2Fss%40w%23rd@"+server.Address+"/services", time.Second)
+		s, err := Open("http://admin:p%2Fss%40w%23rd@"+server.Address+"/services", time.Second, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

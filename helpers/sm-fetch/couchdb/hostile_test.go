@@ -344,7 +344,7 @@ func TestHostile(t *testing.T) {
 
 // survive follows a hostile server, which then becomes healthy.
 func survive(t *testing.T, h *hostile) {
-	s, err := open("http://admin:secret@"+h.address+"/services", time.Second, hostileLimits())
+	s, err := open("http://admin:secret@"+h.address+"/services", time.Second, hostileLimits(), func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -357,7 +357,7 @@ func survive(t *testing.T, h *hostile) {
 			return err
 		}
 		return s.Watch(ctx, snapshot.Position, func(c store.Change, _ store.Position) error {
-			if c.ID == "web" && c.Rev != "" {
+			if c.Service == "web" && c.Rev != "" {
 				return healthy
 			}
 			return nil
@@ -457,7 +457,7 @@ func TestStrangeChanges(t *testing.T) {
 					}
 				}
 				h := startHostile(t, where, says(body))
-				s, err := open("http://"+h.address+"/services", time.Second, limitsFor(20*time.Second))
+				s, err := open("http://"+h.address+"/services", time.Second, limitsFor(20*time.Second), func(string) {})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -472,7 +472,7 @@ func TestStrangeChanges(t *testing.T) {
 					case bytes.Equal(c.Document, []byte(tooDeep)):
 						what = "too deep"
 					}
-					got = append(got, c.ID+" "+what)
+					got = append(got, string(c.Service)+" "+what)
 					return nil
 				}
 				if where == changes {

@@ -12,6 +12,7 @@ import (
 
 	"service-manager/helpers/sm-fetch/store"
 	"service-manager/units/definition"
+	"service-manager/units/name"
 )
 
 // row returns the change of the feed's current row, nil when it is not about a
@@ -21,41 +22,45 @@ func (s *Store) row(ctx context.Context, feed *kivik.Changes) (*store.Change, er
 	if strings.HasPrefix(id, "_") {
 		return nil, nil // a design document, or what else CouchDB keeps for itself
 	}
+	service, err := name.ParseService(id)
+	if err != nil {
+		if !feed.Deleted() {
+			s.strange.tell(s.name, id, err)
+		}
+		return nil, nil
+	}
 	var document json.RawMessage
 	// Without a document in the row this fails, and there is none.
 	_ = feed.ScanDoc(&document)
-	if change := decode(id, feed.Deleted(), document); change != nil {
+	if change := decode(service, feed.Deleted(), document); change != nil {
 		if change.Deleted {
 			change.Rev = lineOf(feed).rev
 		}
 		return change, nil
 	}
 	if text := string(document); text == tooLarge || text == tooDeep {
-		return &store.Change{ID: id, Rev: lineOf(feed).rev, Document: instead(text)}, nil
-	}
-	if definition.CheckService(id) != nil {
-		return nil, nil
+		return &store.Change{Service: service, Rev: lineOf(feed).rev, Document: instead(text)}, nil
 	}
 	// The row's own revision is gone already: a newer one must be there.
-	return s.get(ctx, id)
+	return s.get(ctx, service)
 }
 
 // get returns the newest change of a document, nil when there is none.
-func (s *Store) get(ctx context.Context, id string) (*store.Change, error) {
+func (s *Store) get(ctx context.Context, service name.Service) (*store.Change, error) {
 	var document json.RawMessage
-	err := s.db.Get(detach(ctx), id).ScanDoc(&document)
+	err := s.db.Get(detach(ctx), string(service)).ScanDoc(&document)
 	switch kivik.HTTPStatus(err) {
 	case http.StatusNotFound:
 		return nil, nil // its end has a row of its own
 	case http.StatusRequestEntityTooLarge:
-		return nil, fmt.Errorf("the document %q is %s", id, strings.Trim(tooLarge, `"`))
+		return nil, fmt.Errorf("the document %q is %s", service, strings.Trim(tooLarge, `"`))
 	}
 	if err != nil {
 		return nil, s.explain(err)
 	}
-	change := decode(id, false, document)
+	change := decode(service, false, document)
 	if change == nil {
-		return nil, fmt.Errorf("the server sent a document %q without a revision", id)
+		return nil, fmt.Errorf("the server sent a document %q without a revision", service)
 	}
 	return change, nil
 }
@@ -70,9 +75,9 @@ func instead(substitute string) []byte {
 
 // decode returns the change that a row is about, nil when it lacks the document.
 // The document's own revision counts: it may be newer than the row.
-func decode(id string, deleted bool, document []byte) *store.Change {
+func decode(service name.Service, deleted bool, document []byte) *store.Change {
 	if deleted {
-		return &store.Change{ID: id, Deleted: true}
+		return &store.Change{Service: service, Deleted: true}
 	}
 	var head struct {
 		Rev     string `json:"_rev"`
@@ -82,7 +87,7 @@ func decode(id string, deleted bool, document []byte) *store.Change {
 		return nil
 	}
 	if head.Deleted {
-		return &store.Change{ID: id, Deleted: true}
+		return &store.Change{Service: service, Deleted: true}
 	}
-	return &store.Change{ID: id, Rev: head.Rev, Document: bytes.Clone(document)}
+	return &store.Change{Service: service, Rev: head.Rev, Document: bytes.Clone(document)}
 }

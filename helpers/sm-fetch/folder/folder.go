@@ -13,6 +13,7 @@ import (
 
 	"service-manager/helpers/internal/watch"
 	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units/name"
 )
 
 // Store is a folder. One goroutine follows it.
@@ -54,7 +55,7 @@ func (s *Store) Name() string { return s.path }
 
 // Pass hands over every definition in the folder, and the deletion of what it had
 // and has not any more. Positions in a folder only say which one it is.
-func (s *Store) Pass(ctx context.Context, from store.Position, had []string, handle func(store.Change) error) (store.Snapshot, error) {
+func (s *Store) Pass(ctx context.Context, from store.Position, had []name.Service, handle func(store.Change) error) (store.Snapshot, error) {
 	s.scan.forget()
 	var end time.Time
 	for {
@@ -94,16 +95,16 @@ func (s *Store) Pass(ctx context.Context, from store.Position, had []string, han
 }
 
 // Get returns what is in the file of a service.
-func (s *Store) Get(_ context.Context, service string) (store.Change, error) {
-	path := filepath.Join(s.path, service+suffix)
+func (s *Store) Get(_ context.Context, service name.Service) (store.Change, error) {
+	path := filepath.Join(s.path, string(service)+suffix)
 	document, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return store.Change{ID: service, Deleted: true}, nil
+		return store.Change{Service: service, Deleted: true}, nil
 	}
 	if err != nil {
 		return store.Change{}, fmt.Errorf("%s: %s cannot be read: %w", service, path, err)
 	}
-	return store.Change{ID: service, Document: document}, nil
+	return store.Change{Service: service, Document: document}, nil
 }
 
 // Watch hands over what changes in the folder after the last Pass.

@@ -3,6 +3,7 @@ package folder
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 	"service-manager/helpers/sm-fetch/store"
 	"service-manager/units/definition"
+	"service-manager/units/name"
 )
 
 var quick = Times{Quiet: 5 * time.Millisecond, Settle: 200 * time.Millisecond, Absent: 200 * time.Millisecond}
@@ -65,7 +67,7 @@ func watchFolder(t *testing.T, path string) *watched {
 			case what == strings.TrimSpace(second):
 				what = "second"
 			}
-			w.changes = append(w.changes, c.ID+" "+what)
+			w.changes = append(w.changes, string(c.Service)+" "+what)
 			w.more <- struct{}{}
 			return nil
 		})
@@ -291,7 +293,7 @@ func TestFolderComes(t *testing.T) {
 	ends := make(chan error, 1)
 	go func() {
 		ends <- s.Watch(t.Context(), store.Position{}, func(c store.Change, _ store.Position) error {
-			return errors.New("got " + c.ID)
+			return fmt.Errorf("got %s", c.Service)
 		})
 	}()
 	if err := os.MkdirAll(path, 0o755); err != nil {
@@ -412,7 +414,7 @@ func TestPass(t *testing.T) {
 	s := Open(path, quick, func(problem string) { t.Error(problem) })
 	sizes := make(map[string]int)
 	snapshot, err := s.Pass(t.Context(), store.Position{}, nil, func(c store.Change) error {
-		sizes[c.ID] += len(c.Document)
+		sizes[string(c.Service)] += len(c.Document)
 		return nil
 	})
 	if err != nil {
@@ -422,7 +424,7 @@ func TestPass(t *testing.T) {
 	if diff := cmp.Diff(want, sizes); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(map[string]bool{"web": true, "half": true, "api": true, "large": true}, snapshot.Present); diff != "" {
+	if diff := cmp.Diff(map[name.Service]bool{"web": true, "half": true, "api": true, "large": true}, snapshot.Present); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -432,20 +434,20 @@ func TestPass(t *testing.T) {
 func TestPassOfWhatItHad(t *testing.T) {
 	for _, test := range []struct {
 		name string
-		had  []string
+		had  []name.Service
 		from string // an instance
 		then func(path string) error
 		want []string
 	}{
-		{"all is there", []string{"web"}, "", nil, []string{"web"}},
-		{"one is not", []string{"api", "web"}, "", nil, []string{"web", "api deleted"}},
-		{"one comes again", []string{"api", "web"}, "", func(path string) error {
+		{"all is there", []name.Service{"web"}, "", nil, []string{"web"}},
+		{"one is not", []name.Service{"api", "web"}, "", nil, []string{"web", "api deleted"}},
+		{"one comes again", []name.Service{"api", "web"}, "", func(path string) error {
 			return os.WriteFile(filepath.Join(path, "api.json"), []byte(first), 0o644)
 		}, []string{"web", "api"}},
-		{"another one goes meanwhile", []string{"api", "web"}, "", func(path string) error {
+		{"another one goes meanwhile", []name.Service{"api", "web"}, "", func(path string) error {
 			return os.Remove(filepath.Join(path, "web.json"))
 		}, []string{"web", "api deleted", "web deleted"}},
-		{"it is another folder", []string{"api", "web"}, "1:1.000000000 ", nil, []string{"web"}},
+		{"it is another folder", []name.Service{"api", "web"}, "1:1.000000000 ", nil, []string{"web"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -465,7 +467,7 @@ func TestPassOfWhatItHad(t *testing.T) {
 			s := Open(path, times, func(problem string) { t.Error(problem) })
 			var got []string
 			snapshot, err := s.Pass(t.Context(), from, test.had, func(c store.Change) error {
-				what := c.ID
+				what := string(c.Service)
 				if c.Deleted {
 					what += " deleted"
 				}

@@ -15,6 +15,7 @@ import (
 
 	"service-manager/helpers/sm-fetch/store"
 	"service-manager/units/definition"
+	"service-manager/units/name"
 )
 
 // errNoFolder says that there is no folder, which tells nothing about services.
@@ -29,7 +30,7 @@ type scanner struct {
 	report func(problem string)
 	// instance is the folder that the files were last seen in, empty before the first look.
 	instance string
-	files    map[string]*file // by service
+	files    map[name.Service]*file
 	// linked are the folders of files that are only linked to, sorted.
 	linked   []string
 	reported map[string]bool
@@ -60,12 +61,12 @@ func newScanner(path string, times Times, report func(string)) *scanner {
 // forget makes the next look find everything again.
 func (s *scanner) forget() {
 	s.instance = ""
-	s.files = make(map[string]*file)
+	s.files = make(map[name.Service]*file)
 }
 
 // expect notes services that should have a file, and reports whether any has none.
 // Such a file is one that has just gone.
-func (s *scanner) expect(services []string, now time.Time) bool {
+func (s *scanner) expect(services []name.Service, now time.Time) bool {
 	missing := false
 	for _, service := range services {
 		if s.files[service] == nil {
@@ -80,8 +81,8 @@ func (s *scanner) expect(services []string, now time.Time) bool {
 func (s *scanner) exists() bool { return s.instance != "" }
 
 // present returns the services that had a file at the last look.
-func (s *scanner) present() map[string]bool {
-	present := make(map[string]bool)
+func (s *scanner) present() map[name.Service]bool {
+	present := make(map[name.Service]bool)
 	for service, f := range s.files {
 		if !f.gone {
 			present[service] = true
@@ -118,7 +119,7 @@ func (s *scanner) look(now time.Time) (findings, error) {
 	s.instance = instance
 
 	var found findings
-	there := make(map[string]bool)
+	there := make(map[name.Service]bool)
 	linked := make(map[string]bool)
 	for _, entry := range entries {
 		service, ok := s.service(entry.Name())
@@ -171,7 +172,7 @@ func (s *scanner) look(now time.Time) (findings, error) {
 			continue
 		}
 		delete(s.files, service)
-		found.changes = append(found.changes, store.Change{ID: service, Deleted: true})
+		found.changes = append(found.changes, store.Change{Service: service, Deleted: true})
 	}
 	return found, nil
 }
@@ -193,21 +194,22 @@ func linkedFolder(path string) string {
 
 // service returns the service that a file defines, and whether it defines any.
 // Editors leave all kinds of other files beside it for a while.
-func (s *scanner) service(name string) (string, bool) {
-	service, ok := strings.CutSuffix(name, suffix)
-	if !ok || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "#") {
+func (s *scanner) service(file string) (name.Service, bool) {
+	stem, ok := strings.CutSuffix(file, suffix)
+	if !ok || strings.HasPrefix(file, ".") || strings.HasPrefix(file, "#") {
 		return "", false
 	}
-	if err := definition.CheckService(service); err != nil {
-		s.once(name, fmt.Sprintf("%s is ignored: the name of a service %v", filepath.Join(s.path, name), err))
+	service, err := name.ParseService(stem)
+	if err != nil {
+		s.once(file, fmt.Sprintf("%s is ignored: the name of a service %v", filepath.Join(s.path, file), err))
 		return "", false
 	}
 	return service, true
 }
 
 // once reports a problem with a file, the first time it has it.
-func (s *scanner) once(name, problem string) {
-	if key := name + "\x00" + problem; !s.reported[key] {
+func (s *scanner) once(file, problem string) {
+	if key := file + "\x00" + problem; !s.reported[key] {
 		s.reported[key] = true
 		s.report(problem)
 	}
@@ -215,7 +217,7 @@ func (s *scanner) once(name, problem string) {
 
 // read returns the definition in a file that has changed. It is settled unless
 // another look at it is needed.
-func (s *scanner) read(service string, f *file, now time.Time) (change *store.Change, settled bool) {
+func (s *scanner) read(service name.Service, f *file, now time.Time) (change *store.Change, settled bool) {
 	if f.seen == f.handed {
 		return nil, true
 	}
@@ -223,20 +225,20 @@ func (s *scanner) read(service string, f *file, now time.Time) (change *store.Ch
 	if age := now.Sub(time.Unix(f.seen.changed.Unix())); age >= 0 && age < tick {
 		return nil, false
 	}
-	document, err := readFile(filepath.Join(s.path, service+suffix))
+	document, err := readFile(filepath.Join(s.path, string(service)+suffix))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false
 	}
 	if err != nil {
-		s.once(service, fmt.Sprintf("%s: %s cannot be read: %v; the service stays as it is",
-			service, filepath.Join(s.path, service+suffix), err))
+		s.once(string(service), fmt.Sprintf("%s: %s cannot be read: %v; the service stays as it is",
+			service, filepath.Join(s.path, string(service)+suffix), err))
 		return nil, true
 	}
 	if incomplete(service, document) && now.Sub(f.since) < s.times.Settle {
 		return nil, false
 	}
 	f.handed = f.seen
-	return &store.Change{ID: service, Document: document}, true
+	return &store.Change{Service: service, Document: document}, true
 }
 
 // tick is more than the kernel's clock for files takes to advance.
@@ -244,9 +246,9 @@ const tick = 20 * time.Millisecond
 
 // incomplete reports whether a document ends too early, as one does while it is
 // being written.
-func incomplete(service string, document []byte) bool {
+func incomplete(service name.Service, document []byte) bool {
 	const anyRevision = "1-00000000000000000000000000000000"
-	_, err := definition.Parse(service, anyRevision, document)
+	_, err := definition.Parse(string(service), anyRevision, document)
 	return errors.Is(err, definition.ErrIncomplete)
 }
 

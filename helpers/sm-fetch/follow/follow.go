@@ -13,7 +13,7 @@ import (
 	"service-manager/helpers/internal/notify"
 	"service-manager/helpers/sm-fetch/apply"
 	"service-manager/helpers/sm-fetch/store"
-	"service-manager/units/definition"
+	"service-manager/units/name"
 )
 
 // Follower follows a store. Fields are set before use.
@@ -31,34 +31,9 @@ type Follower struct {
 
 	mu      sync.Mutex
 	ready   bool
-	reading bool   // the first pass
-	changes int    // that it has seen
-	last    string // the service of the last one
-
-	strange map[string]bool // documents that cannot be services, which were told
-}
-
-// maxStrange is how many documents that cannot be services are told one by one.
-const maxStrange = 20
-
-// dropped reports whether a document is one too many that cannot be a service.
-func (f *Follower) dropped(id string) bool {
-	if definition.CheckService(id) == nil || f.strange[id] {
-		return false
-	}
-	if f.strange == nil {
-		f.strange = make(map[string]bool)
-	}
-	switch len(f.strange) {
-	case maxStrange:
-		f.Log.Warning("%s has more than %d documents with names that no service can have; the others are not told", f.Store.Name(), maxStrange)
-		f.strange[""] = true // that was told
-		return true
-	case maxStrange + 1:
-		return true
-	}
-	f.strange[id] = true
-	return false
+	reading bool         // the first pass
+	changes int          // that it has seen
+	last    name.Service // that of the last one
 }
 
 // Times say how patient a Follower is.
@@ -170,13 +145,11 @@ func (f *Follower) started(tell func()) {
 }
 
 // saw notes that a pass goes on.
-func (f *Follower) saw(service string) {
+func (f *Follower) saw(service name.Service) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.changes++
-	if definition.CheckService(service) == nil {
-		f.last = service
-	}
+	f.last = service
 }
 
 // guarded returns a context that ends when a pass stalls, whatever that waits for.
@@ -229,13 +202,10 @@ func (f *Follower) once(ctx context.Context) error {
 
 // change takes a change that the feed tells.
 func (f *Follower) change(ctx context.Context, c store.Change, position store.Position) error {
-	if f.dropped(c.ID) {
-		return nil
-	}
 	state := f.state.get()
 	if state.GoesBack(c) {
 		// Feeds rewind. What the store has now is not what it once had.
-		is, err := f.Store.Get(ctx, c.ID)
+		is, err := f.Store.Get(ctx, c.Service)
 		if err != nil {
 			return err
 		}
@@ -246,10 +216,10 @@ func (f *Follower) change(ctx context.Context, c store.Change, position store.Po
 	}
 	if c.Deleted {
 		switch {
-		case !state.Has(c.ID):
+		case !state.Has(c.Service):
 			return nil // another store's, or another incarnation's
 		case state.GoesBack(c):
-			f.keep(&state, c.ID)
+			f.keep(&state, c.Service)
 			state.Position = position
 			f.state.set(state)
 			return nil

@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	"service-manager/helpers/sm-fetch/store"
-	"service-manager/units/definition"
+	"service-manager/units/name"
 	"service-manager/units/revision"
 )
 
@@ -34,7 +34,7 @@ func (f *Follower) pass(ctx context.Context, everything bool) (store.Snapshot, i
 	}
 	reading, end := f.guarded(ctx)
 	defer end()
-	p := passing{Follower: f, reading: reading, state: state, later: make(map[string]store.Change), removed: make(map[string]bool)}
+	p := passing{Follower: f, reading: reading, state: state, later: make(map[name.Service]store.Change), removed: make(map[name.Service]bool)}
 	snapshot, err := f.Store.Pass(reading, from, state.Had(), func(c store.Change) error { return p.take(ctx, c) })
 	err = p.cause(err)
 	switch {
@@ -76,8 +76,8 @@ type passing struct {
 	// later are deletions, and changes that go back behind what the store said
 	// before. A feed that is sent again may tell of them before it tells what is
 	// newer.
-	later    map[string]store.Change
-	removed  map[string]bool // services whose removal has begun
+	later    map[name.Service]store.Change
+	removed  map[name.Service]bool // services whose removal has begun
 	problems []error
 }
 
@@ -94,17 +94,12 @@ func (p *passing) take(ctx context.Context, c store.Change) error {
 	if p.reading.Err() != nil {
 		return context.Cause(p.reading)
 	}
-	p.saw(c.ID)
-	if p.dropped(c.ID) {
-		return nil
-	}
+	p.saw(c.Service)
 	if c.Deleted || p.state.GoesBack(c) {
-		if definition.CheckService(c.ID) == nil {
-			p.later[c.ID] = c
-		}
+		p.later[c.Service] = c
 		return nil
 	}
-	delete(p.later, c.ID)
+	delete(p.later, c.Service)
 	p.apply(ctx, c)
 	return nil
 }
@@ -136,7 +131,7 @@ func (p *passing) finish(ctx context.Context, snapshot store.Snapshot) error {
 
 // settle deals with what was left for later. The list of what is present may be
 // older than what has become of a document meanwhile.
-func (p *passing) settle(ctx context.Context, present map[string]bool) error {
+func (p *passing) settle(ctx context.Context, present map[name.Service]bool) error {
 	for _, service := range slices.Sorted(maps.Keys(p.later)) {
 		p.saw(service)
 		c := p.later[service]
@@ -176,13 +171,13 @@ func (p *passing) settle(ctx context.Context, present map[string]bool) error {
 
 // lacks deals with the services on disk that a store does not have, of which all
 // was seen, and has not deleted.
-func (p *passing) lacks(present map[string]bool) error {
+func (p *passing) lacks(present map[name.Service]bool) error {
 	revisions := revision.Store{Root: p.Revisions}
 	services, err := revisions.Services()
 	if services == nil && err != nil {
 		return &diskError{err}
 	}
-	maps.DeleteFunc(p.state.Services, func(service string, word store.Word) bool {
+	maps.DeleteFunc(p.state.Services, func(service name.Service, word store.Word) bool {
 		return word.Lacks && !slices.Contains(services, service)
 	})
 	for _, service := range services {
@@ -196,23 +191,21 @@ func (p *passing) lacks(present map[string]bool) error {
 // say notes the store's word on a service that was applied. When all that it had of
 // one was invalid, there is nothing that a later deletion could delete.
 func (f *Follower) say(state *store.State, c store.Change) {
-	if definition.CheckService(c.ID) != nil {
-		return
-	}
-	_, err := os.Stat(filepath.Join(f.Revisions, c.ID))
+	rev, unnamed := name.ParseRev(c.Rev)
+	_, err := os.Stat(filepath.Join(f.Revisions, string(c.Service)))
 	switch {
-	case c.Deleted, errors.Is(err, fs.ErrNotExist) && f.Applier.Invalid(c.ID) != "" && !f.Applier.Waits(c.ID):
-		delete(state.Services, c.ID)
-	case definition.CheckRevision(c.Rev) != nil:
-		state.Say(c.ID, store.Word{})
+	case c.Deleted, errors.Is(err, fs.ErrNotExist) && f.Applier.Invalid(c.Service) != "" && !f.Applier.Waits(c.Service):
+		delete(state.Services, c.Service)
+	case unnamed != nil:
+		state.Say(c.Service, store.Word{})
 	default:
-		state.Say(c.ID, store.Word{Rev: c.Rev})
+		state.Say(c.Service, store.Word{Rev: rev})
 	}
 }
 
 // keep notes that a store lacks a service that it has not deleted, and tells it when
 // that is news.
-func (f *Follower) keep(state *store.State, service string) {
+func (f *Follower) keep(state *store.State, service name.Service) {
 	if !state.Services[service].Lacks {
 		f.Log.Warning("%s: %s does not have it; it stays as it is; to remove it: systemctl stop %s@manager && rm -r %s/%s",
 			service, f.Store.Name(), service, f.Revisions, service)
@@ -223,7 +216,7 @@ func (f *Follower) keep(state *store.State, service string) {
 // Once makes one pass over all of the store and waits for the end of all that it
 // has begun. The error names those of the given services, or with none given of
 // all, that are invalid or missing; the rest has been applied anyway.
-func (f *Follower) Once(ctx context.Context, services []string) error {
+func (f *Follower) Once(ctx context.Context, services []name.Service) error {
 	f.state = openStates(f.Revisions, 0, f.Applier, f.Log)
 	var snapshot store.Snapshot
 	// A definition may have come back while its service was stopped and removed.
@@ -242,7 +235,7 @@ func (f *Follower) Once(ctx context.Context, services []string) error {
 	}
 	if len(services) == 0 {
 		services = slices.Sorted(maps.Keys(snapshot.Present))
-		services = slices.DeleteFunc(services, func(service string) bool { return !snapshot.Present[service] })
+		services = slices.DeleteFunc(services, func(service name.Service) bool { return !snapshot.Present[service] })
 	}
 	var problems []string
 	for _, service := range services {
@@ -250,7 +243,7 @@ func (f *Follower) Once(ctx context.Context, services []string) error {
 		case !snapshot.Present[service]:
 			problems = append(problems, fmt.Sprintf("%s: %s does not have it", service, f.Store.Name()))
 		case f.Applier.Invalid(service) != "":
-			problems = append(problems, service+": its newest revision is invalid")
+			problems = append(problems, fmt.Sprintf("%s: its newest revision is invalid", service))
 		}
 	}
 	if len(problems) > 0 {

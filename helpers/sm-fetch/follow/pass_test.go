@@ -17,13 +17,14 @@ import (
 	"service-manager/helpers/internal/notify"
 	"service-manager/helpers/sm-fetch/apply"
 	"service-manager/helpers/sm-fetch/store"
+	"service-manager/units/name"
 	"service-manager/units/revision"
 )
 
 // rev returns a revision; document one that is valid.
 func rev(generation int) string { return fmt.Sprintf("%d-%032x", generation, generation) }
 
-func document(service string) []byte {
+func document(service name.Service) []byte {
 	last := 1
 	for _, c := range service {
 		last = (last*31 + int(c)) % 250
@@ -31,16 +32,16 @@ func document(service string) []byte {
 	return fmt.Appendf(nil, `{"image":"nginx:1","address":"10.0.0.%d:80","port":80}`, last+1)
 }
 
-func has(service string, generation int) store.Change {
-	c := store.Change{ID: service, Document: document(service)}
+func has(service name.Service, generation int) store.Change {
+	c := store.Change{Service: service, Document: document(service)}
 	if generation > 0 {
 		c.Rev = rev(generation)
 	}
 	return c
 }
 
-func deleted(service string, generation int) store.Change {
-	c := store.Change{ID: service, Deleted: true}
+func deleted(service name.Service, generation int) store.Change {
+	c := store.Change{Service: service, Deleted: true}
 	if generation > 0 {
 		c.Rev = rev(generation)
 	}
@@ -60,9 +61,9 @@ type look struct {
 type fakeStore struct {
 	mu    sync.Mutex
 	looks []look
-	had   [][]string
+	had   [][]name.Service
 	froms []store.Position
-	is    map[string]store.Change // for Get
+	is    map[name.Service]store.Change // for Get
 	feed  []store.Change
 	lost  error // what ends Watch; nil: it waits
 	told  chan struct{}
@@ -70,7 +71,7 @@ type fakeStore struct {
 
 func (f *fakeStore) Name() string { return "STORE" }
 
-func (f *fakeStore) Pass(ctx context.Context, from store.Position, had []string, handle func(store.Change) error) (store.Snapshot, error) {
+func (f *fakeStore) Pass(ctx context.Context, from store.Position, had []name.Service, handle func(store.Change) error) (store.Snapshot, error) {
 	f.mu.Lock()
 	is := f.looks[0]
 	if len(f.looks) > 1 {
@@ -109,11 +110,11 @@ func (f *fakeStore) Watch(ctx context.Context, from store.Position, handle func(
 	return context.Cause(ctx)
 }
 
-func (f *fakeStore) Get(_ context.Context, id string) (store.Change, error) {
-	if c, ok := f.is[id]; ok {
+func (f *fakeStore) Get(_ context.Context, service name.Service) (store.Change, error) {
+	if c, ok := f.is[service]; ok {
 		return c, nil
 	}
-	return store.Change{ID: id, Deleted: true}, nil
+	return store.Change{Service: service, Deleted: true}, nil
 }
 
 // host is where a Follower works.
@@ -121,10 +122,10 @@ type host struct {
 	t         *testing.T
 	revisions revision.Store
 	follower  *Follower
-	stop      func(ctx context.Context, service string) error
+	stop      func(ctx context.Context, service name.Service) error
 
 	mu      sync.Mutex
-	removed []string
+	removed []name.Service
 	lines   []string
 	notes   []string
 }
@@ -144,7 +145,7 @@ func newHost(t *testing.T, s store.Store, retry time.Duration) *host {
 		Store: s,
 		Applier: &apply.Applier{
 			Revisions: h.revisions,
-			Stop: func(ctx context.Context, service string) error {
+			Stop: func(ctx context.Context, service name.Service) error {
 				h.mu.Lock()
 				h.removed = append(h.removed, service)
 				h.mu.Unlock()
@@ -154,7 +155,7 @@ func newHost(t *testing.T, s store.Store, retry time.Duration) *host {
 				return nil
 			},
 			Reload: func(context.Context) error { return nil },
-			Forget: func(context.Context, string) error { return nil },
+			Forget: func(context.Context, name.Service) error { return nil },
 			Retry:  retry,
 			Log:    h,
 		},
@@ -171,9 +172,10 @@ func newHost(t *testing.T, s store.Store, retry time.Duration) *host {
 }
 
 // save puts a revision on disk, current.
-func (h *host) save(service, name string) {
+func (h *host) save(service name.Service, rev string) {
 	h.t.Helper()
-	if err := errors.Join(h.revisions.Save(service, name, document(service)), h.revisions.SetCurrent(service, name)); err != nil {
+	r := service.Revision(name.Rev(rev))
+	if err := errors.Join(h.revisions.Save(r, document(service)), h.revisions.SetCurrent(r)); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -244,7 +246,7 @@ func (test transition) check(t *testing.T, h *host) {
 	if kept := strings.Count(strings.Join(h.lines, "\n"), stays); kept > 1 || kept > 0 != test.kept {
 		t.Errorf("told %q", h.lines)
 	}
-	if current, _ := h.revisions.Current("web"); current != test.current {
+	if current, _ := h.revisions.Current("web"); string(current) != test.current {
 		t.Errorf("%q is current, want %q", current, test.current)
 	}
 }
@@ -254,12 +256,12 @@ func (test transition) host(t *testing.T, s *fakeStore, retry time.Duration) *ho
 	if !test.fresh {
 		h.save("web", rev(3))
 	}
-	state := store.State{Store: "STORE", Position: store.Position{Since: "7", Instance: "one"}, Services: map[string]store.Word{}}
+	state := store.State{Store: "STORE", Position: store.Position{Since: "7", Instance: "one"}, Services: map[name.Service]store.Word{}}
 	if test.word != nil {
 		state.Services["web"] = *test.word
 	}
 	h.write(state)
-	s.is = make(map[string]store.Change)
+	s.is = make(map[name.Service]store.Change)
 	if test.is != nil {
 		s.is["web"] = *test.is
 	}
@@ -270,7 +272,7 @@ func word(generation int) *store.Word {
 	if generation == 0 {
 		return &store.Word{}
 	}
-	return &store.Word{Rev: rev(generation)}
+	return &store.Word{Rev: name.Rev(rev(generation))}
 }
 
 func ref(c store.Change) *store.Change { return &c }
@@ -278,8 +280,8 @@ func ref(c store.Change) *store.Change { return &c }
 // What a pass makes of a service, whatever was known of it.
 func TestPassTransitions(t *testing.T) {
 	lacks := &store.Word{Lacks: true}
-	all := func(services ...string) map[string]bool {
-		present := make(map[string]bool)
+	all := func(services ...name.Service) map[name.Service]bool {
+		present := make(map[name.Service]bool)
 		for _, service := range services {
 			present[service] = true
 		}
@@ -393,9 +395,9 @@ func TestFeedTransitions(t *testing.T) {
 		{transition{name: "a deletion of what it lacks", word: lacks, want: lacks, current: rev(3)}, []store.Change{deleted("web", 9)}},
 		{transition{name: "what it lacked, and its deletion", word: lacks, removed: true}, []store.Change{has("web", 1), deleted("web", 2)}},
 		{transition{name: "a deletion of what was only invalid", fresh: true},
-			[]store.Change{{ID: "web", Rev: rev(1), Document: []byte(`{}`)}, deleted("web", 2)}},
+			[]store.Change{{Service: "web", Rev: rev(1), Document: []byte(`{}`)}, deleted("web", 2)}},
 		{transition{name: "an invalid revision", word: word(3), want: word(4), current: rev(3)},
-			[]store.Change{{ID: "web", Rev: rev(4), Document: []byte(`{}`)}}},
+			[]store.Change{{Service: "web", Rev: rev(4), Document: []byte(`{}`)}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := &fakeStore{
@@ -451,14 +453,14 @@ func TestMissingDatabase(t *testing.T) {
 		want   store.State
 	}{
 		{"that names itself",
-			store.State{Store: "STORE", Position: store.Position{Since: "7", Instance: "one"}, Services: map[string]store.Word{"web": *word(3)}},
-			store.State{Store: "STORE", Position: store.Position{Instance: "one"}, Services: map[string]store.Word{"web": *word(3)}}},
+			store.State{Store: "STORE", Position: store.Position{Since: "7", Instance: "one"}, Services: map[name.Service]store.Word{"web": *word(3)}},
+			store.State{Store: "STORE", Position: store.Position{Instance: "one"}, Services: map[name.Service]store.Word{"web": *word(3)}}},
 		{"that does not",
-			store.State{Store: "STORE", Position: store.Position{Since: "7"}, Services: map[string]store.Word{"web": *word(3)}},
+			store.State{Store: "STORE", Position: store.Position{Since: "7"}, Services: map[name.Service]store.Word{"web": *word(3)}},
 			store.State{Store: "STORE"}},
 		{"that was not followed yet",
-			store.State{Store: "OTHER", Position: store.Position{Since: "7"}, Services: map[string]store.Word{"web": *word(3)}},
-			store.State{Store: "OTHER", Position: store.Position{Since: "7"}, Services: map[string]store.Word{"web": *word(3)}}},
+			store.State{Store: "OTHER", Position: store.Position{Since: "7"}, Services: map[name.Service]store.Word{"web": *word(3)}},
+			store.State{Store: "OTHER", Position: store.Position{Since: "7"}, Services: map[name.Service]store.Word{"web": *word(3)}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := newHost(t, &fakeStore{looks: []look{{err: store.ErrMissing}}}, 0)
@@ -480,8 +482,8 @@ func TestMissingDatabase(t *testing.T) {
 func TestComesBackDuringOnce(t *testing.T) {
 	position := store.Position{Since: "8", Instance: "one"}
 	s := &fakeStore{looks: []look{
-		{changes: []store.Change{deleted("web", 4)}, snapshot: store.Snapshot{Position: position, Present: map[string]bool{}}},
-		{changes: []store.Change{has("web", 5)}, snapshot: store.Snapshot{Position: position, Present: map[string]bool{"web": true}}},
+		{changes: []store.Change{deleted("web", 4)}, snapshot: store.Snapshot{Position: position, Present: map[name.Service]bool{}}},
+		{changes: []store.Change{has("web", 5)}, snapshot: store.Snapshot{Position: position, Present: map[name.Service]bool{"web": true}}},
 	}}
 	h := transition{word: word(3)}.host(t, s, 0)
 	if err := h.follower.Once(t.Context(), nil); err != nil {
@@ -499,7 +501,7 @@ func TestStateOfAnEarlierRelease(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := openStates(h.revisions.Root, 0, h.follower.Applier, h).get()
-	want := store.State{Store: "STORE", Position: store.Position{Since: `"7-x"`}, Services: map[string]store.Word{"api": {Lacks: true}, "web": {}}}
+	want := store.State{Store: "STORE", Position: store.Position{Since: `"7-x"`}, Services: map[name.Service]store.Word{"api": {Lacks: true}, "web": {}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -514,7 +516,7 @@ func TestStateWaitsForWhatWaits(t *testing.T) {
 		feed:  []store.Change{deleted("web", 4), has("web", 5), has("api", 1)}, told: make(chan struct{}),
 	}
 	h := transition{word: word(3)}.host(t, s, time.Millisecond)
-	h.stop = func(ctx context.Context, _ string) error {
+	h.stop = func(ctx context.Context, _ name.Service) error {
 		select {
 		case <-hold:
 		case <-ctx.Done():
@@ -532,7 +534,7 @@ func TestStateWaitsForWhatWaits(t *testing.T) {
 	}
 	close(hold)
 	h.eventually("the state is written", func() bool { return h.state().Since == "102" })
-	if current, _ := h.revisions.Current("web"); current != rev(5) {
+	if current, _ := h.revisions.Current("web"); string(current) != rev(5) {
 		t.Errorf("%q is current", current)
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"service-manager/helpers/internal/watch"
 	"service-manager/helpers/sm-fetch/apply"
 	"service-manager/units"
+	"service-manager/units/name"
 )
 
 // Reloader compares and reloads. Fields are set before use.
@@ -103,11 +104,11 @@ func (r *Reloader) differs(wanted []units.File) (string, error) {
 	}
 	for _, entry := range entries {
 		// The runner of a retired revision may stay until the next reload.
-		name := entry.Name()
-		if !strings.HasSuffix(name, units.ManagerUnit("")) || paths[name] {
+		unit := entry.Name()
+		if !name.IsManager(unit) || paths[unit] {
 			continue
 		}
-		path := filepath.Join(r.Generated, name)
+		path := filepath.Join(r.Generated, unit)
 		if content, err := os.ReadFile(path); err == nil && bytes.HasPrefix(content, []byte(units.Header+"\n")) {
 			return path, nil
 		}

@@ -55,14 +55,14 @@ func (h *host) wanted() ([]units.File, error) {
 	var files []units.File
 	links, _ := filepath.Glob(filepath.Join(h.root, "*", "current"))
 	for _, link := range links {
-		service := filepath.Base(filepath.Dir(link))
+		manager := filepath.Base(filepath.Dir(link)) + "@manager.service"
 		target, err := os.Readlink(link)
 		if err != nil {
 			return nil, err
 		}
 		files = append(files,
-			units.File{Path: units.ManagerUnit(service), Content: []byte(units.Header + "\n# " + target + "\n")},
-			units.File{Path: filepath.Join("wants", units.ManagerUnit(service)), Target: "../" + units.ManagerUnit(service)})
+			units.File{Path: manager, Content: []byte(units.Header + "\n# " + target + "\n")},
+			units.File{Path: filepath.Join("wants", manager), Target: "../" + manager})
 	}
 	return files, nil
 }
@@ -136,7 +136,7 @@ func (h *host) link(service, revision string) {
 func (h *host) generatedHas(service, revision string) {
 	h.t.Helper()
 	h.eventually(service+" "+revision, func() bool {
-		content, _ := os.ReadFile(filepath.Join(h.generated, units.ManagerUnit(service)))
+		content, _ := os.ReadFile(filepath.Join(h.generated, service+"@manager.service"))
 		return strings.HasSuffix(string(content), "# "+revision+"\n")
 	})
 }
@@ -224,7 +224,7 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.eventually("s3 is gone", func() bool {
-		_, err := os.Stat(filepath.Join(h.generated, units.ManagerUnit("s3")))
+		_, err := os.Stat(filepath.Join(h.generated, "s3@manager.service"))
 		return errors.Is(err, os.ErrNotExist)
 	})
 }

@@ -10,8 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"service-manager/units/definition"
-	"service-manager/units/revision"
+	"service-manager/units/name"
 	"service-manager/units/revision/atomicfile"
 )
 
@@ -24,16 +23,16 @@ import (
 type State struct {
 	Store string `json:"store"` // its Name; empty: none was ever followed
 	Position
-	Services map[string]Word `json:"services"`
+	Services map[name.Service]Word `json:"services"`
 	// Kept is what earlier releases wrote instead of Services: those it Lacks.
-	Kept []string `json:"kept,omitempty"`
+	Kept []name.Service `json:"kept,omitempty"`
 }
 
 // Word is what a store said last of a service, in its present incarnation. Without
 // one it has not said anything.
 type Word struct {
 	// Rev is the revision that it has. It is empty when the store names none.
-	Rev string `json:"rev,omitempty"`
+	Rev name.Rev `json:"rev,omitempty"`
 	// Lacks says that the store does not have the service and has not deleted it: it
 	// came from another store, or from another incarnation of this one. It stays,
 	// and that was told.
@@ -48,21 +47,21 @@ func (s State) Clone() State {
 }
 
 // Has reports whether the store has said that it has a service.
-func (s State) Has(service string) bool {
+func (s State) Has(service name.Service) bool {
 	word, said := s.Services[service]
 	return said && !word.Lacks
 }
 
 // Had returns the services that it has said to have, sorted.
-func (s State) Had() []string {
+func (s State) Had() []name.Service {
 	services := slices.Sorted(maps.Keys(s.Services))
-	return slices.DeleteFunc(services, func(service string) bool { return s.Services[service].Lacks })
+	return slices.DeleteFunc(services, func(service name.Service) bool { return s.Services[service].Lacks })
 }
 
 // Say notes the store's last word on a service.
-func (s *State) Say(service string, word Word) {
+func (s *State) Say(service name.Service, word Word) {
 	if s.Services == nil {
-		s.Services = make(map[string]Word)
+		s.Services = make(map[name.Service]Word)
 	}
 	s.Services[service] = word
 }
@@ -71,11 +70,12 @@ func (s *State) Say(service string, word Word) {
 // feed that rewinds tells old things again. A deletion has a revision of its own,
 // which is newer than what it deletes.
 func (s State) GoesBack(c Change) bool {
-	word := s.Services[c.ID]
-	if word.Rev == "" || c.Rev == "" {
+	word := s.Services[c.Service]
+	rev, err := name.ParseRev(c.Rev)
+	if word.Rev == "" || err != nil {
 		return false
 	}
-	was, is := revision.Generation(word.Rev), revision.Generation(c.Rev)
+	was, is := word.Rev.Generation(), rev.Generation()
 	return is < was || is == was && c.Deleted
 }
 
@@ -119,9 +119,14 @@ func parseState(data []byte) (State, error) {
 	if state.Store == "" {
 		return State{}, errors.New("is not the state of sm-fetch: it names no store")
 	}
-	state.Kept = slices.DeleteFunc(state.Kept, func(name string) bool { return definition.CheckService(name) != nil })
-	maps.DeleteFunc(state.Services, func(name string, word Word) bool {
-		return definition.CheckService(name) != nil || word.Rev != "" && definition.CheckRevision(word.Rev) != nil
+	unsafe := func(service name.Service) bool {
+		_, err := name.ParseService(string(service))
+		return err != nil
+	}
+	state.Kept = slices.DeleteFunc(state.Kept, unsafe)
+	maps.DeleteFunc(state.Services, func(service name.Service, word Word) bool {
+		_, err := name.ParseRev(string(word.Rev))
+		return unsafe(service) || word.Rev != "" && err != nil
 	})
 	return state, nil
 }

@@ -7,6 +7,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+
+	"service-manager/units/name"
 )
 
 // Store is a place that service definitions come from.
@@ -17,20 +19,21 @@ type Store interface {
 	// Documents that are handed over again do no harm. A store that remembers no
 	// deletions tells by had, the services that it was known to have, what was
 	// deleted. The error of handle ends it.
-	Pass(ctx context.Context, from Position, had []string, handle func(Change) error) (Snapshot, error)
+	Pass(ctx context.Context, from Position, had []name.Service, handle func(Change) error) (Snapshot, error)
 	// Watch hands over every document that changes after a position, with the
 	// position that is reached by it, until the context ends, handle fails or the
 	// store is lost. It returns ErrAgain when only a new Pass can tell what changed.
 	Watch(ctx context.Context, from Position, handle func(Change, Position) error) error
-	// Get returns what the store has of a document now. It is a deletion when it has
+	// Get returns what the store has of a service now. It is a deletion when it has
 	// none.
-	Get(ctx context.Context, id string) (Change, error)
+	Get(ctx context.Context, service name.Service) (Change, error)
 }
 
-// Change is what became of one document.
+// Change is what became of one document. Documents with names that no service can
+// have are none of them: the store reports them.
 type Change struct {
-	ID       string // of the document: the name of a service
-	Rev      string // its revision; empty when the store does not name revisions
+	Service  name.Service `json:"ID"`
+	Rev      string       // as the store names it, unchecked; empty when it names none
 	Deleted  bool
 	Document []byte // as the store has it; nil when it was deleted
 }
@@ -75,7 +78,7 @@ type Snapshot struct {
 	// does not have was not deleted from it.
 	New bool
 	// Present holds the services that the store has, nil unless the Pass saw all.
-	Present map[string]bool
+	Present map[name.Service]bool
 	// Waiting says that there is no store yet, and that Watch waits for it. Nothing
 	// else is known then.
 	Waiting bool

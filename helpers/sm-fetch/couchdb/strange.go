@@ -1,0 +1,25 @@
+package couchdb
+
+import "fmt"
+
+// maxStrange is how many documents that cannot be services are told one by one.
+const maxStrange = 20
+
+// strange tells of documents that cannot be services, once of each.
+type strange struct {
+	report func(problem string)
+	told   map[string]bool
+}
+
+// tell tells of a document whose name no service can have, for that reason.
+func (s *strange) tell(database, id string, why error) {
+	if s.told[id] || len(s.told) > maxStrange {
+		return
+	}
+	s.told[id] = true
+	if len(s.told) > maxStrange {
+		s.report(fmt.Sprintf("%s has more than %d documents with names that no service can have; the others are not told", database, maxStrange))
+		return
+	}
+	s.report(fmt.Sprintf("the document %q in %s is ignored: the name of a service %v", id, database, why))
+}

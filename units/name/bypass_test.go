@@ -1,0 +1,71 @@
+package name
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// No program makes a name of a text without parsing it. (JSON does, where sm-fetch
+// reads what it has written itself; it parses those names then.)
+func TestNothingBypasses(t *testing.T) {
+	files := 0
+	for _, dir := range []string{"generator", "helpers", "units"} {
+		err := filepath.WalkDir(filepath.Join("../..", dir), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			files++
+			file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+			if err != nil {
+				return err
+			}
+			for _, conversion := range conversions(file) {
+				t.Errorf("%s: %s makes a name of an unchecked text; use name.Parse…", path, conversion)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if files < 50 {
+		t.Errorf("looked at %d files only", files)
+	}
+}
+
+// conversions returns the conversions to types of this package in a file.
+func conversions(file *ast.File) (found []string) {
+	ast.Inspect(file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		to, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		if pkg, ok := to.X.(*ast.Ident); ok && pkg.Name == "name" && slices.Contains([]string{"Service", "Rev"}, to.Sel.Name) {
+			found = append(found, "name."+to.Sel.Name+"(…)")
+		}
+		return true
+	})
+	return found
+}
+
+// The test above finds what it is to find.
+func TestConversionsAreFound(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "x.go", `package x
+func f(s string) { g(name.Service(s)); _ = []name.Rev{name.Rev(s)}; name.ParseRev(s) }`, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found := conversions(file); len(found) != 2 {
+		t.Errorf("found %q, want two", found)
+	}
+}

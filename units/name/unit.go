@@ -1,0 +1,66 @@
+package name
+
+import "strings"
+
+// The units of a service. Those that act on another unit are instances of static
+// templates: what stands behind the prefix is the other unit.
+const (
+	manager = "manager"
+	suffix  = ".service"
+
+	startPrefix  = "sm-start@"
+	settlePrefix = "sm-settle@"
+	retirePrefix = "sm-retire@"
+	outagePrefix = "sm-outage@"
+)
+
+// Manager returns the unit of the service as a whole.
+func (s Service) Manager() string { return string(s) + "@" + manager + suffix }
+
+// IsManager reports whether a unit is the manager of a service.
+func IsManager(unit string) bool { return strings.HasSuffix(unit, "@"+manager+suffix) }
+
+// Outage returns the unit that fails while the service has nothing that serves.
+func (s Service) Outage() string { return outagePrefix + string(s) + suffix }
+
+// Units returns the pattern of the names of the units of the service: its manager
+// and its runners, and whatever else is called like them.
+func (s Service) Units() string { return string(s) + "@*" + suffix }
+
+// Unit returns the unit of the revision's runner.
+func (r Revision) Unit() string { return string(r.Service) + "@" + string(r.Rev) + suffix }
+
+// Container returns the name of the container of the revision's runner.
+func (r Revision) Container() string { return string(r.Service) + "." + string(r.Rev) }
+
+// ParseUnit returns the revision whose runner a unit is, with or without ".service".
+// The error begins with what is wrong, SERVICE or REVISION.
+func ParseUnit(unit string) (Revision, error) {
+	service, rev, _ := strings.Cut(strings.TrimSuffix(unit, suffix), "@")
+	return ParseRevision(service, rev)
+}
+
+// Start returns the unit that starts a unit once systemd has learnt of it.
+func Start(unit string) string { return startPrefix + unit }
+
+// Settle returns the unit that sees, once the start of a runner is over, that its
+// revision was accepted or rejected.
+func Settle(runner string) string { return settlePrefix + runner }
+
+// Retire returns the unit that stops a runner, in order, as soon as its start is
+// over.
+func Retire(runner string) string { return retirePrefix + runner }
+
+// Subject returns the unit that a unit acts on: what Start, Settle and Retire were
+// given, or the unit itself. For the unit of an outage, it is "web.service".
+func Subject(unit string) string {
+	template, instance, isInstance := strings.Cut(unit, "@")
+	if !isInstance || !strings.HasPrefix(template, "sm-") {
+		return unit
+	}
+	// A service may have a name like a helper unit's, from before that was refused.
+	if _, err := ParseRev(strings.TrimSuffix(instance, suffix)); err == nil {
+		return unit
+	}
+	return instance
+}
