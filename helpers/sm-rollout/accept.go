@@ -43,7 +43,7 @@ func (r rollout) accept(ctx context.Context, revision name.Revision) error {
 			return err
 		}
 		serves = true
-		return errors.Join(conn.RetireRunners(ctx, revision), r.serving(ctx, conn, revision))
+		return errors.Join(retireOthers(ctx, conn, revision), r.serving(ctx, conn, revision))
 	})
 	if err != nil && serves {
 		// Others may have been told to stop already. To fail now would stop the one
@@ -97,7 +97,7 @@ func (r rollout) acceptReplaced(ctx context.Context, revision name.Revision, cur
 	}
 	r.w.Notify.Status("stopping: %s while it started", why)
 	err = r.ask(ctx, "not stopped", func(conn systemdConn) error {
-		return conn.RetireOnceStarted(ctx, revision.Unit())
+		return retireOnceStarted(ctx, conn, revision.Unit())
 	})
 	if err != nil {
 		r.w.Warning("%s: still serving, although %s while it was starting: %v; run systemctl stop %s", revision, why, err, revision.Unit())

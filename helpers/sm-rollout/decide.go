@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/dbus"
+
+	"service-manager/helpers/internal/systemd"
 	"service-manager/units/name"
 )
 
@@ -144,6 +147,32 @@ func (s scene) planSettle(rev name.Rev, failures int) settlement {
 		return again
 	}
 	return rejectIt
+}
+
+// retirement is what becomes of a runner that has been replaced.
+type retirement int
+
+const (
+	leave    retirement = iota // it has stopped
+	forget                     // clear its failed state: systemctl --failed lists what needs attention
+	stopNow                    // its stop drains it
+	cutShort                   // stop its start, which has not come to traffic, and itself if it starts anyway
+	letStart                   // it may have connections, which a stop of its start would cut: end its health check, and stop it once it has started
+)
+
+// planRetire decides about a runner that has been replaced.
+func planRetire(runner dbus.UnitStatus) retirement {
+	switch {
+	case runner.JobId == 0 && runner.ActiveState == "inactive":
+		return leave
+	case runner.JobId == 0 && runner.ActiveState == "failed":
+		return forget
+	case runner.ActiveState != "activating":
+		return stopNow
+	case runner.SubState != systemd.StartPost:
+		return cutShort
+	}
+	return letStart
 }
 
 // vigil is what becomes of the watch for an outage.

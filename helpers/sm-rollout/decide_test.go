@@ -206,3 +206,31 @@ func TestParallelStarts(t *testing.T) {
 		}
 	}
 }
+
+func TestPlanRetire(t *testing.T) {
+	for _, test := range []struct {
+		name             string
+		active, sub, job string
+		want             retirement
+	}{
+		{"stopped", "inactive", "dead", "", leave},
+		{"about to start", "inactive", "dead", "start", stopNow},
+		{"failed", "failed", "failed", "", forget},
+		{"failed, about to start", "failed", "failed", "start", stopNow},
+		{"serves", "active", "running", "", stopNow},
+		{"serves, about to restart", "active", "running", "restart", stopNow},
+		{"drains", "deactivating", "stop", "stop", stopNow},
+		{"waits for its turn", "activating", "start-pre", "start", cutShort},
+		{"makes its container", "activating", "start", "start", cutShort},
+		{"waits for its next start", "activating", "auto-restart", "", cutShort},
+		{"waits for health, or has traffic", "activating", "start-post", "start", letStart},
+	} {
+		unit := dbus.UnitStatus{ActiveState: test.active, SubState: test.sub, JobType: test.job}
+		if test.job != "" {
+			unit.JobId = 1
+		}
+		if got := planRetire(unit); got != test.want {
+			t.Errorf("%s: got %d, want %d", test.name, got, test.want)
+		}
+	}
+}

@@ -27,8 +27,7 @@ type systemdConn interface {
 	Restart(ctx context.Context, unit string) error
 	Stop(ctx context.Context, unit string) error
 	ResetFailed(ctx context.Context, unit string) error
-	RetireRunners(ctx context.Context, except name.Revision) error
-	RetireOnceStarted(ctx context.Context, unit string) error
+	ControlPID(ctx context.Context, unit string) (int, error)
 	StopRunners(ctx context.Context, service name.Service, progress func(stopping []string)) error
 	io.Closer
 }
@@ -61,28 +60,6 @@ func (r rollout) ask(ctx context.Context, consequence string, f func(systemdConn
 		defer conn.Close()
 		return f(conn)
 	})
-}
-
-// watchOutage starts the unit that fails when nothing serves for too long. One
-// that has failed stays so until the service serves.
-func watchOutage(ctx context.Context, conn systemdConn, service name.Service) error {
-	unit := service.Outage()
-	state, err := conn.State(ctx, unit)
-	if err != nil || state.ActiveState != "inactive" || state.LoadState != "loaded" {
-		return err
-	}
-	_, err = conn.Start(ctx, unit)
-	return err
-}
-
-// endOutage clears the failure of that unit.
-func endOutage(ctx context.Context, conn systemdConn, service name.Service) error {
-	unit := service.Outage()
-	state, err := conn.State(ctx, unit)
-	if err != nil || state.ActiveState != "failed" {
-		return err
-	}
-	return conn.ResetFailed(ctx, unit)
 }
 
 // sleep waits, and reports whether the context has not ended.

@@ -93,12 +93,7 @@ func (r *recorder) Start(_ context.Context, unit string) (bool, error) {
 	return true, err
 }
 
-func (r *recorder) RetireRunners(_ context.Context, except name.Revision) error {
-	return r.record("retire runners of %s except %s", except.Service, except.Unit())
-}
-func (r *recorder) RetireOnceStarted(_ context.Context, unit string) error {
-	return r.record("retire %s once started", unit)
-}
+func (r *recorder) ControlPID(context.Context, string) (int, error) { return 0, nil }
 func (r *recorder) StopRunners(_ context.Context, service name.Service, _ func([]string)) error {
 	return r.record("stop runners of %s", service)
 }
@@ -127,8 +122,9 @@ const (
 )
 
 func TestOutcomes(t *testing.T) {
-	retire := []string{"retire runners of web except web@" + two + ".service"}
-	leave := []string{"retire web@" + two + ".service once started"}
+	older := map[string]dbus.UnitStatus{"web@" + one + ".service": {LoadState: "loaded", ActiveState: "active"}, "web@" + two + ".service": {LoadState: "loaded", ActiveState: "activating", SubState: "start-post"}}
+	retire := []string{"stop web@" + one + ".service"}
+	leave := []string{"start sm-retire@web@" + two + ".service"}
 	outage := "start sm-outage@web.service"
 	up := map[string]dbus.UnitStatus{"web@manager.service": {LoadState: "loaded", ActiveState: "active"}}
 	with := func(name, active string) map[string]dbus.UnitStatus {
@@ -152,9 +148,9 @@ func TestOutcomes(t *testing.T) {
 		wantStatus    string
 		wantFailures  int
 	}{
-		{name: "a pending revision becomes good", current: two, good: one, args: "accept web " + two, wantGood: two, wantAsked: retire, wantStatus: "serving"},
-		{name: "the first revision becomes good", current: two, args: "accept web " + two, wantGood: two, wantAsked: retire, wantStatus: "serving"},
-		{name: "the same again retires what an interruption left", current: two, good: two, args: "accept web " + two, wantGood: two, wantAsked: retire, wantStatus: "serving"},
+		{name: "a pending revision becomes good", current: two, good: one, args: "accept web " + two, systemd: recorder{units: older}, wantGood: two, wantAsked: retire, wantStatus: "serving"},
+		{name: "the first revision becomes good", current: two, args: "accept web " + two, systemd: recorder{units: older}, wantGood: two, wantAsked: retire, wantStatus: "serving"},
+		{name: "the same again retires what an interruption left", current: two, good: two, args: "accept web " + two, systemd: recorder{units: older}, wantGood: two, wantAsked: retire, wantStatus: "serving"},
 		{name: "the good one serves until current does", current: three, good: two, args: "accept web " + two, wantGood: two, wantStatus: "serving"},
 		{name: "replaced while it started", current: three, good: one, args: "accept web " + two, wantGood: one,
 			wantAsked: leave, wantStatus: "stopping: replaced by " + three + " while it started"},
@@ -164,10 +160,10 @@ func TestOutcomes(t *testing.T) {
 			wantAsked: leave, wantStatus: "stopping: replaced by " + three + " while it started"},
 		{name: "deleted while it started", good: one, args: "accept web " + two, wantGood: one,
 			wantAsked: leave, wantStatus: "stopping: deleted while it started"},
-		{name: "a failure to retire does not stop what serves", current: two, good: one, args: "accept web " + two, systemd: recorder{fail: errors.New("no")}, wantGood: two,
+		{name: "a failure to retire does not stop what serves", current: two, good: one, args: "accept web " + two, systemd: recorder{units: older, fail: errors.New("no")}, wantGood: two,
 			wantAsked: retire, wantStatus: "serving"},
-		{name: "accept continues when systemd re-executes itself", current: two, good: one, args: "accept web " + two, systemd: recorder{lost: 2}, wantGood: two,
-			wantAsked: []string{retire[0], retire[0]}, wantStatus: "serving"},
+		{name: "accept continues when systemd re-executes itself", current: two, good: one, args: "accept web " + two, systemd: recorder{units: older, lost: 2}, wantGood: two,
+			wantAsked: retire, wantStatus: "serving"},
 		{name: "reject continues when systemd re-executes itself", current: two, good: one, env: failure, systemd: recorder{status: "not healthy", lost: 1},
 			args: "reject web " + two, wantGood: one, wantFailed: "not healthy (exit-code; main process exited 3)\n", wantStatus: "rejected: not healthy (exit-code; main process exited 3)"},
 		{name: "the main process is gone", current: two, good: one, env: map[string]string{"MAINPID": "999999999"}, args: "accept web " + two, wantGood: one,
@@ -212,7 +208,7 @@ func TestOutcomes(t *testing.T) {
 			wantAsked: []string{outage}},
 		{name: "another one serves", current: two, good: two, env: failure, systemd: recorder{restarts: true, units: with("web@"+one+".service", "active")}, args: "reject web " + two, wantGood: two, wantFailures: 1},
 		{name: "accept clears an outage", current: two, good: one, args: "accept web " + two, systemd: recorder{units: with("sm-outage@web.service", "failed")}, wantGood: two,
-			wantAsked: []string{retire[0], "reset sm-outage@web.service"}, wantStatus: "serving"},
+			wantAsked: []string{"reset sm-outage@web.service"}, wantStatus: "serving"},
 
 		{name: "stop by hand", current: two, good: two, args: "stop web", wantGood: two, wantAsked: []string{"stop runners of web", "stop sm-outage@web.service"}, wantStatus: "stopped"},
 		{name: "the manager is stopped", current: two, good: two, args: "stop web", env: success, wantGood: two, systemd: recorder{units: with("web@manager.service", "deactivating")},
@@ -232,7 +228,7 @@ func TestOutcomes(t *testing.T) {
 			wantAsked: []string{"start docker.service", outage}},
 
 		{name: "a start that is cut short each time is repeated, and then rejected", current: two, good: one, args: "settle web@" + two, wantGood: one, wantFailures: 3,
-			systemd: recorder{units: with("web@"+two+".service", "active")}, wantFailed: cutShort + "\n",
+			systemd: recorder{units: with("web@"+two+".service", "active")}, wantFailed: startLost + "\n",
 			wantAsked: []string{"restart web@" + two + ".service", "restart web@" + two + ".service", "restart web@" + two + ".service", "stop web@" + two + ".service"}},
 		{name: "a good runner needs nothing", current: two, good: two, args: "settle web@" + two, wantGood: two,
 			systemd: recorder{units: with("web@"+two+".service", "active")}},

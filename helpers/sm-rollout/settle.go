@@ -11,7 +11,7 @@ import (
 	"service-manager/units/name"
 )
 
-const cutShort = "its start ended before sm-rollout accept; a reload changed its commands meanwhile, or a drop-in removes them"
+const startLost = "its start ended before sm-rollout accept; a reload changed its commands meanwhile, or a drop-in removes them"
 
 // settle sees to a runner whose start is over: it has to be accepted or rejected
 // by now. It stays until one of these is the case: systemd takes the start of this
@@ -44,7 +44,7 @@ func (r rollout) settleOnce(ctx context.Context, revision name.Revision) (what s
 		what = s.planSettle(revision.Rev, r.pace(revision).failures)
 		switch what {
 		case again:
-			fmt.Fprintf(r.w.Stdout, "%s: starting it again: %s\n", revision, cutShort)
+			fmt.Fprintf(r.w.Stdout, "%s: starting it again: %s\n", revision, startLost)
 			if err := r.countFailure(revision, 0); err != nil {
 				return err
 			}
@@ -56,8 +56,8 @@ func (r rollout) settleOnce(ctx context.Context, revision name.Revision) (what s
 			fmt.Fprintf(r.w.Stdout, "%s: stopping it: it was replaced while it started\n", revision)
 			return conn.Stop(ctx, unit)
 		case rejectIt:
-			fmt.Fprintf(r.w.Stdout, "%s: rejected: %s\n", revision, cutShort)
-			if err := r.store.SetFailed(revision, cutShort); err != nil {
+			fmt.Fprintf(r.w.Stdout, "%s: rejected: %s\n", revision, startLost)
+			if err := r.store.SetFailed(revision, startLost); err != nil {
 				return err
 			}
 			return conn.Stop(ctx, unit)

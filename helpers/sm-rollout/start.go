@@ -77,16 +77,6 @@ func (r rollout) start(ctx context.Context, service name.Service) error {
 // starts are over by then, and the watch counts from their beginning.
 const outageDelay = 5 * time.Second
 
-// startDocker starts Docker unless it runs, as a Wants= on it would.
-func startDocker(ctx context.Context, conn systemdConn) error {
-	docker, err := conn.State(ctx, dockerUnit)
-	if err != nil || docker.LoadState != "loaded" || docker.ActiveState == "active" {
-		return err
-	}
-	_, err = conn.Start(ctx, dockerUnit)
-	return err
-}
-
 // step looks what is the case, starts what is to be started, and returns what to
 // do next.
 func (r rollout) step(ctx context.Context, conn systemdConn, service name.Service, tried map[name.Rev]bool, restarted bool) (startPlan, error) {

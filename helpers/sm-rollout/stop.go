@@ -56,21 +56,3 @@ func (r rollout) keepExtending(ctx context.Context) {
 		}
 	}
 }
-
-// stopOrphans stops the runners of a service whose manager was stopped when it
-// could run no command.
-func (r rollout) stopOrphans(ctx context.Context, conn systemdConn, service name.Service) error {
-	runners, err := conn.Runners(ctx, service)
-	if err != nil {
-		return err
-	}
-	for _, one := range runners {
-		if (runner{unit: one}).live() {
-			fmt.Fprintf(r.w.Stdout, "%s: %s was stopped; stopping %s\n", service, service.Manager(), one.Name)
-			if err := conn.Stop(ctx, one.Name); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -77,6 +78,13 @@ func (p *Process) Signal(signal unix.Signal) error {
 	var sendErr error
 	err = conn.Control(func(fd uintptr) { sendErr = unix.PidfdSendSignal(int(fd), signal, nil, 0) })
 	return errors.Join(err, sendErr)
+}
+
+// Program returns the name of the program that a process runs, empty when there is
+// no such process. The kernel cuts it to 15 bytes.
+func Program(pid int) string {
+	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return strings.TrimSuffix(string(comm), "\n")
 }
 
 // Close releases the handle; the process is not affected.

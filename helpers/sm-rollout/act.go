@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+	"golang.org/x/sys/unix"
+
+	"service-manager/helpers/internal/process"
+	"service-manager/units/name"
+)
+
+// What follows does what was decided.
+
+// retireOthers stops every runner of a service except that of one revision, and does
+// not wait for it.
+func retireOthers(ctx context.Context, conn systemdConn, except name.Revision) error {
+	runners, err := conn.Runners(ctx, except.Service)
+	if err != nil {
+		return err
+	}
+	var problems []error
+	for _, runner := range runners {
+		if runner.Name != except.Unit() {
+			problems = append(problems, retire(ctx, conn, runner))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// retire does what planRetire says of a runner.
+func retire(ctx context.Context, conn systemdConn, runner dbus.UnitStatus) error {
+	switch planRetire(runner) {
+	case forget:
+		return conn.ResetFailed(ctx, runner.Name)
+	case stopNow:
+		return conn.Stop(ctx, runner.Name)
+	case cutShort:
+		return errors.Join(conn.Stop(ctx, runner.Name), retireOnceStarted(ctx, conn, runner.Name))
+	case letStart:
+		return errors.Join(endHealthCheck(ctx, conn, runner.Name), retireOnceStarted(ctx, conn, runner.Name))
+	}
+	return nil
+}
+
+// retireOnceStarted stops a runner that starts now, in order, as soon as it has
+// started. If its start fails, its failed state is cleared.
+func retireOnceStarted(ctx context.Context, conn systemdConn, runner string) error {
+	_, err := conn.Start(ctx, name.Retire(runner))
+	return err
+}
+
+// endHealthCheck makes the start of a runner fail if it still waits for health.
+func endHealthCheck(ctx context.Context, conn systemdConn, runner string) error {
+	pid, err := conn.ControlPID(ctx, runner)
+	if err != nil || pid == 0 {
+		return err // between two commands
+	}
+	control, err := process.Open(pid)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	// The name belongs to the process that the handle stands for, or to none that
+	// the signal could reach.
+	if process.Program(pid) != "sm-healthcheck" {
+		return nil
+	}
+	if err := control.Signal(unix.SIGTERM); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("end the health check of %s: %w", runner, err)
+	}
+	return nil
+}
+
+// watchOutage starts the unit that fails when nothing serves for too long. One
+// that has failed stays so until the service serves.
+func watchOutage(ctx context.Context, conn systemdConn, service name.Service) error {
+	unit := service.Outage()
+	state, err := conn.State(ctx, unit)
+	if err != nil || state.ActiveState != "inactive" || state.LoadState != "loaded" {
+		return err
+	}
+	_, err = conn.Start(ctx, unit)
+	return err
+}
+
+// endOutage clears the failure of that unit.
+func endOutage(ctx context.Context, conn systemdConn, service name.Service) error {
+	unit := service.Outage()
+	state, err := conn.State(ctx, unit)
+	if err != nil || state.ActiveState != "failed" {
+		return err
+	}
+	return conn.ResetFailed(ctx, unit)
+}
+
+// startDocker starts Docker unless it runs, as a Wants= on it would.
+func startDocker(ctx context.Context, conn systemdConn) error {
+	docker, err := conn.State(ctx, dockerUnit)
+	if err != nil || docker.LoadState != "loaded" || docker.ActiveState == "active" {
+		return err
+	}
+	_, err = conn.Start(ctx, dockerUnit)
+	return err
+}
+
+// stopOrphans stops the runners of a service whose manager was stopped when it
+// could run no command.
+func (r rollout) stopOrphans(ctx context.Context, conn systemdConn, service name.Service) error {
+	runners, err := conn.Runners(ctx, service)
+	if err != nil {
+		return err
+	}
+	for _, one := range runners {
+		if (runner{unit: one}).live() {
+			fmt.Fprintf(r.w.Stdout, "%s: %s was stopped; stopping %s\n", service, service.Manager(), one.Name)
+			if err := conn.Stop(ctx, one.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
