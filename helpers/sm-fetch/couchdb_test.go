@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"service-manager/helpers/sm-fetch/couchdb/wiretest"
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/follow"
+	"service-manager/helpers/sm-fetch/source/couchdb/wiretest"
 	"service-manager/units/name"
 )
 
@@ -86,7 +86,7 @@ func TestFollowCouchDB(t *testing.T) {
 	stop()
 
 	// The position is on disk, without the password.
-	state, err := os.ReadFile(store.StatePath(m.store.Root))
+	state, err := os.ReadFile(follow.StatePath(m.store.Root))
 	if err != nil || !strings.Contains(string(state), `"since":"5-`) || strings.Contains(string(state), "secret") {
 		t.Errorf("got the state %s, %v", state, err)
 	}

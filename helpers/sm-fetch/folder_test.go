@@ -7,7 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/follow"
+	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/host"
 	"service-manager/units/name"
 )
@@ -229,7 +230,7 @@ func TestStoreSwitch(t *testing.T) {
 	if err := m.once(); err != nil {
 		t.Fatal(err)
 	}
-	err := store.WriteState(m.store.Root, store.State{Store: "http://127.0.0.1:5984/services", Position: store.Position{Since: "9-x"}})
+	err := follow.WriteState(m.store.Root, follow.State{Store: "http://127.0.0.1:5984/services", Position: source.Position{Since: "9-x"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,11 +11,8 @@ import (
 
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/sm-fetch/apply"
-	"service-manager/helpers/sm-fetch/couchdb"
-	"service-manager/helpers/sm-fetch/folder"
 	"service-manager/helpers/sm-fetch/follow"
 	"service-manager/helpers/sm-fetch/reload"
-	"service-manager/helpers/sm-fetch/store"
 	"service-manager/units"
 	"service-manager/units/host"
 	"service-manager/units/name"
@@ -130,7 +127,7 @@ func (s settings) assemble(w command.World, system system, retry time.Duration) 
 	if s.root == "/" {
 		listening = apply.Listening
 	}
-	definitions, err := s.store(log)
+	definitions, err := s.open(log)
 	if err != nil {
 		return nil, err
 	}
@@ -156,18 +153,6 @@ func (s settings) assemble(w command.World, system system, retry time.Duration) 
 		Notify:    w.Notify,
 		Times:     follow.DefaultTimes,
 	}, reloader}, nil
-}
-
-func (s settings) store(log *journal) (store.Store, error) {
-	report := func(problem string) { log.Warning("%s", problem) }
-	if s.couchdb == "" {
-		return folder.Open(s.services, folder.DefaultTimes, report), nil
-	}
-	database, err := couchdb.Open(s.couchdb, couchdb.Heartbeat, report)
-	if err != nil {
-		return nil, fmt.Errorf("COUCHDB_URL: %w", err)
-	}
-	return database, nil
 }
 
 // resume goes on with removals that the last run had begun.

@@ -7,14 +7,14 @@ import (
 	"os"
 	"slices"
 
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/definition"
 	"service-manager/units/name"
 )
 
 // addressed returns a change whose document has the address that the host gives to
 // the service, if it has none. From then on it belongs to the revision.
-func (a *Applier) addressed(c store.Change) store.Change {
+func (a *Applier) addressed(c source.Change) source.Change {
 	if a.Addresses == nil || definition.HasAddress(c.Document) {
 		return c
 	}

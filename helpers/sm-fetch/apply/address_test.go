@@ -12,13 +12,13 @@ import (
 	"testing"
 	"time"
 
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/definition"
 	"service-manager/units/name"
 )
 
-func at(service name.Service, address string) store.Change {
-	return store.Change{Service: service, Document: []byte(`{"image": "app", "port": 80, "address": "` + address + `"}`)}
+func at(service name.Service, address string) source.Change {
+	return source.Change{Service: service, Document: []byte(`{"image": "app", "port": 80, "address": "` + address + `"}`)}
 }
 
 // saying returns how many lines of the log have a text in them.
@@ -71,7 +71,7 @@ func TestAddressOfAnother(t *testing.T) {
 	if a.must(t, at("api", "10.0.0.1:80")) != before {
 		t.Error("api has the address of web")
 	}
-	a.must(t, store.Change{Service: "web", Deleted: true})
+	a.must(t, source.Change{Service: "web", Deleted: true})
 	if err := a.Wait(); err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestRename(t *testing.T) {
 	if err := a.Apply(t.Context(), at("shop", "10.0.0.1:80")); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Apply(t.Context(), store.Change{Service: "web", Deleted: true}); err != nil {
+	if err := a.Apply(t.Context(), source.Change{Service: "web", Deleted: true}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "web waits for shop", func() bool { return a.saying("web: serves 10.0.0.1:80 until shop does") == 1 })
@@ -203,7 +203,7 @@ func TestRenameBack(t *testing.T) {
 	if err := a.Revisions.SetGood(name.Revision{Service: "shop", Rev: shop}); err != nil {
 		t.Fatal(err)
 	}
-	for _, change := range []store.Change{{Service: "web", Deleted: true}, at("web", "10.0.0.1:80"), {Service: "shop", Deleted: true}} {
+	for _, change := range []source.Change{{Service: "web", Deleted: true}, at("web", "10.0.0.1:80"), {Service: "shop", Deleted: true}} {
 		if err := a.Apply(t.Context(), change); err != nil {
 			t.Fatal(err)
 		}
@@ -236,7 +236,7 @@ func TestChangePlaces(t *testing.T) {
 		}
 	}
 	a.serial.Lock() // all is known before the first goes
-	for _, change := range []store.Change{
+	for _, change := range []source.Change{
 		{Service: "web", Deleted: true}, {Service: "shop", Deleted: true}, {Service: "api", Deleted: true},
 		at("web", "10.0.0.1:81"), at("shop", "10.0.0.1:80"), at("api", "10.0.0.1:82"),
 	} {
@@ -274,7 +274,7 @@ func TestRenameFails(t *testing.T) {
 		return a.Revisions.SetFailed(name.Revision{Service: "shop", Rev: shop}, "exited with status 1")
 	}
 	a.must(t, at("shop", "10.0.0.1:80"))
-	a.must(t, store.Change{Service: "web", Deleted: true})
+	a.must(t, source.Change{Service: "web", Deleted: true})
 	if err := a.Wait(); err == nil || !strings.HasPrefix(err.Error(), "web: still serves 10.0.0.1:80, because shop, which gets that address, failed") {
 		t.Errorf("got %v", err)
 	}
@@ -294,7 +294,7 @@ func TestAddressOfTheHost(t *testing.T) {
 		}
 		return map[name.Service]netip.AddrPort{"web": netip.MustParseAddrPort(address)}, nil
 	}
-	web := store.Change{Service: "web", Document: []byte(`{"image": "app", "port": 80}`)}
+	web := source.Change{Service: "web", Document: []byte(`{"image": "app", "port": 80}`)}
 	for range 2 {
 		if got := a.must(t, web); got != "" {
 			t.Errorf("web is at %s without an address", got)
@@ -329,7 +329,7 @@ func TestAddressOfTheHost(t *testing.T) {
 		t.Errorf("web is %s at %s", got, address())
 	}
 	// Nothing else that is wrong is waited for.
-	a.must(t, store.Change{Service: "api", Document: []byte(`{"image": "app"}`)})
+	a.must(t, source.Change{Service: "api", Document: []byte(`{"image": "app"}`)})
 	if a.Waits("api") {
 		t.Error("what is invalid anyhow waits for an address")
 	}

@@ -15,7 +15,7 @@ import (
 	"sync"
 	"time"
 
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/definition"
 	"service-manager/units/name"
 	"service-manager/units/revision"
@@ -83,14 +83,14 @@ const lockWait = time.Second
 // What cannot be done now, because the service is being removed, its lock is held
 // or the disk is in the way, is done later without holding up others; only with no
 // Retry is that an error.
-func (a *Applier) Apply(ctx context.Context, c store.Change) error {
+func (a *Applier) Apply(ctx context.Context, c source.Change) error {
 	a.serial.Lock()
 	defer a.serial.Unlock()
 	return a.attempt(ctx, c)
 }
 
 // attempt is Apply with a.serial held.
-func (a *Applier) attempt(ctx context.Context, c store.Change) error {
+func (a *Applier) attempt(ctx context.Context, c source.Change) error {
 	a.mu.Lock()
 	if w := a.work[c.Service]; w != nil {
 		w.postpone(c)
@@ -126,7 +126,7 @@ var errHeld = errors.New("others are applied first")
 
 // apply applies one change as far as that needs nothing of systemd, and reports
 // whether the service has to be removed now.
-func (a *Applier) apply(ctx context.Context, c store.Change) (marked bool, err error) {
+func (a *Applier) apply(ctx context.Context, c source.Change) (marked bool, err error) {
 	if !c.Deleted {
 		return false, a.accept(ctx, c)
 	}
@@ -159,7 +159,7 @@ func (a *Applier) InvalidCount() int {
 	return len(a.invalid)
 }
 
-func (a *Applier) accept(ctx context.Context, c store.Change) error {
+func (a *Applier) accept(ctx context.Context, c source.Change) error {
 	addressed := a.addressed(c)
 	d, rev, document, err := a.validate(addressed)
 	var invalid *definition.Invalid

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/name"
 	"service-manager/units/revision"
 )
@@ -48,7 +48,7 @@ func newApplier(t *testing.T) *Applier {
 	}
 }
 
-func (a *Applier) must(t *testing.T, c store.Change) name.Rev {
+func (a *Applier) must(t *testing.T, c source.Change) name.Rev {
 	t.Helper()
 	if err := a.Apply(t.Context(), c); err != nil {
 		t.Fatal(err)
@@ -70,8 +70,8 @@ func digestOf(t *testing.T, document string) string {
 }
 
 // file is a change in a store that names no revisions.
-func file(document string) store.Change {
-	return store.Change{Service: "web", Document: []byte(document)}
+func file(document string) source.Change {
+	return source.Change{Service: "web", Document: []byte(document)}
 }
 
 func TestNames(t *testing.T) {
@@ -137,8 +137,8 @@ func TestDamage(t *testing.T) {
 func TestNamedRevisions(t *testing.T) {
 	a := newApplier(t)
 	const rev1, rev2, rev3 = "1-11111111111111111111111111111111", "2-22222222222222222222222222222222", "3-33333333333333333333333333333333"
-	change := func(rev, document string) store.Change {
-		return store.Change{Service: "web", Rev: rev, Document: []byte(document)}
+	change := func(rev, document string) source.Change {
+		return source.Change{Service: "web", Rev: rev, Document: []byte(document)}
 	}
 	for _, step := range []struct{ rev, document, want string }{
 		{rev2, first, rev2},
@@ -165,17 +165,17 @@ func TestNamedRevisions(t *testing.T) {
 
 // While a service stops, only the newest of what is said about it counts.
 func TestChangesDuringRemoval(t *testing.T) {
-	gone := store.Change{Service: "web", Deleted: true}
+	gone := source.Change{Service: "web", Deleted: true}
 	for _, test := range []struct {
 		name    string
-		changes []store.Change
+		changes []source.Change
 		want    string
 	}{
 		{"nothing", nil, ""},
-		{"a new one", []store.Change{file(first)}, "1-" + digestOf(t, first)},
-		{"two new ones", []store.Change{file(first), file(second)}, "1-" + digestOf(t, second)},
-		{"a new one, deleted again", []store.Change{file(first), gone}, ""},
-		{"deleted twice, then a new one", []store.Change{gone, file(second)}, "1-" + digestOf(t, second)},
+		{"a new one", []source.Change{file(first)}, "1-" + digestOf(t, first)},
+		{"two new ones", []source.Change{file(first), file(second)}, "1-" + digestOf(t, second)},
+		{"a new one, deleted again", []source.Change{file(first), gone}, ""},
+		{"deleted twice, then a new one", []source.Change{gone, file(second)}, "1-" + digestOf(t, second)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a := newApplier(t)
@@ -221,7 +221,7 @@ func TestDeletedAfterRemoval(t *testing.T) {
 	a := newApplier(t)
 	a.must(t, file(first))
 	for range 3 {
-		a.must(t, store.Change{Service: "web", Deleted: true})
+		a.must(t, source.Change{Service: "web", Deleted: true})
 		if err := a.Wait(); err != nil {
 			t.Fatal(err)
 		}
@@ -229,9 +229,9 @@ func TestDeletedAfterRemoval(t *testing.T) {
 			t.Error("the service is not a new one")
 		}
 	}
-	a.must(t, store.Change{Service: "web", Deleted: true})
-	a.must(t, store.Change{Service: "never", Deleted: true})
-	a.must(t, store.Change{Service: "../../etc", Deleted: true})
+	a.must(t, source.Change{Service: "web", Deleted: true})
+	a.must(t, source.Change{Service: "never", Deleted: true})
+	a.must(t, source.Change{Service: "../../etc", Deleted: true})
 	if err := a.Wait(); err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +250,7 @@ func FuzzApply(f *testing.F) {
 			return // a store hands none such over
 		}
 		a := newApplier(t)
-		if err := a.Apply(t.Context(), store.Change{Service: service, Rev: rev, Document: document}); err != nil {
+		if err := a.Apply(t.Context(), source.Change{Service: service, Rev: rev, Document: document}); err != nil {
 			t.Fatal(err)
 		}
 		// Nothing is outside the folder of the revisions, and what is inside is valid.

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"service-manager/helpers/internal/hint"
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/name"
 )
 
@@ -61,13 +61,13 @@ func (a *Applier) handingOver(service name.Service, waits bool) {
 // for the end of work on them, or that are being applied. Those that themselves wait
 // for a successor are left out: two could wait for each other.
 func (a *Applier) waiting(service name.Service) map[netip.AddrPort]name.Service {
-	var changes []store.Change
+	var changes []source.Change
 	a.mu.Lock()
 	for other, w := range a.work {
 		if other == service || w.handingOver {
 			continue
 		}
-		for _, c := range []*store.Change{w.waiting, w.now} {
+		for _, c := range []*source.Change{w.waiting, w.now} {
 			if c != nil && !c.Deleted {
 				changes = append(changes, *c)
 			}

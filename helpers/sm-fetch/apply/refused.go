@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/definition"
 	"service-manager/units/name"
 	"service-manager/units/revision/atomicfile"
@@ -19,7 +19,7 @@ import (
 
 // refusal is a change that this host does not take for now.
 type refusal struct {
-	change  store.Change
+	change  source.Change
 	owner   name.Service // the one in the way, empty when it is something else
 	address netip.AddrPort
 	turn    int // lower for those that came earlier
@@ -28,7 +28,7 @@ type refusal struct {
 // kept is a refusal on disk.
 type kept struct {
 	Source string
-	Change store.Change
+	Change source.Change
 }
 
 // refusedFolder keeps changes that were refused and that the store does not hand
@@ -40,7 +40,7 @@ func (a *Applier) refusedPath(service name.Service) string {
 }
 
 // refuse keeps a change until the host takes it.
-func (a *Applier) refuse(c store.Change, owner name.Service, address netip.AddrPort) {
+func (a *Applier) refuse(c source.Change, owner name.Service, address netip.AddrPort) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.refused == nil {

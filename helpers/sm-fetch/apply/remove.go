@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/name"
 )
 
@@ -14,8 +14,8 @@ import (
 // whose draining may take long, or a change that could not be applied. What the
 // store says about the service meanwhile waits.
 type work struct {
-	waiting *store.Change // the newest change since, nil when there is none
-	now     *store.Change // the one that is being applied
+	waiting *source.Change // the newest change since, nil when there is none
+	now     *source.Change // the one that is being applied
 	// handingOver says that a successor is waited for.
 	handingOver bool
 	// applying says that a change is being applied, and the service not removed.
@@ -23,7 +23,7 @@ type work struct {
 }
 
 // postpone keeps a change for later. Only the newest counts.
-func (w *work) postpone(c store.Change) {
+func (w *work) postpone(c source.Change) {
 	if c.Deleted && !w.applying {
 		w.waiting = nil // that is what is happening already
 		return
@@ -33,7 +33,7 @@ func (w *work) postpone(c store.Change) {
 
 // startWork begins work on a service: with a change that has failed, or without
 // one with its removal.
-func (a *Applier) startWork(ctx context.Context, service name.Service, c *store.Change, failure error) {
+func (a *Applier) startWork(ctx context.Context, service name.Service, c *source.Change, failure error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.work == nil {
@@ -81,7 +81,7 @@ func (a *Applier) do(ctx context.Context, service name.Service, w *work, failure
 }
 
 // newer returns the change that came after c, or else c.
-func (a *Applier) newer(w *work, c *store.Change) *store.Change {
+func (a *Applier) newer(w *work, c *source.Change) *source.Change {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if w.waiting != nil {
@@ -92,7 +92,7 @@ func (a *Applier) newer(w *work, c *store.Change) *store.Change {
 }
 
 // next returns the change that waits. When none does, the work is over.
-func (a *Applier) next(service name.Service, w *work) *store.Change {
+func (a *Applier) next(service name.Service, w *work) *source.Change {
 	a.mu.Lock()
 	c := w.waiting
 	w.waiting, w.now, w.applying = nil, c, c != nil

@@ -8,7 +8,7 @@ import (
 	"os"
 	"strings"
 
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/definition"
 	"service-manager/units/name"
 )
@@ -16,7 +16,7 @@ import (
 // validate returns the definition that a change brings, with the document as it is
 // to be stored. None means that nothing has changed. When the error is a
 // *definition.Invalid, rev only identifies the document.
-func (a *Applier) validate(c store.Change) (d *definition.Definition, rev string, document []byte, err error) {
+func (a *Applier) validate(c source.Change) (d *definition.Definition, rev string, document []byte, err error) {
 	if c.Rev != "" {
 		d, err := definition.Parse(string(c.Service), c.Rev, c.Document)
 		return d, c.Rev, c.Document, err

@@ -12,13 +12,13 @@ import (
 
 	"service-manager/helpers/internal/notify"
 	"service-manager/helpers/sm-fetch/apply"
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/name"
 )
 
 // Follower follows a store. Fields are set before use.
 type Follower struct {
-	Store     store.Store
+	Store     source.Store
 	Applier   *apply.Applier
 	Revisions string // the folder of the revisions
 	Log       apply.Log
@@ -73,7 +73,7 @@ func (f *Follower) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		again := errors.Is(err, store.ErrAgain)
+		again := errors.Is(err, source.ErrAgain)
 		if again && time.Since(began) > f.Times.FirstPause {
 			continue
 		}
@@ -191,7 +191,7 @@ func (f *Follower) once(ctx context.Context) error {
 		f.trouble = ""
 	}
 	f.started(func() { f.status(snapshot) })
-	return f.Store.Watch(ctx, snapshot.Position, func(c store.Change, position store.Position) error {
+	return f.Store.Watch(ctx, snapshot.Position, func(c source.Change, position source.Position) error {
 		if err := f.change(ctx, c, position); err != nil {
 			return err
 		}
@@ -201,7 +201,7 @@ func (f *Follower) once(ctx context.Context) error {
 }
 
 // change takes a change that the feed tells.
-func (f *Follower) change(ctx context.Context, c store.Change, position store.Position) error {
+func (f *Follower) change(ctx context.Context, c source.Change, position source.Position) error {
 	state := f.state.get()
 	if state.GoesBack(c) {
 		// Feeds rewind. What the store has now is not what it once had.
@@ -234,7 +234,7 @@ func (f *Follower) change(ctx context.Context, c store.Change, position store.Po
 	return nil
 }
 
-func (f *Follower) status(snapshot store.Snapshot) {
+func (f *Follower) status(snapshot source.Snapshot) {
 	invalid := ""
 	if n := f.Applier.InvalidCount(); n > 0 {
 		invalid = fmt.Sprintf(", %d with an invalid newest revision", n)

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/name"
 	"service-manager/units/revision"
 )
@@ -22,11 +22,11 @@ type diskError struct{ error }
 // pass applies what has changed since the last run, or everything when that
 // followed another store or everything is asked for. It returns how many services
 // it has begun to remove, too.
-func (f *Follower) pass(ctx context.Context, everything bool) (store.Snapshot, int, error) {
+func (f *Follower) pass(ctx context.Context, everything bool) (source.Snapshot, int, error) {
 	state := f.state.get()
 	known := state.Store == f.Store.Name()
 	if !known {
-		state = store.State{Store: f.Store.Name()}
+		state = State{Store: f.Store.Name()}
 	}
 	from := state.Position
 	if everything {
@@ -34,11 +34,11 @@ func (f *Follower) pass(ctx context.Context, everything bool) (store.Snapshot, i
 	}
 	reading, end := f.guarded(ctx)
 	defer end()
-	p := passing{Follower: f, reading: reading, state: state, later: make(map[name.Service]store.Change), removed: make(map[name.Service]bool)}
-	snapshot, err := f.Store.Pass(reading, from, state.Had(), func(c store.Change) error { return p.take(ctx, c) })
+	p := passing{Follower: f, reading: reading, state: state, later: make(map[name.Service]source.Change), removed: make(map[name.Service]bool)}
+	snapshot, err := f.Store.Pass(reading, from, state.Had(), func(c source.Change) error { return p.take(ctx, c) })
 	err = p.cause(err)
 	switch {
-	case errors.Is(err, store.ErrMissing) && known:
+	case errors.Is(err, source.ErrMissing) && known:
 		// What comes back under that name is the same database only if it says so.
 		if state.Position.Since = ""; state.Instance == "" {
 			state.Services = nil
@@ -49,7 +49,7 @@ func (f *Follower) pass(ctx context.Context, everything bool) (store.Snapshot, i
 		return snapshot, 0, err
 	}
 	if snapshot.New {
-		p.state.Services, p.state.Position = nil, store.Position{Instance: snapshot.Instance}
+		p.state.Services, p.state.Position = nil, source.Position{Instance: snapshot.Instance}
 	}
 	for _, c := range p.said {
 		f.say(&p.state, c)
@@ -71,12 +71,12 @@ type passing struct {
 	// reading is for what waits for the store. What is begun for services outlasts it.
 	reading context.Context
 
-	state store.State
-	said  []store.Change // what was applied, without the documents
+	state State
+	said  []source.Change // what was applied, without the documents
 	// later are deletions, and changes that go back behind what the store said
 	// before. A feed that is sent again may tell of them before it tells what is
 	// newer.
-	later    map[name.Service]store.Change
+	later    map[name.Service]source.Change
 	removed  map[name.Service]bool // services whose removal has begun
 	problems []error
 }
@@ -90,7 +90,7 @@ func (p *passing) cause(err error) error {
 }
 
 // take takes a change that the store hands over.
-func (p *passing) take(ctx context.Context, c store.Change) error {
+func (p *passing) take(ctx context.Context, c source.Change) error {
 	if p.reading.Err() != nil {
 		return context.Cause(p.reading)
 	}
@@ -104,7 +104,7 @@ func (p *passing) take(ctx context.Context, c store.Change) error {
 	return nil
 }
 
-func (p *passing) apply(ctx context.Context, c store.Change) {
+func (p *passing) apply(ctx context.Context, c source.Change) {
 	if err := p.Applier.Apply(ctx, c); err != nil {
 		p.problems = append(p.problems, err) // the others are applied anyway
 		return
@@ -114,7 +114,7 @@ func (p *passing) apply(ctx context.Context, c store.Change) {
 }
 
 // finish deals with what was left for later, and with what a store lacks.
-func (p *passing) finish(ctx context.Context, snapshot store.Snapshot) error {
+func (p *passing) finish(ctx context.Context, snapshot source.Snapshot) error {
 	if err := p.settle(ctx, snapshot.Present); err != nil {
 		return err
 	}
@@ -177,7 +177,7 @@ func (p *passing) lacks(present map[name.Service]bool) error {
 	if services == nil && err != nil {
 		return &diskError{err}
 	}
-	maps.DeleteFunc(p.state.Services, func(service name.Service, word store.Word) bool {
+	maps.DeleteFunc(p.state.Services, func(service name.Service, word Word) bool {
 		return word.Lacks && !slices.Contains(services, service)
 	})
 	for _, service := range services {
@@ -190,27 +190,27 @@ func (p *passing) lacks(present map[name.Service]bool) error {
 
 // say notes the store's word on a service that was applied. When all that it had of
 // one was invalid, there is nothing that a later deletion could delete.
-func (f *Follower) say(state *store.State, c store.Change) {
+func (f *Follower) say(state *State, c source.Change) {
 	rev, unnamed := name.ParseRev(c.Rev)
 	_, err := os.Stat(filepath.Join(f.Revisions, string(c.Service)))
 	switch {
 	case c.Deleted, errors.Is(err, fs.ErrNotExist) && f.Applier.Invalid(c.Service) != "" && !f.Applier.Waits(c.Service):
 		delete(state.Services, c.Service)
 	case unnamed != nil:
-		state.Say(c.Service, store.Word{})
+		state.Say(c.Service, Word{})
 	default:
-		state.Say(c.Service, store.Word{Rev: rev})
+		state.Say(c.Service, Word{Rev: rev})
 	}
 }
 
 // keep notes that a store lacks a service that it has not deleted, and tells it when
 // that is news.
-func (f *Follower) keep(state *store.State, service name.Service) {
+func (f *Follower) keep(state *State, service name.Service) {
 	if !state.Services[service].Lacks {
 		f.Log.Warning("%s: %s does not have it; it stays as it is; to remove it: systemctl stop %s@manager && rm -r %s/%s",
 			service, f.Store.Name(), service, f.Revisions, service)
 	}
-	state.Say(service, store.Word{Lacks: true})
+	state.Say(service, Word{Lacks: true})
 }
 
 // Once makes one pass over all of the store and waits for the end of all that it
@@ -218,7 +218,7 @@ func (f *Follower) keep(state *store.State, service name.Service) {
 // all, that are invalid or missing; the rest has been applied anyway.
 func (f *Follower) Once(ctx context.Context, services []name.Service) error {
 	f.state = openStates(f.Revisions, 0, f.Applier, f.Log)
-	var snapshot store.Snapshot
+	var snapshot source.Snapshot
 	// A definition may have come back while its service was stopped and removed.
 	for removed := 1; removed > 0; {
 		var err error

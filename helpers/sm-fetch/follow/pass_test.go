@@ -16,7 +16,7 @@ import (
 
 	"service-manager/helpers/internal/notify"
 	"service-manager/helpers/sm-fetch/apply"
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/name"
 	"service-manager/units/revision"
 )
@@ -32,16 +32,16 @@ func document(service name.Service) []byte {
 	return fmt.Appendf(nil, `{"image":"nginx:1","address":"10.0.0.%d:80","port":80}`, last+1)
 }
 
-func has(service name.Service, generation int) store.Change {
-	c := store.Change{Service: service, Document: document(service)}
+func has(service name.Service, generation int) source.Change {
+	c := source.Change{Service: service, Document: document(service)}
 	if generation > 0 {
 		c.Rev = rev(generation)
 	}
 	return c
 }
 
-func deleted(service name.Service, generation int) store.Change {
-	c := store.Change{Service: service, Deleted: true}
+func deleted(service name.Service, generation int) source.Change {
+	c := source.Change{Service: service, Deleted: true}
 	if generation > 0 {
 		c.Rev = rev(generation)
 	}
@@ -50,9 +50,9 @@ func deleted(service name.Service, generation int) store.Change {
 
 // look is what a store tells in one Pass.
 type look struct {
-	changes  []store.Change
+	changes  []source.Change
 	err      error // after the changes
-	snapshot store.Snapshot
+	snapshot source.Snapshot
 	during   func()
 }
 
@@ -62,16 +62,16 @@ type fakeStore struct {
 	mu    sync.Mutex
 	looks []look
 	had   [][]name.Service
-	froms []store.Position
-	is    map[name.Service]store.Change // for Get
-	feed  []store.Change
+	froms []source.Position
+	is    map[name.Service]source.Change // for Get
+	feed  []source.Change
 	lost  error // what ends Watch; nil: it waits
 	told  chan struct{}
 }
 
 func (f *fakeStore) Name() string { return "STORE" }
 
-func (f *fakeStore) Pass(ctx context.Context, from store.Position, had []name.Service, handle func(store.Change) error) (store.Snapshot, error) {
+func (f *fakeStore) Pass(ctx context.Context, from source.Position, had []name.Service, handle func(source.Change) error) (source.Snapshot, error) {
 	f.mu.Lock()
 	is := f.looks[0]
 	if len(f.looks) > 1 {
@@ -82,7 +82,7 @@ func (f *fakeStore) Pass(ctx context.Context, from store.Position, had []name.Se
 	f.mu.Unlock()
 	for _, c := range is.changes {
 		if err := handle(c); err != nil {
-			return store.Snapshot{}, err
+			return source.Snapshot{}, err
 		}
 	}
 	if is.during != nil {
@@ -94,9 +94,9 @@ func (f *fakeStore) Pass(ctx context.Context, from store.Position, had []name.Se
 	return is.snapshot, context.Cause(ctx)
 }
 
-func (f *fakeStore) Watch(ctx context.Context, from store.Position, handle func(store.Change, store.Position) error) error {
+func (f *fakeStore) Watch(ctx context.Context, from source.Position, handle func(source.Change, source.Position) error) error {
 	for i, c := range f.feed {
-		if err := handle(c, store.Position{Since: store.Since(fmt.Sprint(100 + i)), Instance: from.Instance}); err != nil {
+		if err := handle(c, source.Position{Since: source.Since(fmt.Sprint(100 + i)), Instance: from.Instance}); err != nil {
 			return err
 		}
 	}
@@ -110,11 +110,11 @@ func (f *fakeStore) Watch(ctx context.Context, from store.Position, handle func(
 	return context.Cause(ctx)
 }
 
-func (f *fakeStore) Get(_ context.Context, service name.Service) (store.Change, error) {
+func (f *fakeStore) Get(_ context.Context, service name.Service) (source.Change, error) {
 	if c, ok := f.is[service]; ok {
 		return c, nil
 	}
-	return store.Change{Service: service, Deleted: true}, nil
+	return source.Change{Service: service, Deleted: true}, nil
 }
 
 // host is where a Follower works.
@@ -138,7 +138,7 @@ func (h *host) Warning(format string, args ...any) {
 }
 func (h *host) Error(format string, args ...any) { h.Warning(format, args...) }
 
-func newHost(t *testing.T, s store.Store, retry time.Duration) *host {
+func newHost(t *testing.T, s source.Store, retry time.Duration) *host {
 	root := t.TempDir()
 	h := &host{t: t, revisions: revision.Store{Root: filepath.Join(root, "revisions"), Run: filepath.Join(root, "run")}}
 	h.follower = &Follower{
@@ -180,16 +180,16 @@ func (h *host) save(service name.Service, rev string) {
 	}
 }
 
-func (h *host) write(state store.State) {
+func (h *host) write(state State) {
 	h.t.Helper()
-	if err := store.WriteState(h.revisions.Root, state); err != nil {
+	if err := WriteState(h.revisions.Root, state); err != nil {
 		h.t.Fatal(err)
 	}
 }
 
-func (h *host) state() store.State {
+func (h *host) state() State {
 	h.t.Helper()
-	state, err := store.ReadState(h.revisions.Root)
+	state, err := ReadState(h.revisions.Root)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -219,10 +219,10 @@ const stays = "does not have it; it stays as it is"
 // unless said otherwise.
 type transition struct {
 	name  string
-	word  *store.Word // what the store has said of it
-	fresh bool        // nothing of it is on disk
-	is    *store.Change
-	want  *store.Word
+	word  *Word // what the store has said of it
+	fresh bool  // nothing of it is on disk
+	is    *source.Change
+	want  *Word
 	// after that
 	current string
 	removed bool
@@ -231,7 +231,7 @@ type transition struct {
 
 func (test transition) check(t *testing.T, h *host) {
 	t.Helper()
-	var got *store.Word
+	var got *Word
 	if word, ok := h.state().Services["web"]; ok {
 		got = &word
 	}
@@ -256,30 +256,30 @@ func (test transition) host(t *testing.T, s *fakeStore, retry time.Duration) *ho
 	if !test.fresh {
 		h.save("web", rev(3))
 	}
-	state := store.State{Store: "STORE", Position: store.Position{Since: "7", Instance: "one"}, Services: map[name.Service]store.Word{}}
+	state := State{Store: "STORE", Position: source.Position{Since: "7", Instance: "one"}, Services: map[name.Service]Word{}}
 	if test.word != nil {
 		state.Services["web"] = *test.word
 	}
 	h.write(state)
-	s.is = make(map[name.Service]store.Change)
+	s.is = make(map[name.Service]source.Change)
 	if test.is != nil {
 		s.is["web"] = *test.is
 	}
 	return h
 }
 
-func word(generation int) *store.Word {
+func word(generation int) *Word {
 	if generation == 0 {
-		return &store.Word{}
+		return &Word{}
 	}
-	return &store.Word{Rev: name.Rev(rev(generation))}
+	return &Word{Rev: name.Rev(rev(generation))}
 }
 
-func ref(c store.Change) *store.Change { return &c }
+func ref(c source.Change) *source.Change { return &c }
 
 // What a pass makes of a service, whatever was known of it.
 func TestPassTransitions(t *testing.T) {
-	lacks := &store.Word{Lacks: true}
+	lacks := &Word{Lacks: true}
 	all := func(services ...name.Service) map[name.Service]bool {
 		present := make(map[name.Service]bool)
 		for _, service := range services {
@@ -287,7 +287,7 @@ func TestPassTransitions(t *testing.T) {
 		}
 		return present
 	}
-	some := store.Snapshot{Position: store.Position{Since: "8", Instance: "one"}}
+	some := source.Snapshot{Position: source.Position{Since: "8", Instance: "one"}}
 	with, without := some, some
 	with.Present, without.Present = all("web"), all()
 	newWith, newWithout := with, without
@@ -296,54 +296,54 @@ func TestPassTransitions(t *testing.T) {
 
 	for _, test := range []struct {
 		transition
-		changes  []store.Change
-		snapshot store.Snapshot
+		changes  []source.Change
+		snapshot source.Snapshot
 	}{
 		// A pass that sees what has changed.
 		{transition{name: "nothing has changed", word: word(3), want: word(3), current: rev(3)}, nil, some},
-		{transition{name: "a newer revision", word: word(3), want: word(4), current: rev(4)}, []store.Change{has("web", 4)}, some},
-		{transition{name: "the first revision", fresh: true, want: word(1), current: rev(1)}, []store.Change{has("web", 1)}, some},
+		{transition{name: "a newer revision", word: word(3), want: word(4), current: rev(4)}, []source.Change{has("web", 4)}, some},
+		{transition{name: "the first revision", fresh: true, want: word(1), current: rev(1)}, []source.Change{has("web", 1)}, some},
 		{transition{name: "an older one, and it is the winner", word: word(3), is: ref(has("web", 2)), want: word(2), current: rev(2)},
-			[]store.Change{has("web", 2)}, some},
+			[]source.Change{has("web", 2)}, some},
 		{transition{name: "an older one, since the feed rewinds", word: word(3), is: ref(has("web", 3)), want: word(3), current: rev(3)},
-			[]store.Change{has("web", 2)}, some},
+			[]source.Change{has("web", 2)}, some},
 		{transition{name: "an older one, then the newest", word: word(3), is: ref(has("web", 3)), want: word(3), current: rev(3)},
-			[]store.Change{has("web", 2), has("web", 3)}, some},
-		{transition{name: "a deletion", word: word(3), removed: true}, []store.Change{deleted("web", 4)}, some},
-		{transition{name: "a deletion that names no revision", word: word(0), removed: true}, []store.Change{deleted("web", 0)}, some},
+			[]source.Change{has("web", 2), has("web", 3)}, some},
+		{transition{name: "a deletion", word: word(3), removed: true}, []source.Change{deleted("web", 4)}, some},
+		{transition{name: "a deletion that names no revision", word: word(0), removed: true}, []source.Change{deleted("web", 0)}, some},
 		{transition{name: "a deletion, and it is there again", word: word(3), is: ref(has("web", 5)), want: word(5), current: rev(5)},
-			[]store.Change{deleted("web", 4)}, some},
+			[]source.Change{deleted("web", 4)}, some},
 		{transition{name: "a deletion, then a newer revision", word: word(3), want: word(5), current: rev(5)},
-			[]store.Change{deleted("web", 4), has("web", 5)}, some},
+			[]source.Change{deleted("web", 4), has("web", 5)}, some},
 		{transition{name: "an old deletion, of a database that was restored", word: word(3), want: lacks, current: rev(3), kept: true},
-			[]store.Change{deleted("web", 2)}, some},
+			[]source.Change{deleted("web", 2)}, some},
 		{transition{name: "a deletion of the same generation", word: word(3), want: lacks, current: rev(3), kept: true},
-			[]store.Change{deleted("web", 3)}, some},
-		{transition{name: "a deletion of what it never had", current: rev(3)}, []store.Change{deleted("web", 9)}, some},
-		{transition{name: "a deletion of what it lacks", word: lacks, want: lacks, current: rev(3)}, []store.Change{deleted("web", 9)}, some},
-		{transition{name: "what it lacked", word: lacks, want: word(1), current: rev(1)}, []store.Change{has("web", 1)}, some},
+			[]source.Change{deleted("web", 3)}, some},
+		{transition{name: "a deletion of what it never had", current: rev(3)}, []source.Change{deleted("web", 9)}, some},
+		{transition{name: "a deletion of what it lacks", word: lacks, want: lacks, current: rev(3)}, []source.Change{deleted("web", 9)}, some},
+		{transition{name: "what it lacked", word: lacks, want: word(1), current: rev(1)}, []source.Change{has("web", 1)}, some},
 
 		// A pass that sees everything.
-		{transition{name: "everything, and it is there", word: word(3), want: word(3), current: rev(3)}, []store.Change{has("web", 3)}, with},
+		{transition{name: "everything, and it is there", word: word(3), want: word(3), current: rev(3)}, []source.Change{has("web", 3)}, with},
 		{transition{name: "everything, and it is not there", word: word(3), want: lacks, current: rev(3), kept: true}, nil, without},
 		{transition{name: "everything, and it was not there before", word: lacks, want: lacks, current: rev(3)}, nil, without},
 		{transition{name: "everything, and it is another store's", want: lacks, current: rev(3), kept: true}, nil, without},
-		{transition{name: "everything, with a deletion", word: word(3), removed: true}, []store.Change{deleted("web", 4)}, without},
+		{transition{name: "everything, with a deletion", word: word(3), removed: true}, []source.Change{deleted("web", 4)}, without},
 		{transition{name: "everything, with the deletion of what is there again", word: word(3), is: ref(has("web", 5)), want: word(5), current: rev(5)},
-			[]store.Change{deleted("web", 4)}, without},
+			[]source.Change{deleted("web", 4)}, without},
 		{transition{name: "everything, with an old deletion", word: word(3), want: lacks, current: rev(3), kept: true},
-			[]store.Change{deleted("web", 2)}, without},
+			[]source.Change{deleted("web", 2)}, without},
 		{transition{name: "everything, with a deletion of what it never had", want: lacks, current: rev(3), kept: true},
-			[]store.Change{deleted("web", 9)}, without},
+			[]source.Change{deleted("web", 9)}, without},
 		{transition{name: "what it lacked is gone from the disk", word: lacks, fresh: true}, nil, without},
 
 		// A pass over another incarnation of the store.
-		{transition{name: "new, and it is there", word: word(3), want: word(1), current: rev(1)}, []store.Change{has("web", 1)}, newWith},
+		{transition{name: "new, and it is there", word: word(3), want: word(1), current: rev(1)}, []source.Change{has("web", 1)}, newWith},
 		{transition{name: "new, and it is not there", word: word(3), want: lacks, current: rev(3), kept: true}, nil, newWithout},
 		{transition{name: "new, with a deletion from its own past", word: word(3), want: lacks, current: rev(3), kept: true},
-			[]store.Change{deleted("web", 9)}, newWithout},
+			[]source.Change{deleted("web", 9)}, newWithout},
 		{transition{name: "new, with an old deletion", word: word(3), want: lacks, current: rev(3), kept: true},
-			[]store.Change{deleted("web", 2)}, newWithout},
+			[]source.Change{deleted("web", 2)}, newWithout},
 		{transition{name: "new, and it lacked it before", word: lacks, want: lacks, current: rev(3), kept: true}, nil, newWithout},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -375,33 +375,33 @@ func TestPassTransitions(t *testing.T) {
 
 // What the feed makes of a service.
 func TestFeedTransitions(t *testing.T) {
-	lacks := &store.Word{Lacks: true}
+	lacks := &Word{Lacks: true}
 	for _, test := range []struct {
 		transition
-		feed []store.Change
+		feed []source.Change
 	}{
-		{transition{name: "a newer revision", word: word(3), want: word(4), current: rev(4)}, []store.Change{has("web", 4)}},
-		{transition{name: "the first revision", fresh: true, want: word(1), current: rev(1)}, []store.Change{has("web", 1)}},
+		{transition{name: "a newer revision", word: word(3), want: word(4), current: rev(4)}, []source.Change{has("web", 4)}},
+		{transition{name: "the first revision", fresh: true, want: word(1), current: rev(1)}, []source.Change{has("web", 1)}},
 		{transition{name: "the feed rewinds", word: word(3), is: ref(has("web", 4)), want: word(4), current: rev(4)},
-			[]store.Change{has("web", 4), has("web", 2), has("web", 3), has("web", 4)}},
-		{transition{name: "another winner", word: word(3), is: ref(has("web", 2)), want: word(2), current: rev(2)}, []store.Change{has("web", 2)}},
-		{transition{name: "a deletion", word: word(3), removed: true}, []store.Change{deleted("web", 4)}},
-		{transition{name: "a deletion that names no revision", word: word(0), removed: true}, []store.Change{deleted("web", 0)}},
+			[]source.Change{has("web", 4), has("web", 2), has("web", 3), has("web", 4)}},
+		{transition{name: "another winner", word: word(3), is: ref(has("web", 2)), want: word(2), current: rev(2)}, []source.Change{has("web", 2)}},
+		{transition{name: "a deletion", word: word(3), removed: true}, []source.Change{deleted("web", 4)}},
+		{transition{name: "a deletion that names no revision", word: word(0), removed: true}, []source.Change{deleted("web", 0)}},
 		{transition{name: "an old deletion, since the feed rewinds", word: word(3), is: ref(has("web", 3)), want: word(3), current: rev(3)},
-			[]store.Change{deleted("web", 2)}},
+			[]source.Change{deleted("web", 2)}},
 		{transition{name: "an old deletion, and it does not have it", word: word(3), want: lacks, current: rev(3), kept: true},
-			[]store.Change{deleted("web", 2)}},
-		{transition{name: "a deletion of what it never had", current: rev(3)}, []store.Change{deleted("web", 9)}},
-		{transition{name: "a deletion of what it lacks", word: lacks, want: lacks, current: rev(3)}, []store.Change{deleted("web", 9)}},
-		{transition{name: "what it lacked, and its deletion", word: lacks, removed: true}, []store.Change{has("web", 1), deleted("web", 2)}},
+			[]source.Change{deleted("web", 2)}},
+		{transition{name: "a deletion of what it never had", current: rev(3)}, []source.Change{deleted("web", 9)}},
+		{transition{name: "a deletion of what it lacks", word: lacks, want: lacks, current: rev(3)}, []source.Change{deleted("web", 9)}},
+		{transition{name: "what it lacked, and its deletion", word: lacks, removed: true}, []source.Change{has("web", 1), deleted("web", 2)}},
 		{transition{name: "a deletion of what was only invalid", fresh: true},
-			[]store.Change{{Service: "web", Rev: rev(1), Document: []byte(`{}`)}, deleted("web", 2)}},
+			[]source.Change{{Service: "web", Rev: rev(1), Document: []byte(`{}`)}, deleted("web", 2)}},
 		{transition{name: "an invalid revision", word: word(3), want: word(4), current: rev(3)},
-			[]store.Change{{Service: "web", Rev: rev(4), Document: []byte(`{}`)}}},
+			[]source.Change{{Service: "web", Rev: rev(4), Document: []byte(`{}`)}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := &fakeStore{
-				looks: []look{{snapshot: store.Snapshot{Position: store.Position{Since: "8", Instance: "one"}}}},
+				looks: []look{{snapshot: source.Snapshot{Position: source.Position{Since: "8", Instance: "one"}}}},
 				feed:  test.feed, told: make(chan struct{}),
 			}
 			h := test.host(t, s, time.Millisecond)
@@ -426,8 +426,8 @@ func TestFeedTransitions(t *testing.T) {
 // A pass that breaks off keeps what it has heard, and not its position.
 func TestPassBreaksOff(t *testing.T) {
 	s := &fakeStore{looks: []look{
-		{changes: []store.Change{has("api", 1)}, err: errors.New("cut off"), snapshot: store.Snapshot{}},
-		{changes: []store.Change{deleted("api", 2)}, snapshot: store.Snapshot{Position: store.Position{Since: "9"}}},
+		{changes: []source.Change{has("api", 1)}, err: errors.New("cut off"), snapshot: source.Snapshot{}},
+		{changes: []source.Change{deleted("api", 2)}, snapshot: source.Snapshot{Position: source.Position{Since: "9"}}},
 	}}
 	h := transition{word: word(3)}.host(t, s, 0)
 	h.follower.state = openStates(h.revisions.Root, 0, h.follower.Applier, h)
@@ -449,21 +449,21 @@ func TestPassBreaksOff(t *testing.T) {
 func TestMissingDatabase(t *testing.T) {
 	for _, test := range []struct {
 		name   string
-		before store.State
-		want   store.State
+		before State
+		want   State
 	}{
 		{"that names itself",
-			store.State{Store: "STORE", Position: store.Position{Since: "7", Instance: "one"}, Services: map[name.Service]store.Word{"web": *word(3)}},
-			store.State{Store: "STORE", Position: store.Position{Instance: "one"}, Services: map[name.Service]store.Word{"web": *word(3)}}},
+			State{Store: "STORE", Position: source.Position{Since: "7", Instance: "one"}, Services: map[name.Service]Word{"web": *word(3)}},
+			State{Store: "STORE", Position: source.Position{Instance: "one"}, Services: map[name.Service]Word{"web": *word(3)}}},
 		{"that does not",
-			store.State{Store: "STORE", Position: store.Position{Since: "7"}, Services: map[name.Service]store.Word{"web": *word(3)}},
-			store.State{Store: "STORE"}},
+			State{Store: "STORE", Position: source.Position{Since: "7"}, Services: map[name.Service]Word{"web": *word(3)}},
+			State{Store: "STORE"}},
 		{"that was not followed yet",
-			store.State{Store: "OTHER", Position: store.Position{Since: "7"}, Services: map[name.Service]store.Word{"web": *word(3)}},
-			store.State{Store: "OTHER", Position: store.Position{Since: "7"}, Services: map[name.Service]store.Word{"web": *word(3)}}},
+			State{Store: "OTHER", Position: source.Position{Since: "7"}, Services: map[name.Service]Word{"web": *word(3)}},
+			State{Store: "OTHER", Position: source.Position{Since: "7"}, Services: map[name.Service]Word{"web": *word(3)}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			h := newHost(t, &fakeStore{looks: []look{{err: store.ErrMissing}}}, 0)
+			h := newHost(t, &fakeStore{looks: []look{{err: source.ErrMissing}}}, 0)
 			h.save("web", rev(3))
 			h.write(test.before)
 			if err := h.follower.Once(t.Context(), nil); err == nil {
@@ -480,10 +480,10 @@ func TestMissingDatabase(t *testing.T) {
 // A definition that comes back while sm-fetch once removes its service is there at
 // the end.
 func TestComesBackDuringOnce(t *testing.T) {
-	position := store.Position{Since: "8", Instance: "one"}
+	position := source.Position{Since: "8", Instance: "one"}
 	s := &fakeStore{looks: []look{
-		{changes: []store.Change{deleted("web", 4)}, snapshot: store.Snapshot{Position: position, Present: map[name.Service]bool{}}},
-		{changes: []store.Change{has("web", 5)}, snapshot: store.Snapshot{Position: position, Present: map[name.Service]bool{"web": true}}},
+		{changes: []source.Change{deleted("web", 4)}, snapshot: source.Snapshot{Position: position, Present: map[name.Service]bool{}}},
+		{changes: []source.Change{has("web", 5)}, snapshot: source.Snapshot{Position: position, Present: map[name.Service]bool{"web": true}}},
 	}}
 	h := transition{word: word(3)}.host(t, s, 0)
 	if err := h.follower.Once(t.Context(), nil); err != nil {
@@ -497,11 +497,11 @@ func TestStateOfAnEarlierRelease(t *testing.T) {
 	h := newHost(t, &fakeStore{}, 0)
 	h.save("web", rev(3))
 	h.save("api", rev(1))
-	if err := os.WriteFile(store.StatePath(h.revisions.Root), []byte(`{"store":"STORE","since":"7-x","kept":["api"]}`), 0o600); err != nil {
+	if err := os.WriteFile(StatePath(h.revisions.Root), []byte(`{"store":"STORE","since":"7-x","kept":["api"]}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	got := openStates(h.revisions.Root, 0, h.follower.Applier, h).get()
-	want := store.State{Store: "STORE", Position: store.Position{Since: `"7-x"`}, Services: map[name.Service]store.Word{"api": {Lacks: true}, "web": {}}}
+	want := State{Store: "STORE", Position: source.Position{Since: `"7-x"`}, Services: map[name.Service]Word{"api": {Lacks: true}, "web": {}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -512,8 +512,8 @@ func TestStateOfAnEarlierRelease(t *testing.T) {
 func TestStateWaitsForWhatWaits(t *testing.T) {
 	hold := make(chan struct{})
 	s := &fakeStore{
-		looks: []look{{snapshot: store.Snapshot{Position: store.Position{Since: "8", Instance: "one"}}}},
-		feed:  []store.Change{deleted("web", 4), has("web", 5), has("api", 1)}, told: make(chan struct{}),
+		looks: []look{{snapshot: source.Snapshot{Position: source.Position{Since: "8", Instance: "one"}}}},
+		feed:  []source.Change{deleted("web", 4), has("web", 5), has("api", 1)}, told: make(chan struct{}),
 	}
 	h := transition{word: word(3)}.host(t, s, time.Millisecond)
 	h.stop = func(ctx context.Context, _ name.Service) error {
@@ -555,7 +555,7 @@ func TestStateThatIsBeingWritten(t *testing.T) {
 	h := newHost(t, &fakeStore{}, 0)
 	u := &unsettled{}
 	s := openStates(h.revisions.Root, time.Hour, u, h)
-	state := store.State{Store: "STORE", Position: store.Position{Since: "8"}}
+	state := State{Store: "STORE", Position: source.Position{Since: "8"}}
 	u.becomes = func() {
 		later := state.Clone()
 		later.Since = "9"
@@ -573,7 +573,7 @@ func TestStateThatIsBeingWritten(t *testing.T) {
 
 // A start ends, whatever the store does.
 func TestStartEnds(t *testing.T) {
-	position := store.Position{Since: "8", Instance: "one"}
+	position := source.Position{Since: "8", Instance: "one"}
 	released := make(chan struct{})
 	for _, test := range []struct {
 		name string
@@ -581,10 +581,10 @@ func TestStartEnds(t *testing.T) {
 		want string
 	}{
 		{"it says nothing", look{during: func() { <-released }}, "STATUS=still reading STORE; serving from disk"},
-		{"it drips", look{changes: []store.Change{has("api", 1)}, during: func() { <-released }},
+		{"it drips", look{changes: []source.Change{has("api", 1)}, during: func() { <-released }},
 			"STATUS=still reading STORE, 1 so far, the last of api; serving from disk"},
 		{"it is out of reach", look{err: errors.New("connection refused")}, "STATUS=cannot read STORE: connection refused"},
-		{"it answers", look{snapshot: store.Snapshot{Position: position}}, "STATUS=following STORE, 0 services"},
+		{"it answers", look{snapshot: source.Snapshot{Position: position}}, "STATUS=following STORE, 0 services"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := newHost(t, &fakeStore{looks: []look{test.look}}, time.Millisecond)

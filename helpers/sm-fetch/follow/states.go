@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"service-manager/helpers/sm-fetch/apply"
-	"service-manager/helpers/sm-fetch/store"
 	"service-manager/units/revision"
 )
 
@@ -25,13 +24,13 @@ type states struct {
 	writing sync.Mutex // held while the file is written
 
 	mu      sync.Mutex
-	state   store.State
+	state   State
 	dirty   bool
 	pending *time.Timer // for the next write
 }
 
 func openStates(revisions string, interval time.Duration, applier settler, log apply.Log) *states {
-	state, err := store.ReadState(revisions)
+	state, err := ReadState(revisions)
 	if err != nil {
 		log.Warning("%v", err)
 	}
@@ -39,21 +38,21 @@ func openStates(revisions string, interval time.Duration, applier settler, log a
 		// An earlier release has written it, or there was nothing on disk yet.
 		services, _ := revision.Store{Root: revisions}.Services() // what cannot be read is kept
 		for _, service := range services {
-			state.Say(service, store.Word{Lacks: slices.Contains(state.Kept, service)})
+			state.Say(service, Word{Lacks: slices.Contains(state.Kept, service)})
 		}
 	}
 	state.Kept = nil
 	return &states{revisions: revisions, interval: interval, applier: applier, log: log, state: state}
 }
 
-func (s *states) get() store.State {
+func (s *states) get() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state.Clone()
 }
 
 // set replaces the state, and writes it at once where that is possible.
-func (s *states) set(state store.State) {
+func (s *states) set(state State) {
 	s.mu.Lock()
 	s.state, s.dirty = state.Clone(), true
 	s.mu.Unlock()
@@ -61,7 +60,7 @@ func (s *states) set(state store.State) {
 }
 
 // soon replaces the state, and has it written before long.
-func (s *states) soon(state store.State) {
+func (s *states) soon(state State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state, s.dirty = state.Clone(), true
@@ -90,7 +89,7 @@ func (s *states) flush() {
 	// not in the copy.
 	settled := s.applier.Settled(s.flush)
 	if settled {
-		if err := store.WriteState(s.revisions, state); err != nil {
+		if err := WriteState(s.revisions, state); err != nil {
 			s.log.Warning("%v; the next start reads the store again", err)
 			settled = false
 		}

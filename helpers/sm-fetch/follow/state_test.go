@@ -1,10 +1,11 @@
-package store
+package follow
 
 import (
 	"os"
 	"path/filepath"
 	"testing"
 
+	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/name"
 
 	"github.com/google/go-cmp/cmp"
@@ -17,7 +18,7 @@ func TestState(t *testing.T) {
 	}
 	want := State{
 		Store:    "http://127.0.0.1:5984/services",
-		Position: Position{Since: `"5-g1AAAACbeJz"`, Instance: "1763812960"},
+		Position: source.Position{Since: `"5-g1AAAACbeJz"`, Instance: "1763812960"},
 		Services: map[name.Service]Word{"api": {Lacks: true}, "db": {}, "web": {Rev: "2-ca00960e886a4df88ad719fb29018449"}},
 	}
 	if err := WriteState(revisions, want); err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/go-kivik/kivik/v4"
 
 	"service-manager/helpers/internal/hint"
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/definition"
 )
 
@@ -275,7 +275,7 @@ func (c *deadlineConn) Write(p []byte) (int, error) {
 // of it: a server may send them back.
 func (s *Store) explain(err error) error {
 	err = reason(err)
-	if err == nil || errors.Is(err, store.ErrMissing) || errors.Is(err, context.Canceled) {
+	if err == nil || errors.Is(err, source.ErrMissing) || errors.Is(err, context.Canceled) {
 		return err
 	}
 	text := err.Error()
@@ -294,7 +294,7 @@ func (s *Store) explain(err error) error {
 func reason(err error) error {
 	switch kivik.HTTPStatus(err) {
 	case http.StatusNotFound:
-		return store.ErrMissing
+		return source.ErrMissing
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return hint.Add(errors.New("the server refuses this name and password"), "check COUCHDB_URL")
 	}

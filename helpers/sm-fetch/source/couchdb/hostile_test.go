@@ -19,8 +19,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"service-manager/helpers/sm-fetch/couchdb/wiretest"
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/source"
+	"service-manager/helpers/sm-fetch/source/couchdb/wiretest"
 	"service-manager/units/definition"
 )
 
@@ -352,11 +352,11 @@ func survive(t *testing.T, h *hostile) {
 	try := func(limit time.Duration) error {
 		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		defer cancel()
-		snapshot, err := s.Pass(ctx, store.Position{}, nil, func(store.Change) error { return nil })
+		snapshot, err := s.Pass(ctx, source.Position{}, nil, func(source.Change) error { return nil })
 		if err != nil {
 			return err
 		}
-		return s.Watch(ctx, snapshot.Position, func(c store.Change, _ store.Position) error {
+		return s.Watch(ctx, snapshot.Position, func(c source.Change, _ source.Position) error {
 			if c.Service == "web" && c.Rev != "" {
 				return healthy
 			}
@@ -462,7 +462,7 @@ func TestStrangeChanges(t *testing.T) {
 					t.Fatal(err)
 				}
 				var got []string
-				take := func(c store.Change) error {
+				take := func(c source.Change) error {
 					what := c.Rev
 					switch {
 					case c.Deleted:
@@ -476,9 +476,9 @@ func TestStrangeChanges(t *testing.T) {
 					return nil
 				}
 				if where == changes {
-					_, err = s.Pass(t.Context(), store.Position{}, nil, take)
+					_, err = s.Pass(t.Context(), source.Position{}, nil, take)
 				} else {
-					err = s.Watch(t.Context(), store.Position{Since: "1-x"}, func(c store.Change, _ store.Position) error { return take(c) })
+					err = s.Watch(t.Context(), source.Position{Since: "1-x"}, func(c source.Change, _ source.Position) error { return take(c) })
 					if err != nil && err.Error() == errEnded.Error() {
 						err = nil
 					}

@@ -12,7 +12,7 @@ import (
 	"github.com/go-kivik/kivik/v4"
 	driver "github.com/go-kivik/kivik/v4/couchdb"
 
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/name"
 )
 
@@ -32,7 +32,7 @@ type Store struct {
 	last line // of the changes that were read
 }
 
-var _ store.Store = (*Store)(nil)
+var _ source.Store = (*Store)(nil)
 
 // Open returns the database at a URL like http://user:password@host:5984/services
 // without talking to the server yet. A zero heartbeat is Heartbeat; a server that
@@ -77,14 +77,14 @@ func open(setting string, heartbeat time.Duration, l limits, report func(problem
 func (s *Store) Name() string { return s.name }
 
 // Pass reads the changes up to now.
-func (s *Store) Pass(ctx context.Context, from store.Position, _ []name.Service, handle func(store.Change) error) (store.Snapshot, error) {
+func (s *Store) Pass(ctx context.Context, from source.Position, _ []name.Service, handle func(source.Change) error) (source.Snapshot, error) {
 	instance, seq, err := s.describe(ctx)
 	if err != nil {
-		return store.Snapshot{}, err
+		return source.Snapshot{}, err
 	}
 	another := recreated(from, instance, seq)
-	if another || plain(store.Since(parameter(from.Since))) || ahead(from.Since, seq) {
-		from = store.Position{}
+	if another || plain(source.Since(parameter(from.Since))) || ahead(from.Since, seq) {
+		from = source.Position{}
 	}
 	snapshot, err := s.pass(ctx, from, handle)
 	if from.Since != "" && kivik.HTTPStatus(err) == http.StatusBadRequest {
@@ -92,16 +92,16 @@ func (s *Store) Pass(ctx context.Context, from store.Position, _ []name.Service,
 		// nothing can be done about it but to begin at the beginning, as in a database
 		// that is another one.
 		another = true
-		snapshot, err = s.pass(ctx, store.Position{}, handle)
+		snapshot, err = s.pass(ctx, source.Position{}, handle)
 	}
 	snapshot.Instance, snapshot.New = instance, another
 	return snapshot, err
 }
 
-func (s *Store) pass(ctx context.Context, from store.Position, handle func(store.Change) error) (store.Snapshot, error) {
+func (s *Store) pass(ctx context.Context, from source.Position, handle func(source.Change) error) (source.Snapshot, error) {
 	s.read(line{seq: from.Since})
 	present := make(map[name.Service]bool)
-	last, err := s.changes(ctx, from.Since, nil, func(c store.Change, _ store.Since) error {
+	last, err := s.changes(ctx, from.Since, nil, func(c source.Change, _ source.Since) error {
 		if c.Deleted {
 			delete(present, c.Service)
 		} else {
@@ -110,9 +110,9 @@ func (s *Store) pass(ctx context.Context, from store.Position, handle func(store
 		return handle(c)
 	})
 	if err != nil {
-		return store.Snapshot{}, err
+		return source.Snapshot{}, err
 	}
-	snapshot := store.Snapshot{Position: store.Position{Since: last}}
+	snapshot := source.Snapshot{Position: source.Position{Since: last}}
 	if from.Since == "" {
 		snapshot.Present = present
 	}
@@ -120,25 +120,25 @@ func (s *Store) pass(ctx context.Context, from store.Position, handle func(store
 }
 
 // Get returns what the database has of a service.
-func (s *Store) Get(ctx context.Context, service name.Service) (store.Change, error) {
+func (s *Store) Get(ctx context.Context, service name.Service) (source.Change, error) {
 	change, err := s.get(ctx, service)
 	if change == nil && err == nil {
-		change = &store.Change{Service: service, Deleted: true}
+		change = &source.Change{Service: service, Deleted: true}
 	}
 	if err != nil {
-		return store.Change{}, err
+		return source.Change{}, err
 	}
 	return *change, nil
 }
 
 // Watch follows the feed of changes until it ends.
-func (s *Store) Watch(ctx context.Context, from store.Position, handle func(store.Change, store.Position) error) error {
+func (s *Store) Watch(ctx context.Context, from source.Position, handle func(source.Change, source.Position) error) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go s.probe(ctx, from.Instance, stop)
 	options := map[string]any{"feed": "continuous", "heartbeat": s.heartbeat.Milliseconds()}
-	_, err := s.changes(ctx, from.Since, options, func(c store.Change, since store.Since) error {
-		return handle(c, store.Position{Since: since, Instance: from.Instance})
+	_, err := s.changes(ctx, from.Since, options, func(c source.Change, since source.Since) error {
+		return handle(c, source.Position{Since: since, Instance: from.Instance})
 	})
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
@@ -148,7 +148,7 @@ func (s *Store) Watch(ctx context.Context, from store.Position, handle func(stor
 
 // changes hands over the rows of one request for changes. It returns the position
 // behind the last row of a feed that ends by itself.
-func (s *Store) changes(ctx context.Context, since store.Since, options map[string]any, handle func(c store.Change, since store.Since) error) (last store.Since, err error) {
+func (s *Store) changes(ctx context.Context, since source.Since, options map[string]any, handle func(c source.Change, since source.Since) error) (last source.Since, err error) {
 	params := map[string]any{"include_docs": true}
 	for name, value := range options {
 		params[name] = value

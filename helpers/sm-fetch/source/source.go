@@ -1,6 +1,6 @@
-// Package store says what sm-fetch needs of a store of definitions, whatever
+// Package source says what sm-fetch needs of a store of definitions, whatever
 // the store is: a CouchDB database or a folder of files.
-package store
+package source
 
 import (
 	"bytes"

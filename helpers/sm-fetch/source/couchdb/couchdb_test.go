@@ -12,8 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"service-manager/helpers/sm-fetch/couchdb/wiretest"
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/source"
+	"service-manager/helpers/sm-fetch/source/couchdb/wiretest"
 	"service-manager/units/name"
 )
 
@@ -34,7 +34,7 @@ func start(t *testing.T, server *wiretest.Server, heartbeat time.Duration) *Stor
 }
 
 // heads are changes without their documents.
-func heads(changes []store.Change) (heads []string) {
+func heads(changes []source.Change) (heads []string) {
 	for _, c := range changes {
 		switch {
 		case c.Deleted:
@@ -48,10 +48,10 @@ func heads(changes []store.Change) (heads []string) {
 	return heads
 }
 
-func pass(t *testing.T, s *Store, from store.Position) (store.Snapshot, []string, error) {
+func pass(t *testing.T, s *Store, from source.Position) (source.Snapshot, []string, error) {
 	t.Helper()
-	var changes []store.Change
-	snapshot, err := s.Pass(t.Context(), from, nil, func(c store.Change) error {
+	var changes []source.Change
+	snapshot, err := s.Pass(t.Context(), from, nil, func(c source.Change) error {
 		changes = append(changes, c)
 		return nil
 	})
@@ -66,7 +66,7 @@ func TestPassThenWatch(t *testing.T) {
 	server.On(continuous.Target, wiretest.Answer{Bytes: continuous.Answer, Then: make(chan []byte)})
 	s := start(t, server, time.Second)
 
-	snapshot, got, err := pass(t, s, store.Position{})
+	snapshot, got, err := pass(t, s, source.Position{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,9 +78,9 @@ func TestPassThenWatch(t *testing.T) {
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
-	var changes []store.Change
+	var changes []source.Change
 	var positions []string
-	err = s.Watch(ctx, snapshot.Position, func(c store.Change, p store.Position) error {
+	err = s.Watch(ctx, snapshot.Position, func(c source.Change, p source.Position) error {
 		changes = append(changes, c)
 		positions = append(positions, string(p.Since[1:3]))
 		if c.Deleted {
@@ -116,28 +116,28 @@ func TestPass(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		info   []byte
-		from   store.Position
+		from   source.Position
 		target string // that is asked for first
 		answer []byte
 		want   []string
 		error  string
 		all    bool // the pass sees everything
 	}{
-		{"from the beginning", info, store.Position{}, allChanges, normal.Answer, []string{"web " + webRev2}, "", true},
-		{"nothing new", info, store.Position{Since: "7-x"}, since("7-x"), nothing, nil, "", false},
-		{"bad position", info, store.Position{Since: "7-nonsense"}, since("7-nonsense"), bad.Answer, []string{"web " + webRev2}, "", true},
-		{"position ahead of the database", info, store.Position{Since: "12-x"}, allChanges, normal.Answer, []string{"web " + webRev2}, "", true},
-		{"another database", info, store.Position{Since: "7-x", Instance: "5"}, allChanges, normal.Answer, []string{"web " + webRev2}, "", true},
-		{"same database", info, store.Position{Since: "7-x", Instance: "1763812960"}, since("7-x"), nothing, nil, "", false},
-		{"server without instances", wiretest.Info(`"7-x"`, "0"), store.Position{Since: "7-x", Instance: "5"}, since("7-x"), nothing, nil, "", false},
-		{"a list", wiretest.Info(`[7,"x"]`, "0"), store.Position{Since: `[7,"x"]`}, since("%5B7%2C%22x%22%5D"), nothing, nil, "", false},
-		{"a list that looks smaller", wiretest.Info(`[6,"x"]`, "0"), store.Position{Since: `[7,"x"]`}, since("%5B7%2C%22x%22%5D"), nothing, nil, "", false},
-		{"a number beyond all", wiretest.Info("99999999999999999999999", "0"), store.Position{Since: `"x"`}, since("x"), nothing, nil, "", false},
-		{"a text that ends in a quotation mark", info, store.Position{Since: `"7-x\""`}, since("7-x%22"), nothing, nil, "", false},
-		{"plain numbers", wiretest.Info("7", "0"), store.Position{Since: "7"}, allChanges, normal.Answer, []string{"web " + webRev2}, "", true},
-		{"no database", missing.Answer, store.Position{}, "", nil, nil, "the database does not exist", false},
-		{"wrong password", wiretest.Load(t, "09").Answer, store.Position{}, "", nil, nil, "the server refuses this name and password; check COUCHDB_URL", false},
-		{"winner of a conflict, deletion, design document", info, store.Position{}, allChanges, conflict.Answer,
+		{"from the beginning", info, source.Position{}, allChanges, normal.Answer, []string{"web " + webRev2}, "", true},
+		{"nothing new", info, source.Position{Since: "7-x"}, since("7-x"), nothing, nil, "", false},
+		{"bad position", info, source.Position{Since: "7-nonsense"}, since("7-nonsense"), bad.Answer, []string{"web " + webRev2}, "", true},
+		{"position ahead of the database", info, source.Position{Since: "12-x"}, allChanges, normal.Answer, []string{"web " + webRev2}, "", true},
+		{"another database", info, source.Position{Since: "7-x", Instance: "5"}, allChanges, normal.Answer, []string{"web " + webRev2}, "", true},
+		{"same database", info, source.Position{Since: "7-x", Instance: "1763812960"}, since("7-x"), nothing, nil, "", false},
+		{"server without instances", wiretest.Info(`"7-x"`, "0"), source.Position{Since: "7-x", Instance: "5"}, since("7-x"), nothing, nil, "", false},
+		{"a list", wiretest.Info(`[7,"x"]`, "0"), source.Position{Since: `[7,"x"]`}, since("%5B7%2C%22x%22%5D"), nothing, nil, "", false},
+		{"a list that looks smaller", wiretest.Info(`[6,"x"]`, "0"), source.Position{Since: `[7,"x"]`}, since("%5B7%2C%22x%22%5D"), nothing, nil, "", false},
+		{"a number beyond all", wiretest.Info("99999999999999999999999", "0"), source.Position{Since: `"x"`}, since("x"), nothing, nil, "", false},
+		{"a text that ends in a quotation mark", info, source.Position{Since: `"7-x\""`}, since("7-x%22"), nothing, nil, "", false},
+		{"plain numbers", wiretest.Info("7", "0"), source.Position{Since: "7"}, allChanges, normal.Answer, []string{"web " + webRev2}, "", true},
+		{"no database", missing.Answer, source.Position{}, "", nil, nil, "the database does not exist", false},
+		{"wrong password", wiretest.Load(t, "09").Answer, source.Position{}, "", nil, nil, "the server refuses this name and password; check COUCHDB_URL", false},
+		{"winner of a conflict, deletion, design document", info, source.Position{}, allChanges, conflict.Answer,
 			[]string{"api deleted", "web 3-ffffffffffffffffffffffffffffffff"}, "", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -255,7 +255,7 @@ func TestWatchEnds(t *testing.T) {
 			if test.last == (line{}) {
 				s.read(line{seq: "8-x"})
 			}
-			err := s.Watch(t.Context(), store.Position{Since: "8-x", Instance: "1"}, func(c store.Change, _ store.Position) error {
+			err := s.Watch(t.Context(), source.Position{Since: "8-x", Instance: "1"}, func(c source.Change, _ source.Position) error {
 				t.Errorf("got %v", c)
 				return nil
 			})
@@ -271,7 +271,7 @@ func TestUnreachable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = pass(t, s, store.Position{})
+	_, _, err = pass(t, s, source.Position{})
 	if err == nil || err.Error() != "connection refused" {
 		t.Errorf("got error %v, want \"connection refused\"", err)
 	}
@@ -286,7 +286,7 @@ func TestRowWithoutDocument(t *testing.T) {
 		`{"seq":"8-x","id":"gone","changes":[{"rev":"1-b96274b00b02813c5674b2cedc9064fa"}],"doc":null}`)})
 	server.On("/services/web", wiretest.Answer{Bytes: wiretest.Load(t, "12").Answer})
 	server.On("/services/gone", wiretest.Answer{Bytes: wiretest.Load(t, "06").Answer})
-	_, got, err := pass(t, start(t, server, time.Second), store.Position{})
+	_, got, err := pass(t, start(t, server, time.Second), source.Position{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +312,7 @@ func TestStrangeDocuments(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		snapshot, got, err := pass(t, s, store.Position{})
+		snapshot, got, err := pass(t, s, source.Position{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -358,7 +358,7 @@ func FuzzInstance(f *testing.F) {
 func TestSince(t *testing.T) {
 	for _, test := range []struct {
 		driver    string // as kivik has it
-		since     store.Since
+		since     source.Since
 		parameter string
 	}{
 		{"", "", ""},
@@ -374,21 +374,21 @@ func TestSince(t *testing.T) {
 		if got != test.since || parameter(got) != test.parameter {
 			t.Errorf("%s: got %s, and back %s", test.driver, got, parameter(got))
 		}
-		if text, err := json.Marshal(store.Position{Since: got}); err != nil || got != "" && !strings.Contains(string(text), string(got)) {
+		if text, err := json.Marshal(source.Position{Since: got}); err != nil || got != "" && !strings.Contains(string(text), string(got)) {
 			t.Errorf("%s: is written as %s, %v", test.driver, text, err)
 		}
 	}
 	for _, test := range []struct {
-		was, is store.Position
+		was, is source.Position
 		want    bool
 	}{
-		{store.Position{Since: "9"}, store.Position{Since: "10"}, false},
-		{store.Position{Since: "10"}, store.Position{Since: "9"}, true},
-		{store.Position{Since: "99999999999999999999"}, store.Position{Since: "100000000000000000000"}, false},
-		{store.Position{Since: `"10-x"`}, store.Position{Since: `"9-x"`}, false},
-		{store.Position{Since: `[10]`}, store.Position{Since: "9"}, false},
-		{store.Position{Since: "-3"}, store.Position{Since: "-7"}, false},
-		{store.Position{Since: `"9-x"`, Instance: "1"}, store.Position{Since: `"9-x"`, Instance: "2"}, true},
+		{source.Position{Since: "9"}, source.Position{Since: "10"}, false},
+		{source.Position{Since: "10"}, source.Position{Since: "9"}, true},
+		{source.Position{Since: "99999999999999999999"}, source.Position{Since: "100000000000000000000"}, false},
+		{source.Position{Since: `"10-x"`}, source.Position{Since: `"9-x"`}, false},
+		{source.Position{Since: `[10]`}, source.Position{Since: "9"}, false},
+		{source.Position{Since: "-3"}, source.Position{Since: "-7"}, false},
+		{source.Position{Since: `"9-x"`, Instance: "1"}, source.Position{Since: `"9-x"`, Instance: "2"}, true},
 	} {
 		if got := recreated(test.was, test.is.Instance, test.is.Since); got != test.want {
 			t.Errorf("from %v to %v: got %v", test.was, test.is, got)

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"service-manager/helpers/internal/watch"
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/name"
 )
 
@@ -25,7 +25,7 @@ type Store struct {
 	scan   *scanner
 }
 
-var _ store.Store = (*Store)(nil)
+var _ source.Store = (*Store)(nil)
 
 // Times say how patient a Store is.
 type Times struct {
@@ -55,7 +55,7 @@ func (s *Store) Name() string { return s.path }
 
 // Pass hands over every definition in the folder, and the deletion of what it had
 // and has not any more. Positions in a folder only say which one it is.
-func (s *Store) Pass(ctx context.Context, from store.Position, had []name.Service, handle func(store.Change) error) (store.Snapshot, error) {
+func (s *Store) Pass(ctx context.Context, from source.Position, had []name.Service, handle func(source.Change) error) (source.Snapshot, error) {
 	s.scan.forget()
 	var end time.Time
 	for {
@@ -63,12 +63,12 @@ func (s *Store) Pass(ctx context.Context, from store.Position, had []name.Servic
 		found, err := s.scan.look(time.Now())
 		switch {
 		case errors.Is(err, errNoFolder):
-			return store.Snapshot{Waiting: true}, nil
-		case errors.Is(err, store.ErrAgain):
+			return source.Snapshot{Waiting: true}, nil
+		case errors.Is(err, source.ErrAgain):
 			s.scan.forget()
 			continue
 		case err != nil:
-			return store.Snapshot{}, err
+			return source.Snapshot{}, err
 		}
 		isNew := replaced(from.Instance, s.scan.instance)
 		if first {
@@ -79,36 +79,36 @@ func (s *Store) Pass(ctx context.Context, from store.Position, had []name.Servic
 		}
 		for _, change := range found.changes {
 			if err := handle(change); err != nil {
-				return store.Snapshot{}, err
+				return source.Snapshot{}, err
 			}
 		}
 		// A file that is written without end is for Watch.
 		if !found.unsettled || time.Now().After(end) {
-			return store.Snapshot{Position: store.Position{Instance: s.scan.instance}, New: isNew, Present: s.scan.present()}, nil
+			return source.Snapshot{Position: source.Position{Instance: s.scan.instance}, New: isNew, Present: s.scan.present()}, nil
 		}
 		select {
 		case <-ctx.Done():
-			return store.Snapshot{}, context.Cause(ctx)
+			return source.Snapshot{}, context.Cause(ctx)
 		case <-time.After(s.times.Quiet):
 		}
 	}
 }
 
 // Get returns what is in the file of a service.
-func (s *Store) Get(_ context.Context, service name.Service) (store.Change, error) {
+func (s *Store) Get(_ context.Context, service name.Service) (source.Change, error) {
 	path := filepath.Join(s.path, string(service)+suffix)
 	document, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return store.Change{Service: service, Deleted: true}, nil
+		return source.Change{Service: service, Deleted: true}, nil
 	}
 	if err != nil {
-		return store.Change{}, fmt.Errorf("%s: %s cannot be read: %w", service, path, err)
+		return source.Change{}, fmt.Errorf("%s: %s cannot be read: %w", service, path, err)
 	}
-	return store.Change{Service: service, Document: document}, nil
+	return source.Change{Service: service, Document: document}, nil
 }
 
 // Watch hands over what changes in the folder after the last Pass.
-func (s *Store) Watch(ctx context.Context, from store.Position, handle func(store.Change, store.Position) error) error {
+func (s *Store) Watch(ctx context.Context, from source.Position, handle func(source.Change, source.Position) error) error {
 	watcher, err := watch.New()
 	if err != nil {
 		return err
@@ -126,7 +126,7 @@ func (s *Store) Watch(ctx context.Context, from store.Position, handle func(stor
 		} else if err != nil {
 			return err
 		} else if !existed {
-			return store.ErrAgain
+			return source.ErrAgain
 		}
 		for _, change := range found.changes {
 			if err := handle(change, from); err != nil {

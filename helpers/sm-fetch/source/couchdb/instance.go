@@ -8,7 +8,7 @@ import (
 
 	"github.com/go-kivik/kivik/v4"
 
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/source"
 )
 
 // A database may be deleted and made again under its name while it is followed.
@@ -18,7 +18,7 @@ import (
 
 // describe returns when the database was made, if the server tells, and the
 // position of its newest change.
-func (s *Store) describe(ctx context.Context) (instance string, seq store.Since, err error) {
+func (s *Store) describe(ctx context.Context) (instance string, seq source.Since, err error) {
 	stats, err := s.db.Stats(detach(ctx))
 	if err != nil {
 		return "", "", s.explain(err)
@@ -27,7 +27,7 @@ func (s *Store) describe(ctx context.Context) (instance string, seq store.Since,
 }
 
 // recreated reports whether a position cannot belong to a database.
-func recreated(from store.Position, instance string, seq store.Since) bool {
+func recreated(from source.Position, instance string, seq source.Since) bool {
 	another := instance != "" && from.Instance != "" && instance != from.Instance
 	return another || plain(from.Since) && plain(seq) && less(seq, from.Since)
 }
@@ -44,7 +44,7 @@ func (s *Store) probe(ctx context.Context, instance string, stop context.CancelC
 		case <-ticker.C:
 		}
 		is, seq, err := s.describe(ctx)
-		if err == store.ErrMissing {
+		if err == source.ErrMissing {
 			stop(err)
 			return
 		}
@@ -52,8 +52,8 @@ func (s *Store) probe(ctx context.Context, instance string, stop context.CancelC
 			continue // the feed's own deadline decides
 		}
 		have := s.newest()
-		if recreated(store.Position{Since: have.seq, Instance: instance}, is, seq) {
-			stop(store.ErrAgain)
+		if recreated(source.Position{Since: have.seq, Instance: instance}, is, seq) {
+			stop(source.ErrAgain)
 			return
 		}
 		if !plain(seq) {
@@ -69,7 +69,7 @@ func (s *Store) probe(ctx context.Context, instance string, stop context.CancelC
 		case newest.seq == have.seq, newest == ahead:
 			// Another change in the same place, or one that has not arrived since
 			// the last probe.
-			stop(store.ErrAgain)
+			stop(source.ErrAgain)
 			return
 		default:
 			ahead = newest
@@ -90,7 +90,7 @@ func (s *Store) ask(ctx context.Context) (line, error) {
 
 // line identifies a change in the feed.
 type line struct {
-	seq     store.Since
+	seq     source.Since
 	id, rev string
 }
 
@@ -117,19 +117,19 @@ func (s *Store) newest() line {
 
 // sinceOf returns the JSON value of a position, of which the driver has cut the
 // quotation marks off.
-func sinceOf(seq string) store.Since {
+func sinceOf(seq string) source.Since {
 	if seq == "" || json.Valid([]byte(seq)) {
-		return store.Since(seq)
+		return source.Since(seq)
 	}
 	if quoted := `"` + seq + `"`; json.Valid([]byte(quoted)) {
-		return store.Since(quoted)
+		return source.Since(quoted)
 	}
 	quoted, _ := json.Marshal(seq) // a string can be marshalled
-	return store.Since(quoted)
+	return source.Since(quoted)
 }
 
 // parameter returns a position as a server wants it back.
-func parameter(since store.Since) string {
+func parameter(since source.Since) string {
 	var text string
 	if json.Unmarshal([]byte(since), &text) == nil {
 		return text
@@ -139,12 +139,12 @@ func parameter(since store.Since) string {
 
 // plain reports whether a position is nothing but a number, which grows with every
 // change as long as the database lives.
-func plain(since store.Since) bool {
+func plain(since source.Since) bool {
 	return since != "" && strings.Trim(string(since), "0123456789") == "" && (since == "0" || since[0] != '0')
 }
 
 // less compares plain positions.
-func less(a, b store.Since) bool {
+func less(a, b source.Since) bool {
 	return len(a) < len(b) || len(a) == len(b) && a < b
 }
 
@@ -152,10 +152,10 @@ func less(a, b store.Since) bool {
 // one that was restored from a backup, which would say nothing until its changes
 // have come that far. Positions are opaque, so that this is a guess; it costs one
 // reading of everything.
-func ahead(since, seq store.Since) bool {
-	number := func(s store.Since) (store.Since, bool) {
+func ahead(since, seq source.Since) bool {
+	number := func(s source.Since) (source.Since, bool) {
 		digits, _, found := strings.Cut(parameter(s), "-")
-		return store.Since(digits), found && plain(store.Since(digits))
+		return source.Since(digits), found && plain(source.Since(digits))
 	}
 	have, ok := number(since)
 	is, ok2 := number(seq)

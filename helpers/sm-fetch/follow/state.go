@@ -1,4 +1,4 @@
-package store
+package follow
 
 import (
 	"encoding/json"
@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/name"
 	"service-manager/units/revision/atomicfile"
 )
@@ -22,7 +23,7 @@ import (
 // the last word of the store on it.
 type State struct {
 	Store string `json:"store"` // its Name; empty: none was ever followed
-	Position
+	source.Position
 	Services map[name.Service]Word `json:"services"`
 	// Kept is what earlier releases wrote instead of Services: those it Lacks.
 	Kept []name.Service `json:"kept,omitempty"`
@@ -69,7 +70,7 @@ func (s *State) Say(service name.Service, word Word) {
 // GoesBack reports whether a change is behind what the store has said already: a
 // feed that rewinds tells old things again. A deletion has a revision of its own,
 // which is newer than what it deletes.
-func (s State) GoesBack(c Change) bool {
+func (s State) GoesBack(c source.Change) bool {
 	word := s.Services[c.Service]
 	rev, err := name.ParseRev(c.Rev)
 	if word.Rev == "" || err != nil {

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"service-manager/helpers/sm-fetch/couchdb/wiretest"
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/source"
+	"service-manager/helpers/sm-fetch/source/couchdb/wiretest"
 )
 
 // The password goes to no other host than the one that the operator has named.
@@ -22,7 +22,7 @@ func TestRedirect(t *testing.T) {
 					`{"seq":"7-x","id":"web","changes":[{"rev":"1-b96274b00b02813c5674b2cedc9064fa"}],"doc":null}`)})
 				server.On(target, wiretest.Answer{Bytes: fmt.Appendf(nil,
 					"HTTP/1.1 %d Go\r\nLocation: http://admin:secret@%s/there?secret#secret\r\nContent-Length: 0\r\n\r\n", status, elsewhere.Address)})
-				_, _, err := pass(t, start(t, server, time.Second), store.Position{})
+				_, _, err := pass(t, start(t, server, time.Second), source.Position{})
 				want := "the server redirects to http://" + elsewhere.Address + "/there; no redirect is followed; if that is the database, name it in COUCHDB_URL"
 				if err == nil || err.Error() != want {
 					t.Errorf("got error %v, want %q", err, want)
@@ -54,7 +54,7 @@ func TestCredentialsComeBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _, err = pass(t, s, store.Position{})
+		_, _, err = pass(t, s, source.Position{})
 		if err == nil || !strings.HasPrefix(err.Error(), "the server answers 500, internal server error: you sent ***") &&
 			!strings.HasPrefix(err.Error(), "the server answers 500, internal server error: you sent admin:***") {
 			t.Fatalf("got error %v", err)

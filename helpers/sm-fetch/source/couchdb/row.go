@@ -10,14 +10,14 @@ import (
 
 	"github.com/go-kivik/kivik/v4"
 
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/definition"
 	"service-manager/units/name"
 )
 
 // row returns the change of the feed's current row, nil when it is not about a
 // service or has been overtaken.
-func (s *Store) row(ctx context.Context, feed *kivik.Changes) (*store.Change, error) {
+func (s *Store) row(ctx context.Context, feed *kivik.Changes) (*source.Change, error) {
 	id := feed.ID()
 	if strings.HasPrefix(id, "_") {
 		return nil, nil // a design document, or what else CouchDB keeps for itself
@@ -39,14 +39,14 @@ func (s *Store) row(ctx context.Context, feed *kivik.Changes) (*store.Change, er
 		return change, nil
 	}
 	if text := string(document); text == tooLarge || text == tooDeep {
-		return &store.Change{Service: service, Rev: lineOf(feed).rev, Document: instead(text)}, nil
+		return &source.Change{Service: service, Rev: lineOf(feed).rev, Document: instead(text)}, nil
 	}
 	// The row's own revision is gone already: a newer one must be there.
 	return s.get(ctx, service)
 }
 
 // get returns the newest change of a document, nil when there is none.
-func (s *Store) get(ctx context.Context, service name.Service) (*store.Change, error) {
+func (s *Store) get(ctx context.Context, service name.Service) (*source.Change, error) {
 	var document json.RawMessage
 	err := s.db.Get(detach(ctx), string(service)).ScanDoc(&document)
 	switch kivik.HTTPStatus(err) {
@@ -75,9 +75,9 @@ func instead(substitute string) []byte {
 
 // decode returns the change that a row is about, nil when it lacks the document.
 // The document's own revision counts: it may be newer than the row.
-func decode(service name.Service, deleted bool, document []byte) *store.Change {
+func decode(service name.Service, deleted bool, document []byte) *source.Change {
 	if deleted {
-		return &store.Change{Service: service, Deleted: true}
+		return &source.Change{Service: service, Deleted: true}
 	}
 	var head struct {
 		Rev     string `json:"_rev"`
@@ -87,7 +87,7 @@ func decode(service name.Service, deleted bool, document []byte) *store.Change {
 		return nil
 	}
 	if head.Deleted {
-		return &store.Change{Service: service, Deleted: true}
+		return &source.Change{Service: service, Deleted: true}
 	}
-	return &store.Change{Service: service, Rev: head.Rev, Document: bytes.Clone(document)}
+	return &source.Change{Service: service, Rev: head.Rev, Document: bytes.Clone(document)}
 }

@@ -15,7 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/definition"
 	"service-manager/units/name"
 )
@@ -49,13 +49,13 @@ func watchFolder(t *testing.T, path string) *watched {
 		w.problems = append(w.problems, strings.ReplaceAll(problem, path, "FOLDER"))
 	})
 	ctx, cancel := context.WithCancel(t.Context())
-	if _, err := s.Pass(ctx, store.Position{}, nil, func(store.Change) error { return nil }); err != nil {
+	if _, err := s.Pass(ctx, source.Position{}, nil, func(source.Change) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		w.ends <- s.Watch(ctx, store.Position{}, func(c store.Change, _ store.Position) error {
+		w.ends <- s.Watch(ctx, source.Position{}, func(c source.Change, _ source.Position) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			what := strings.TrimSpace(string(c.Document))
@@ -286,23 +286,23 @@ func TestFolderComes(t *testing.T) {
 	root := t.TempDir()
 	path := filepath.Join(root, "not", "yet", "services")
 	s := Open(path, quick, func(problem string) { t.Error(problem) })
-	snapshot, err := s.Pass(t.Context(), store.Position{}, nil, func(store.Change) error { return nil })
+	snapshot, err := s.Pass(t.Context(), source.Position{}, nil, func(source.Change) error { return nil })
 	if err != nil || !snapshot.Waiting || snapshot.Present != nil {
 		t.Fatalf("got %+v, %v", snapshot, err)
 	}
 	ends := make(chan error, 1)
 	go func() {
-		ends <- s.Watch(t.Context(), store.Position{}, func(c store.Change, _ store.Position) error {
+		ends <- s.Watch(t.Context(), source.Position{}, func(c source.Change, _ source.Position) error {
 			return fmt.Errorf("got %s", c.Service)
 		})
 	}()
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-ends; !errors.Is(err, store.ErrAgain) {
+	if err := <-ends; !errors.Is(err, source.ErrAgain) {
 		t.Errorf("got error %v", err)
 	}
-	snapshot, err = s.Pass(t.Context(), store.Position{}, nil, func(store.Change) error { return nil })
+	snapshot, err = s.Pass(t.Context(), source.Position{}, nil, func(source.Change) error { return nil })
 	if err != nil || snapshot.Waiting || snapshot.New || len(snapshot.Present) != 0 {
 		t.Errorf("got %+v, %v", snapshot, err)
 	}
@@ -355,7 +355,7 @@ func TestFolderGoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.write("api.json", first)
-	if err := <-w.ends; !errors.Is(err, store.ErrAgain) {
+	if err := <-w.ends; !errors.Is(err, source.ErrAgain) {
 		t.Errorf("got error %v", err)
 	}
 	if diff := cmp.Diff([]string{"web first"}, w.changes); diff != "" {
@@ -371,16 +371,16 @@ func TestPassOfAnotherFolder(t *testing.T) {
 	if err := errors.Join(os.Mkdir(path, 0o755), os.Mkdir(path+".new", 0o755), os.Symlink("services", link)); err != nil {
 		t.Fatal(err)
 	}
-	pass := func(path string, from store.Position) store.Snapshot {
+	pass := func(path string, from source.Position) source.Snapshot {
 		t.Helper()
 		s := Open(path, quick, func(problem string) { t.Error(problem) })
-		snapshot, err := s.Pass(t.Context(), from, nil, func(store.Change) error { return nil })
+		snapshot, err := s.Pass(t.Context(), from, nil, func(source.Change) error { return nil })
 		if err != nil {
 			t.Fatal(err)
 		}
 		return snapshot
 	}
-	before, linked := pass(path, store.Position{}), pass(link, store.Position{})
+	before, linked := pass(path, source.Position{}), pass(link, source.Position{})
 	if before.New || pass(path, before.Position).New {
 		t.Error("the same folder is another one")
 	}
@@ -413,7 +413,7 @@ func TestPass(t *testing.T) {
 	}
 	s := Open(path, quick, func(problem string) { t.Error(problem) })
 	sizes := make(map[string]int)
-	snapshot, err := s.Pass(t.Context(), store.Position{}, nil, func(c store.Change) error {
+	snapshot, err := s.Pass(t.Context(), source.Position{}, nil, func(c source.Change) error {
 		sizes[string(c.Service)] += len(c.Document)
 		return nil
 	})
@@ -458,7 +458,7 @@ func TestPassOfWhatItHad(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(path, "web.json"), []byte(first), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			from := store.Position{}
+			from := source.Position{}
 			if test.from != "" {
 				from.Instance = test.from + path
 			}
@@ -466,7 +466,7 @@ func TestPassOfWhatItHad(t *testing.T) {
 			times.Absent = time.Second // whatever else the processor has to do
 			s := Open(path, times, func(problem string) { t.Error(problem) })
 			var got []string
-			snapshot, err := s.Pass(t.Context(), from, test.had, func(c store.Change) error {
+			snapshot, err := s.Pass(t.Context(), from, test.had, func(c source.Change) error {
 				what := string(c.Service)
 				if c.Deleted {
 					what += " deleted"

@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"service-manager/helpers/sm-fetch/store"
+	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/definition"
 	"service-manager/units/name"
 )
@@ -93,7 +93,7 @@ func (s *scanner) present() map[name.Service]bool {
 
 // findings is what a look has found.
 type findings struct {
-	changes []store.Change
+	changes []source.Change
 	// unsettled says that another look is needed even if nothing changes.
 	unsettled bool
 }
@@ -114,7 +114,7 @@ func (s *scanner) look(now time.Time) (findings, error) {
 		return findings{}, err
 	}
 	if replaced(s.instance, instance) {
-		return findings{}, store.ErrAgain
+		return findings{}, source.ErrAgain
 	}
 	s.instance = instance
 
@@ -172,7 +172,7 @@ func (s *scanner) look(now time.Time) (findings, error) {
 			continue
 		}
 		delete(s.files, service)
-		found.changes = append(found.changes, store.Change{Service: service, Deleted: true})
+		found.changes = append(found.changes, source.Change{Service: service, Deleted: true})
 	}
 	return found, nil
 }
@@ -217,7 +217,7 @@ func (s *scanner) once(file, problem string) {
 
 // read returns the definition in a file that has changed. It is settled unless
 // another look at it is needed.
-func (s *scanner) read(service name.Service, f *file, now time.Time) (change *store.Change, settled bool) {
+func (s *scanner) read(service name.Service, f *file, now time.Time) (change *source.Change, settled bool) {
 	if f.seen == f.handed {
 		return nil, true
 	}
@@ -238,7 +238,7 @@ func (s *scanner) read(service name.Service, f *file, now time.Time) (change *st
 		return nil, false
 	}
 	f.handed = f.seen
-	return &store.Change{Service: service, Document: document}, true
+	return &source.Change{Service: service, Document: document}, true
 }
 
 // tick is more than the kernel's clock for files takes to advance.
