@@ -140,7 +140,7 @@ install_from() {
   [ -d $CONFIG_DIR/services ] || mkdir -m 700 $CONFIG_DIR/services
   mkdir -p $CONFIG_DIR/revisions
   chmod 700 $CONFIG_DIR/revisions
-  # The units come first: a helper may have systemd start one that is new.
+  # The units come first: a helper may start one that is new.
   for file in $STATIC_UNITS; do
     sed "s#/usr/local/bin/#$prefix/bin/#g" "$from/units/$file" > "$UNIT_DIR/$file.new"
     chmod 644 "$UNIT_DIR/$file.new"
@@ -256,7 +256,7 @@ demo() {
 }
 
 # only_action refuses a second action of main's.
-only_action() { [ "$action" = install ] || misused "--$action goes with no other action"; }
+only_action() { [ "$action" = install ] || misused "--$action cannot be combined with another action"; }
 
 main() {
   local action=install prefix='' bundle='' keep='' install=''

@@ -43,7 +43,7 @@ func main() {
 }
 
 // run is the whole program. kernelLog opens the place for problems when there is
-// nobody at a terminal; systemd's journal does not run yet when generators do.
+// there is no terminal; systemd's journal does not run yet when generators do.
 func run(args []string, stdout, stderr io.Writer, getenv func(string) string, kernelLog func() (io.WriteCloser, error)) int {
 	if version.Asked(args) {
 		fmt.Fprint(stdout, version.Of("service-manager-generator"))
@@ -77,7 +77,7 @@ func run(args []string, stdout, stderr io.Writer, getenv func(string) string, ke
 		return 0 // services are those of the real root
 	}
 	out := problems{out: stderr}
-	// systemd has run this, and shows nobody what it prints. It always gives three
+	// systemd has run this, and what it prints goes nowhere. It always gives three
 	// folders; which scope it runs in it says since release 251.
 	if getenv("SYSTEMD_SCOPE") != "" || flags.NArg() == 3 {
 		if log, err := kernelLog(); err == nil {

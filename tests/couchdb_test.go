@@ -79,7 +79,7 @@ systemctl restart sm-fetch`)
 		}
 		output(t, g, "systemctl daemon-reload")
 		settled(t, g, "r2")
-		// sm-fetch starts all the same, and the service too.
+		// sm-fetch starts anyway, and the service too.
 		output(t, g, "systemctl restart sm-fetch && systemctl restart web@manager")
 		fetchStatus(t, g, "cannot read http://127.0.0.1:5984/services: ")
 		settled(t, g, "r2")
@@ -95,7 +95,7 @@ systemctl restart sm-fetch`)
 		output(t, g, "systemctl daemon-reload")
 		settled(t, g, "r3")
 	})
-	t.Run("with the database made anew", func(t *testing.T) {
+	t.Run("with the database recreated", func(t *testing.T) {
 		server.Send("PUT", "/services", "")
 		fetchStatus(t, g, "following http://127.0.0.1:5984/services, 1 service")
 		settled(t, g, "r3") // though the database does not have it

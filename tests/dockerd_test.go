@@ -10,7 +10,7 @@ import (
 )
 
 // With live-restore containers outlast their daemon: whatever becomes of it,
-// nobody notices. Without it they end, and the service starts again by itself.
+// no client notices. Without it they end, and the service starts again by itself.
 func TestDockerDaemon(t *testing.T) {
 	long(t)
 	g := start(t, installed(t, bookworm), vm.Options{})

@@ -99,7 +99,7 @@ func TestKilledInARollout(t *testing.T) {
 		}
 		t.Logf("rejected: %s", output(t, g, "cat /run/service-manager/web/"+revision+".failed"))
 	}
-	// Before the new revision gets traffic nobody notices.
+	// Before the new revision gets traffic no client notices.
 	l := startLoad(t, g, "", "--connections-per-second", "10", "--keep-alive", "2", "http://"+address+"/")
 	for _, at := range []struct{ step, when string }{
 		{"sm-docker-run.pull", "before"},

@@ -26,7 +26,7 @@ const (
 	trixie   = "trixie"
 )
 
-// interrupted ends with Ctrl-C, and when nobody waits for the tests any more, so
+// interrupted ends with Ctrl-C, and when nothing waits for the tests any more, so
 // that they end their machines.
 var interrupted context.Context
 

@@ -44,7 +44,7 @@ systemctl restart sm-fetch`)
 }
 
 // Whenever the power fails, the machine comes back with the old revision or the
-// new one, and goes on to the new one.
+// new one, and continues with the new one.
 func TestPowerCuts(t *testing.T) {
 	long(t)
 	const cuts, rollout = 10, 10 * time.Second

@@ -9,8 +9,8 @@ import (
 	"service-manager/tests/vm"
 )
 
-// systemd executes itself anew when it is updated, and leaves every client that
-// waits for it then. Nobody may notice, whatever goes on.
+// systemd re-executes itself when it is updated, and leaves every client that
+// waits for it then. No client may notice, whatever happens at that time.
 func TestSystemdExecutedAnew(t *testing.T) {
 	g := start(t, installed(t, bookworm), vm.Options{})
 	first(t, g, app("r0"), "r0")
@@ -31,7 +31,7 @@ func TestSystemdExecutedAnew(t *testing.T) {
 		output(t, g, "systemctl daemon-reexec; until "+answering("r1")+"; do systemctl daemon-reexec; sleep 0.1; done; systemctl daemon-reexec; systemctl daemon-reexec")
 		settled(t, g, "r1")
 	})
-	noneLost(t, "while systemd executed itself anew", l.stop(t))
+	noneLost(t, "while systemd re-executed itself", l.stop(t))
 	t.Run("while the service drains", func(t *testing.T) {
 		edit(t, g, "web", app("r2").With("drain_timeout", "20s"))
 		settled(t, g, "r2")

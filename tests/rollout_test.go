@@ -306,7 +306,7 @@ systemctl daemon-reload # sm-fetch may not have come to that`)
 		settled(t, g, "r3")
 	})
 	t.Run("stopped while a step of a drop-in holds it", func(t *testing.T) {
-		// The step ends well when it is told to end, and systemd goes on to the next.
+		// The step ends well when it is stopped, and systemd continues with the next.
 		output(t, g, "rm -r /run/held && touch /run/hold")
 		edit(t, g, "web", app("r4"))
 		waitFor(t, g, time.Minute, "test -d /run/held")

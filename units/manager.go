@@ -34,8 +34,8 @@ func manager(helpers string, s Service) []byte {
 	restore := command{helper(helpers, "sm-ipvs"), "restore"}
 	smRollout := helper(helpers, "sm-rollout")
 	steps := chain{
-		// What serves already may have lost its destination: somebody has cleared the
-		// kernel's table. That is no reason to start nothing.
+		// What serves already may have lost its destination, if the kernel's table was
+		// cleared. That is no reason to start nothing.
 		before: []step{{do: restore.mayFail()}},
 		// One command: stopped in the middle of one, systemd 252 runs the next.
 		main: step{

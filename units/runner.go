@@ -57,7 +57,7 @@ func runner(helpers string, s Service, d *definition.Definition) []File {
 		return files
 	}
 	// systemd appends the commands of drop-ins to those of the unit. A check that
-	// somebody adds must come before traffic does, and before others are retired for
+	// an administrator adds must come before traffic does, and before others are retired for
 	// it; so the last steps are in a drop-in themselves.
 	for _, dropIn := range s.RunnerDropIns {
 		files = append(files, File{Path: path.Join(unit+".d", path.Base(dropIn)), Target: dropIn})

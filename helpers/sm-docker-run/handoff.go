@@ -19,7 +19,7 @@ import (
 
 // There is one sm-docker-run for each container, waiting for weeks. What a start
 // leaves in its memory (the heap that JSON and HTTP took, huge pages around it)
-// cannot be given back in full, so for the wait the process executes itself anew:
+// cannot be given back in full, so for the wait the process re-executes itself:
 // same process id, same arguments, nothing in its memory yet. This is as in
 // "exec" of a shell script.
 
@@ -30,7 +30,7 @@ const handoffEnv = "SM_DOCKER_RUN_WAIT"
 // stopSignals are what makes command.Main end its context.
 var stopSignals = []os.Signal{unix.SIGTERM, unix.SIGINT}
 
-// handoff executes this program anew for the wait. It returns when that is not
+// handoff re-executes this program for the wait. It returns when that is not
 // possible, or when a signal to stop has come; the wait has to be done in this
 // image then.
 func handoff(ctx context.Context, id string, p *process.Process, caught chan os.Signal) error {

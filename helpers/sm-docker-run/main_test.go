@@ -21,7 +21,7 @@ func TestScripts(t *testing.T) {
 }
 
 // usage runs sm-docker-run with arguments that it must refuse with exit code 2
-// before it talks to anybody.
+// before it talks to a daemon.
 func usage(ts *testscript.TestScript, neg bool, args []string) {
 	err := ts.Exec("sm-docker-run", args...)
 	var code int

@@ -33,11 +33,11 @@ type daemon struct {
 	left     bool       // a container of that name is there already
 	startErr string     // what starting it fails with
 	firm     bool       // it is not removed
-	silent   bool       // nobody is told how it has ended
+	silent   bool       // the event of its end is lost
 	pid      int        // of its first process, at the first look only
 	exitCode int        // how it has ended by the time that it is looked at
 	onCreate func()     // called when it is created
-	told     [][]string // what happened to it, for each time that somebody asks
+	told     [][]string // what happened to it, for each time that it is asked
 	address  string     // where it runs after "start" was told
 	again    bool       // it was told
 	requests []string

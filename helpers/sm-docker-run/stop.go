@@ -16,7 +16,7 @@ import (
 	"service-manager/helpers/internal/process"
 )
 
-// asTold quiets the error of a stop because somebody says so. When that is because a
+// asTold quiets the error of a stop that was asked for. When that is because a
 // step of the start has failed, the step has said why: how the container ends then
 // must not take the place of the reason.
 func asTold(err error) error {

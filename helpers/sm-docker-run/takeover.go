@@ -13,7 +13,7 @@ import (
 	"service-manager/helpers/internal/docker"
 )
 
-// takeOver goes on with a container that "docker restart" has started again, if it
+// takeOver continues with a container that "docker restart" has started again, if it
 // is to be reached where the unit's other commands have been told. Otherwise the unit
 // has to start again as a whole.
 func (r *runner) takeOver(ctx context.Context, c container.InspectResponse) error {

@@ -95,7 +95,7 @@ func TestFollowCouchDB(t *testing.T) {
 	}
 }
 
-// A database that is missing, or made anew, stops nothing and is not missed.
+// A database that is missing, or was recreated, stops nothing.
 func TestDatabaseComesBack(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)

@@ -139,7 +139,7 @@ func TestRefused(t *testing.T) {
 	stop()
 }
 
-// A removal that a crash, or a systemd out of reach, cut short goes on.
+// A removal that a crash, or a systemd out of reach, cut short is continued.
 func TestRemovalGoesOn(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
@@ -301,7 +301,7 @@ func TestCopyOfRevision(t *testing.T) {
 	}
 }
 
-// A folder that is made anew, such as by a tool that fills it only afterwards,
+// A folder that is recreated, by a tool for example that fills it only afterwards,
 // removes nothing.
 func TestFolderMadeAnew(t *testing.T) {
 	t.Parallel()

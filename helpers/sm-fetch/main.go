@@ -1,5 +1,5 @@
 // The sm-fetch helper keeps the revisions of services on disk equal to the store
-// of their definitions, and has systemd reload its units when that changes them.
+// of their definitions, and reloads systemd when that changes its units.
 //
 // The store is a CouchDB database or a folder of JSON files. sm-fetch never
 // starts anything: the reload does.
@@ -17,13 +17,13 @@ Usage: sm-fetch follow [FLAGS]
        sm-fetch once [FLAGS] [SERVICE...]
 
 Keeps the revisions of services in /etc/service-manager/revisions equal to the
-store of their definitions, and has systemd reload its units when they change.
+store of their definitions, and reloads systemd when its units change.
 
-  follow  do so until stopped. systemd is told when the store was read for the
-          first time, or is out of reach: what is on disk serves all the same
-  once    do so one time, and wait until deleted services have stopped. The exit
-          code is 1 when one of the named services, or any when none is named, is
-          invalid or missing; the others are up to date then all the same
+  follow  do so until stopped. It is ready when the store was read for the first
+          time, or cannot be reached: services keep running from disk
+  once    do so once, and wait until deleted services have stopped. The exit status
+          is 1 if one of the named services, or any when none is named, is invalid
+          or missing; the others are up to date anyway
 
 The store is the CouchDB database that COUCHDB_URL names, in the environment or
 else in /etc/service-manager/service-manager.conf, like
@@ -32,8 +32,8 @@ http://user:password@127.0.0.1:5984/services, or without that the folder
 
 A definition is validated before anything is written. An invalid one is reported
 on standard error, one line for each problem, and the last valid one stays. A
-service that is deleted from the store is stopped, connections drained, and then
-removed. A store that is out of reach, or missing, changes nothing.
+service that is deleted from the store is drained, stopped and removed. A store
+that cannot be reached, or is missing, changes nothing.
 
 The flags of both are for tests and images; 'sm-fetch follow -h' lists them.
 

@@ -10,7 +10,7 @@ import (
 )
 
 // stores open the kinds of stores, by the scheme of a store's URL. report is told
-// what somebody should know who looks after the store.
+// what is wrong with documents in it.
 var stores = map[string]func(url string, report func(problem string)) (source.Store, error){
 	"http":  openDatabase,
 	"https": openDatabase,

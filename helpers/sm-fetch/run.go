@@ -92,7 +92,7 @@ func parse(w command.World, verb string) (settings, error) {
 }
 
 // database returns the URL of the database that is the store, empty when a folder
-// is. What the environment does not say the settings file does: whoever calls this
+// is. What the environment does not say the settings file does: someone who calls this
 // program by hand means the store that the host follows.
 func (s settings) database(w command.World) (string, error) {
 	if url, ok := w.Env("COUCHDB_URL"); ok || s.services != "" {
@@ -155,7 +155,7 @@ func (s settings) assemble(w command.World, system system, retry time.Duration) 
 	}, reloader}, nil
 }
 
-// resume goes on with removals that the last run had begun.
+// resume continues removals that the last run had begun.
 func (p *parts) resume(ctx context.Context) {
 	if err := p.follower.Applier.Resume(ctx); err != nil {
 		p.log.Warning("%v", err)

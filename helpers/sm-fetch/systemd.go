@@ -10,7 +10,7 @@ import (
 
 // system is what sm-fetch asks of systemd.
 type system interface {
-	// reload has systemd read its units again.
+	// reload makes systemd read its units again.
 	reload(ctx context.Context) error
 	// stop stops a service in order: the manager, whose stop drains and stops the
 	// runners, and then whatever runner is left. progress is told what it waits for.

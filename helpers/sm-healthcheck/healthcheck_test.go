@@ -391,7 +391,7 @@ func TestEndsAtSignal(t *testing.T) {
 	})
 	w, _ := world(nil, "http://"+address+"/")
 	err := run(ctx, w)
-	if want := "told to end before it was healthy: GET http://" + address + "/"; err == nil || err.Error() != want {
+	if want := "stopped before it was healthy: GET http://" + address + "/"; err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }

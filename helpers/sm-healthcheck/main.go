@@ -17,8 +17,8 @@ import (
 const help = `
 Usage: sm-healthcheck [--flag VALUE]... URL
 
-Waits until a probe of URL succeeds, and goes on to succeed for --hold. Fails when
-that has not begun within --timeout, with the last reason.
+Waits until URL is healthy and stays so for --hold. Fails with the last reason if
+that has not begun within --timeout.
 
 URL is one of
   http://HOST:PORT/PATH, https://HOST:PORT/PATH
@@ -44,7 +44,7 @@ func run(ctx context.Context, w command.World) error {
 	flags := command.NewFlags("sm-healthcheck", help)
 	timeout := flags.Duration("timeout", 60*time.Second, "the longest `duration` to wait for a success")
 	interval := flags.Duration("interval", 250*time.Millisecond, "the `duration` from one probe to the next; the first follow faster")
-	hold := flags.Duration("hold", 0, "the `duration` for which probes must go on to succeed; a failure starts it anew")
+	hold := flags.Duration("hold", 0, "the `duration` for which probes must keep succeeding; a failure starts it again")
 	probeTimeout := flags.Duration("probe-timeout", 5*time.Second, "the longest `duration` of one probe")
 	verify := flags.Bool("verify", false, "verify the certificate of an https URL; without it any certificate will do")
 	var headers command.Strings

@@ -14,7 +14,7 @@ import (
 type plan struct {
 	timeout  time.Duration // within this the final run of successes must begin
 	interval time.Duration // from the beginning of a probe to that of the next, at most
-	hold     time.Duration // how long probes must go on to succeed
+	hold     time.Duration // how long probes must keep succeeding
 }
 
 // vigil is one wait for health, and what it knows so far.
@@ -169,7 +169,7 @@ func (v *vigil) ended(ctx context.Context) error {
 		return mainprocess.Gone("wait for health")
 	}
 	if v.failure == "" {
-		return fmt.Errorf("told to end before it was healthy: %s", v.name)
+		return fmt.Errorf("stopped before it was healthy: %s", v.name)
 	}
-	return fmt.Errorf("told to end before it was healthy: %s: %s", v.name, v.failure)
+	return fmt.Errorf("stopped before it was healthy: %s: %s", v.name, v.failure)
 }

@@ -95,7 +95,7 @@ func lookAtMain(ctx context.Context, w command.World, what string) error {
 }
 
 // takeBack removes a destination that must not serve after all, also when this
-// process has been told to end.
+// process has been told to stop.
 func takeBack(handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort, owner string) error {
 	return handle.Remove(context.Background(), at, to, owner)
 }

@@ -213,7 +213,7 @@ func awaitIdle(ctx context.Context, w command.World, handle *ipvs.Handle, at ipv
 		}
 		select {
 		case <-ctx.Done():
-			return 0, fmt.Errorf("told to end with %s left", connections(active))
+			return 0, fmt.Errorf("stopped with %s left", connections(active))
 		case <-time.After(min(pause, deadline.Sub(now))):
 		}
 	}

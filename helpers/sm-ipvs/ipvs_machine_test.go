@@ -334,11 +334,11 @@ func TestMachineDrainEnds(t *testing.T) {
 		<-l.change
 	}
 	cancel()
-	if err := <-drained; err == nil || err.Error() != "drain 10.77.0.2:80: told to end with 2 active connections left" {
+	if err := <-drained; err == nil || err.Error() != "drain 10.77.0.2:80: stopped with 2 active connections left" {
 		t.Errorf("after a signal: %v", err)
 	}
 
-	// Somebody else removes it: nothing is left to wait for.
+	// Another program removes it: nothing is left to wait for.
 	var again log
 	drained = b.start(t.Context(), again.world(nil, "drain", "--timeout", "10m", "10.77.0.1:7001", "10.77.0.2:80"))
 	for !strings.Contains(again.statuses(), "STATUS=draining") {
@@ -456,7 +456,7 @@ func TestMachineLeavesAnothersDestination(t *testing.T) {
 		}
 		as("new", "remove", n.address, n.to)
 		b.expect(n.address, nil)
-		// Nobody has it now, and one without a name may do anything.
+		// It has no owner now, and one without a name may do anything.
 		as("new", "add", n.address, n.to)
 		b.ok("remove", n.address, n.to)
 		b.expect(n.address, nil)
@@ -549,7 +549,7 @@ func TestMachineConcurrentAddAndRemove(t *testing.T) {
 	b.expect("10.77.0.1:7001", nil)
 }
 
-// Connections that are open while everything else around them changes go on.
+// Connections stay open while everything around them changes.
 func TestMachineOpenConnectionsSurvive(t *testing.T) {
 	b := newBench(t)
 	b.serve("10.77.0.2:80", "10.77.0.3:80")
@@ -574,7 +574,7 @@ func TestMachineOpenConnectionsSurvive(t *testing.T) {
 	}
 }
 
-// Somebody clears the kernel's table: the next command puts back what belongs there,
+// The kernel's table is cleared by hand: the next command puts back what belongs there,
 // with its weight.
 func TestMachineRestores(t *testing.T) {
 	b := newBench(t)

@@ -1,6 +1,6 @@
 // Command sm-ipvs puts destinations into the kernel's load balancer and takes
 // them out again without losing a connection: add when a container serves, drain
-// before it stops, remove when it is gone. restore puts back what somebody else has
+// before it stops, remove when it is gone. restore puts back what another program has
 // removed; check and list look at the result.
 package main
 
@@ -63,8 +63,8 @@ func named(w command.World, err error) error {
 	return fmt.Errorf("%s: %w", name, err)
 }
 
-// owner returns whose destination it is: the container of the run record, or
-// nobody's.
+// owner returns whose destination it is: the container of the run record, empty
+// where there is none.
 func owner(w command.World) string { return w.Getenv("SM_CONTAINER_ID") }
 
 // open returns a handle for changes of virtual services.

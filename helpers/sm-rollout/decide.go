@@ -67,7 +67,7 @@ func (s scene) toStart(tried map[name.Rev]bool) (start []name.Rev) {
 // ending is how a runner's unit has ended.
 type ending struct {
 	result        string // $SERVICE_RESULT
-	stopRequested bool   // somebody stops or restarts it
+	stopRequested bool   // it is being stopped or restarted
 	hostFailed    bool   // a helper said that it was the host's failure
 	killed        bool   // a helper was killed by SIGKILL
 	first         string // the helper that failed first, if known
@@ -205,7 +205,7 @@ func (s scene) planOutage(since, now time.Time) vigil {
 	return watching
 }
 
-// watchOutage reports whether somebody has to watch for an outage once a runner
+// watchOutage reports whether an outage has to be watched for once a runner
 // has ended.
 func (s scene) watchOutage(ended name.Rev) bool {
 	return !s.stopped() && s.manager.JobType != "stop" && s.manager.LoadState == "loaded" && !s.serves(ended)

@@ -13,8 +13,8 @@ import (
 )
 
 // reject is for a runner that has ended. It records a failed start. A good revision
-// is started again instead, however it has ended, unless somebody stops it. What
-// fails because somebody stops it, or because the host fails, is not rejected.
+// is started again instead, however it has ended, unless it is being stopped. What
+// fails because it is being stopped, or because the host fails, is not rejected.
 func (r rollout) reject(ctx context.Context, revision name.Revision) error {
 	result := r.w.Getenv("SERVICE_RESULT")
 	if result == "" {

@@ -47,7 +47,7 @@ func (r rollout) look(ctx context.Context, conn systemdConn, service name.Servic
 		if rev == "" || s.has(states, rev) {
 			continue
 		}
-		// This has systemd load the unit.
+		// Asking makes systemd load the unit.
 		state, err := conn.State(ctx, service.Revision(rev).Unit())
 		if err != nil {
 			return s, err
@@ -92,7 +92,7 @@ func (s scene) serves(except name.Rev) bool {
 	return false
 }
 
-// mayServe reports whether a runner may serve without anybody's help.
+// mayServe reports whether a runner may serve without help.
 func (s scene) mayServe() bool {
 	for _, r := range s.runners {
 		if r.live() {

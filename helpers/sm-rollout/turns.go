@@ -50,7 +50,8 @@ func (t *turns) take(unit string, starting func(unit string) (bool, error)) (boo
 		return false, fmt.Errorf("take a turn: %w", err)
 	}
 	defer lock.Close()
-	// Who holds it lists a folder and makes a file. Someone who does not, later.
+	// It is held for as long as it takes to list a folder and make a file; a later try
+	// will do.
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.EINTR) {
 			return false, nil

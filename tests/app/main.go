@@ -93,7 +93,7 @@ func parse(getenv func(string) string) (settings, error) {
 	return s, errors.Join(problems...)
 }
 
-// run serves until it is told to end, and returns the exit status.
+// run serves until it is told to stop, and returns the exit status.
 func run(getenv func(string) string, out io.Writer, terminate <-chan os.Signal) int {
 	s, err := parse(getenv)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 // laneWidth is how many columns a rollout takes.
 const laneWidth = 60
 
-// A phase of a revision begins with an event, and goes on until the next one.
+// A phase of a revision begins with an event, and lasts until the next one.
 type phase struct {
 	begin string // a word of the events
 	mark  string

@@ -14,7 +14,7 @@ import (
 	"service-manager/tests/vm"
 )
 
-// What the load client sends, and for how long if nobody stops it.
+// What the load client sends, and for how long unless it is stopped.
 const (
 	newPerSecond   = 20
 	keptAlive      = 4

@@ -120,7 +120,7 @@ func TestSummary(t *testing.T) {
    edit to first answer  9.5 s, of which Docker took 5.7 s to start it
    revision one          served until two did, drained for 5.1 s, and was
                          removed
-   sent once more        8, over a kept-alive connection that had been closed
+   sent again            8, over a kept-alive connection that had been closed
                          meanwhile (clients do so, RFC 9110)
    revision two          is good, and served on while three failed
    revision three        rejected: web.3-2ba49…: exited with status 1

@@ -24,7 +24,7 @@ var steps = []step{
 	{"Install service-manager in it", "As on any host: one command, no server, no agent. What it adds is systemd units and small helpers.", install},
 	{"A service is one file", "Debian's nginx, behind an address of its own in the kernel's load balancer. REVISION is nginx's, to tell who answers.", firstRevision},
 	{"A new revision, under load",
-		fmt.Sprintf("A client opens %d connections a second for a request each, and sends two a second on each of %d kept-alive ones. Then somebody edits the file.", newPerSecond, keptAlive),
+		fmt.Sprintf("A client opens %d connections a second for a request each, and sends two a second on each of %d kept-alive ones. Then the file is edited.", newPerSecond, keptAlive),
 		secondRevision},
 	{"A broken revision, under load", "The next edit has a slip in it: there is no port 80800.", brokenRevision},
 	{"Summary", "", summary},

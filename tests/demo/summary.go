@@ -45,7 +45,7 @@ func (o outcome) rows() []row {
 		{label: "revision one", value: "served until two did, drained for " + seconds(o.draining) + ", and was removed"},
 	}
 	if retried > 0 {
-		rows = append(rows, row{label: "sent once more", value: number(retried) + ", over a kept-alive connection that had been closed meanwhile (clients do so, RFC 9110)"})
+		rows = append(rows, row{label: "sent again", value: number(retried) + ", over a kept-alive connection that had been closed meanwhile (clients do so, RFC 9110)"})
 	}
 	two := row{label: "revision two", value: "is good, and served on while three failed"}
 	if o.good != "two" {

@@ -9,7 +9,7 @@
 # Needs root. Run by package harness, which caches what comes out.
 set -euo pipefail
 
-# The machine's own Debian archive, as apt sees it, for another release: whoever
+# The machine's own Debian archive, as apt sees it, for another release: a host that
 # configured a mirror, a proxy or a cache for this machine gets it here too.
 sources() {
   local own release=$1 keyring=/usr/share/keyrings/debian-archive-keyring.gpg list
@@ -115,7 +115,7 @@ customize() {
   chroot "$R" passwd -d root >/dev/null
   mkdir -p "$R"/etc/{ssh/sshd_config.d,systemd/network,modules-load.d,modprobe.d,sysctl.d,docker,systemd/journald.conf.d}
   printf 'UseDNS no\nPermitRootLogin prohibit-password\nPasswordAuthentication no\nUsePAM no\nMaxSessions 64\nMaxStartups 64\nHostKey /etc/ssh/ssh_host_ed25519_key\nPrintMotd no\n' > "$R/etc/ssh/sshd_config.d/guest.conf"
-  # Whoever waits for the machine to boot connects too often for newer servers.
+  # Waiting for the machine to boot means many connections, too many for newer servers.
   [ "$3" = bookworm ] || echo 'PerSourcePenalties no' >> "$R/etc/ssh/sshd_config.d/guest.conf"
   rm -f "$R"/etc/ssh/ssh_host_*
   ssh-keygen -q -t ed25519 -N '' -f "$R/etc/ssh/ssh_host_ed25519_key"

@@ -86,7 +86,7 @@ func CacheDir() (string, error) {
 }
 
 // An Entry is a folder in the cache that is complete, and stays while the Entry
-// is open: other processes prune only what nobody has open.
+// is open: other processes prune only what no process has open.
 type Entry struct {
 	Path string
 	Lock *os.File // a process that inherits it keeps the entry
@@ -201,7 +201,7 @@ func prune(parent, name string) error {
 func RemoveUnused(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil // somebody else removed it
+		return nil // another process removed it
 	}
 	defer f.Close()
 	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {

@@ -324,7 +324,7 @@ systemctl daemon-reload`)
 	})
 }
 
-// A reload that changes the text of a unit while a runner starts has systemd drop
+// A reload that changes the text of a unit while a runner starts makes systemd drop
 // the rest of the start. No rollout is left half done.
 func TestReloadWhileItStarts(t *testing.T) {
 	forReleases(t, func(t *testing.T, release string) {
@@ -338,7 +338,7 @@ func TestReloadWhileItStarts(t *testing.T) {
 			f := m.inject(t, at)
 			m.edit(t, "web", app(revision))
 			f.sprung(t)
-			// What hangs goes on, when the reload is over, as if it had succeeded.
+			// What hangs continues after the reload as if it had succeeded.
 			m.output(t, fmt.Sprintf(`mkdir -p /etc/systemd/system/web@runner.service.d
 printf '[Service]\nEnvironment=N=%d\nExecStartPre=true\nExecStartPost=true\n' > /etc/systemd/system/web@runner.service.d/n.conf
 systemctl daemon-reload

@@ -10,7 +10,7 @@ import (
 // What a fault does to a process of a helper.
 const (
 	fail = "fail" // it exits with status 1
-	hang = "hang" // it waits, until it is killed or told to end
+	hang = "hang" // it waits, until it is killed or stopped
 	kill = "kill" // it dies of SIGKILL
 	mute = "mute" // it works, and systemd does not hear of it
 	late = "late" // it waits for release, and works then

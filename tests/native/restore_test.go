@@ -8,7 +8,7 @@ import (
 	"service-manager/tests/harness"
 )
 
-// Somebody clears the kernel's table of virtual services. A restart or a reload of a
+// The kernel's table of virtual services is cleared by hand. A restart or a reload of a
 // manager puts everything back, and so does the next step of a runner, and what
 // serves is not started again for it.
 func TestTableIsCleared(t *testing.T) {

@@ -2,7 +2,7 @@
 // staticcheck, all Go tests with the race detector, also those that talk to foreign
 // servers (tag peer), then those in containers with a systemd of their own (tag
 // native), then those that need the virtual machine (tag machine).
-// It shows what goes on while it does, and ends with the line
+// It shows what it does meanwhile, and ends with the line
 // "N passed, N failed", which counts checks, tests and subtests.
 package main
 

@@ -33,7 +33,7 @@ type summary struct {
 	took    map[string]time.Duration // how long those took
 
 	interrupted *atomic.Bool
-	patience    time.Duration // how long tests that were told to end may clean up
+	patience    time.Duration // how long tests that were told to stop may clean up
 }
 
 // A problem is a failure, as it is shown, and the test or check that it is of.

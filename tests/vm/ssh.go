@@ -257,7 +257,7 @@ func (g *Guest) pipe(ctx context.Context, script string, in io.Reader) error {
 	return err
 }
 
-// freePort returns a loopback port that nobody listens on.
+// freePort returns a free loopback port.
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

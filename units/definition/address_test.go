@@ -103,7 +103,7 @@ func FuzzWithAddress(f *testing.F) {
 	})
 }
 
-// The document of somebody who gave the address nowhere says where it can be given.
+// Where no address is given, the message says where it can be.
 func TestNoAddress(t *testing.T) {
 	_, err := Parse("web", rev, []byte(`{"image": "nginx", "port": 80}`))
 	if err == nil || !strings.Contains(err.Error(), "address: is missing") || !strings.Contains(err.Error(), Addresses) {

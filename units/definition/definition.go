@@ -1,7 +1,7 @@
 // Package definition says what a service definition may contain. A definition
 // is one JSON object, a CouchDB document or a file, that says how the containers
 // of a service run and where clients reach them. Parse checks everything, so
-// that whoever holds a Definition need not: no value in it can break out of a
+// that the holder of a Definition need not: no value in it can break out of a
 // unit file, a command line or a folder.
 package definition
 

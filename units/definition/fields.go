@@ -117,7 +117,7 @@ func init() {
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.StopTimeout = p.duration(path, v, 0) },
 		},
 		{
-			name: "start_timeout", says: "how long a step of the start may go on without progress",
+			name: "start_timeout", says: "how long a step of the start may take without progress",
 			absent: `"5m"`, example: `"90s"`, schema: duration,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.StartTimeout = p.duration(path, v, time.Second) },
 		},

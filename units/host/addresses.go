@@ -13,8 +13,8 @@ import (
 )
 
 // Addresses returns the addresses that the host below root gives to services by
-// name. What is wrong with the file is named in the error; the rest is good all the
-// same.
+// name. What is wrong with the file is named in the error; the rest is good
+// anyway.
 func Addresses(root string) (map[name.Service]netip.AddrPort, error) {
 	path := filepath.Join(root, definition.Addresses)
 	text, err := os.ReadFile(path)

@@ -48,7 +48,7 @@ func Open(root string) (*Reader, error) {
 }
 
 // Service reads one service. Whatever is unreadable is left out and named in the
-// error; the rest is good all the same.
+// error; the rest is good anyway.
 func (r *Reader) Service(service name.Service) (units.Service, error) {
 	state, err := r.store.State(service)
 	return units.Service{State: state, RunnerDropIns: r.dropIns.runner[string(service)], CommonDropIns: r.dropIns.beside(string(service))}, err
@@ -64,7 +64,7 @@ func limit(services []name.Service) ([]name.Service, error) {
 }
 
 // Read reads all services below root. Whatever is unreadable is left out and
-// named in the error; the rest is good all the same.
+// named in the error; the rest is good anyway.
 func Read(root string) (units.Host, error) {
 	r, err := Open(root)
 	problems := []error{err}

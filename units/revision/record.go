@@ -37,7 +37,7 @@ func (s Store) Recorded(service name.Service) ([]name.Rev, error) {
 }
 
 // records returns the revisions that have a run record and those that have a
-// failed record, each oldest first. Other files are nobody's business here.
+// failed record, each oldest first. Other files do not matter here.
 func (s Store) records(service name.Service) (recorded, failed []name.Rev, err error) {
 	entries, err := os.ReadDir(filepath.Join(s.Run, string(service)))
 	if errors.Is(err, fs.ErrNotExist) {

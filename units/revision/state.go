@@ -36,7 +36,7 @@ func (s State) Pending() bool {
 }
 
 // State reads what is on disk about a service. Whatever is unreadable is left
-// out and named in the error; the rest is good all the same.
+// out and named in the error; the rest is good anyway.
 func (s Store) State(service name.Service) (State, error) {
 	state := State{Service: service}
 	_, foreign := s.Revisions(service)
@@ -82,7 +82,7 @@ func (s Store) State(service name.Service) (State, error) {
 }
 
 // States reads what is on disk about every service, sorted by name. Whatever is
-// unreadable is left out and named in the error; the rest is good all the same.
+// unreadable is left out and named in the error; the rest is good anyway.
 func (s Store) States() ([]State, error) {
 	services, err := s.Services()
 	problems := []error{err}

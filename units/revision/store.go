@@ -50,7 +50,7 @@ func (s Store) Path(r name.Revision) string {
 }
 
 // Services returns the names of the services that have a folder, sorted. The
-// error, if any, names what else was found; the names are good all the same.
+// error, if any, names what else was found; the names are good anyway.
 func (s Store) Services() ([]name.Service, error) {
 	entries, err := os.ReadDir(s.Root)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SignalError ends the process by a signal, so that whoever waits for it sees
+// SignalError ends the process by a signal, so that its parent sees
 // that. Nothing is printed.
 type SignalError struct{ Signal syscall.Signal }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // ErrGone says that a container was removed while it was being used.
-var ErrGone = errors.New("somebody else removed the container")
+var ErrGone = errors.New("another program removed the container")
 
 // Find returns the container with exactly that name. The daemon also takes the
 // first digits of an id for a name: a container called "cafe" must not be mixed

@@ -36,8 +36,8 @@ func Connect(ctx context.Context, n notify.Notifier, patience time.Duration) (*D
 	return connect(ctx, n, patience, false)
 }
 
-// ConnectToEnd is Connect for what ends a container: a daemon that somebody has
-// stopped is not waited for. The error is ErrStopped then.
+// ConnectToEnd is Connect for what ends a container: a daemon that was
+// stopped by hand is not waited for. The error is ErrStopped then.
 func ConnectToEnd(ctx context.Context, n notify.Notifier, patience time.Duration) (*Daemon, error) {
 	return connect(ctx, n, patience, true)
 }
@@ -204,5 +204,5 @@ func Reason(err error) string {
 	return dockerHelp.ReplaceAllString(reason, "")
 }
 
-// dockerHelp is a hint about a command line that nobody typed.
+// dockerHelp is a hint about the command line of docker, which was not typed.
 var dockerHelp = regexp.MustCompile(`\.? *(See|Run) 'docker [^']*'( for more information)?\.?$`)

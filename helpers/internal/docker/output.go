@@ -69,7 +69,7 @@ func readOutput(logs io.Reader, tty bool) (Output, error) {
 
 // LastWords returns the line that most likely says why the container ended, empty
 // when there is none: the last one. Standard output and standard error are two
-// pipes, so the order of lines from the same moment is anybody's guess: of these,
+// pipes, so the order of lines from the same moment is not known: of these,
 // standard error has the last word.
 func (o Output) LastWords() string {
 	if len(o) == 0 {

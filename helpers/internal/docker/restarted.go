@@ -18,7 +18,7 @@ const (
 )
 
 // Left returns a container whose first process has ended as soon as the daemon knows
-// that: as it has ended, or as it runs again because somebody has restarted it. visible
+// that: as it has ended, or as it runs again after "docker restart". visible
 // says that its processes are to be seen from here.
 func (d *Daemon) Left(ctx context.Context, id string, visible bool) (container.InspectResponse, error) {
 	for {
@@ -48,7 +48,7 @@ func (d *Daemon) lives(c container.InspectResponse) bool {
 }
 
 // Restarted reports whether the daemon starts a container that has ended (as Left
-// returned it) again, because somebody said "docker restart", and returns it as it
+// returned it) again, after "docker restart", and returns it as it
 // runs then. A container that ended by itself is not waited for.
 func (d *Daemon) Restarted(ctx context.Context, c container.InspectResponse) (container.InspectResponse, bool) {
 	if c.State.Running {

@@ -10,7 +10,7 @@ import (
 // localUnit is the unit of the daemon behind the default socket.
 const localUnit = "docker.service"
 
-// ErrStopped is a daemon that somebody has stopped.
+// ErrStopped is a daemon that was stopped by hand.
 var ErrStopped = errors.New(localUnit + " has been stopped")
 
 // local reports whether the daemon is the one of localUnit.
@@ -19,7 +19,7 @@ func (d *Daemon) local() bool {
 	return host == "unix:///var/run/docker.sock" || host == "unix:///run/docker.sock"
 }
 
-// unlessAsleep returns f for a daemon that nobody has stopped; for another it does
+// unlessAsleep returns f for a daemon that was not stopped by hand; for another it does
 // not come to f.
 func (d *Daemon) unlessAsleep(ctx context.Context, f func() error) func() error {
 	return func() error {
@@ -30,8 +30,8 @@ func (d *Daemon) unlessAsleep(ctx context.Context, f func() error) func() error 
 	}
 }
 
-// asleep returns ErrStopped when to connect would start a daemon that somebody
-// has stopped: its socket is usually held by systemd, which starts it for anybody
+// asleep returns ErrStopped when to connect would start a daemon that was
+// stopped by hand: its socket is usually held by systemd, which starts it for anyone
 // who connects. A unit that is restarted for ever must not undo an operator's
 // "systemctl stop docker".
 func (d *Daemon) asleep(ctx context.Context) error {

@@ -86,10 +86,10 @@ func Open() (*Handle, error) {
 		return nil, fmt.Errorf("open IPVS: %w", err)
 	}
 	h := &Handle{moby: moby}
-	// Only IPVS says "no such service"; the library's silence about one that
-	// nobody has means that it speaks with nobody.
-	nobody := Address{netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), 0), TCP}
-	if _, err := moby.GetService(nobody.key()); err != nil && !errors.Is(err, unix.ESRCH) {
+	// The library opens a socket also where there is no IPVS. What answers a question
+	// about a service that cannot be with "no such service" is IPVS.
+	impossible := Address{netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), 0), TCP}
+	if _, err := moby.GetService(impossible.key()); err != nil && !errors.Is(err, unix.ESRCH) {
 		h.Close()
 		if errors.Is(err, unix.EPERM) {
 			return nil, ErrNotPermitted

@@ -1,5 +1,5 @@
 // Package mainprocess watches the main process of the unit that a helper runs
-// in. systemd goes on with the commands of ExecStartPost= after the main process
+// in. systemd continues with the commands of ExecStartPost= after the main process
 // has died, and also when the unit is being stopped, so each of them has to look
 // for itself: a container that is dead or about to end must not get traffic.
 package mainprocess
@@ -152,7 +152,7 @@ func ownState(ctx context.Context, w command.World) (state string, err error) {
 	if w.Getenv("SYSTEMD_EXEC_PID") != strconv.Itoa(os.Getpid()) {
 		return "", nil
 	}
-	// Also when it has been told to end: that is what it looks for.
+	// Also when it has been told to stop: that is what it looks for.
 	ctx = context.WithoutCancel(ctx)
 	err = systemd.Patiently(ctx, func() error {
 		state, err = systemd.SubState(ctx, os.Getpid())

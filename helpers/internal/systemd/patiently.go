@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrConnectionLost says that systemd has left its clients, as it does when it
-// executes itself anew. It reports the results of jobs to nobody then.
+// ErrConnectionLost says that systemd has dropped its clients, as it does when it
+// re-executes itself; the results of jobs are lost then.
 var ErrConnectionLost = errors.New("the connection to systemd was lost")
 
-// lost reports whether err says that systemd has left its clients, or that it
-// listens to nobody for the moment.
+// lost reports whether err says that systemd has dropped its clients, or that it
+// does not listen at the moment.
 func lost(err error) bool {
 	var reply godbus.Error
 	if errors.As(err, &reply) {
@@ -29,8 +29,7 @@ func lost(err error) bool {
 	return false
 }
 
-// absence is how long systemd may be away: to execute itself anew takes it a
-// second.
+// absence is how long systemd may be away; re-executing itself takes it a second.
 const absence = 30 * time.Second
 
 // Patiently calls f, which connects to systemd and asks for something that may be

@@ -20,7 +20,7 @@ func (c *Conn) State(ctx context.Context, unit string) (dbus.UnitStatus, error) 
 	return units[0], nil
 }
 
-// StopRequested reports whether somebody wants the unit to stop, for good or to
+// StopRequested reports whether the unit is to stop, for good or to
 // start again: whatever becomes of it then is no failure of its own.
 func (c *Conn) StopRequested(ctx context.Context, unit string) (bool, error) {
 	status, err := c.State(ctx, unit)

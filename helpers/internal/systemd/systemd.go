@@ -88,7 +88,7 @@ func (c *Conn) Runners(ctx context.Context, service name.Service) ([]dbus.UnitSt
 }
 
 // isRunner reports whether a unit that is called SERVICE@….service is a runner of
-// the service. It may also be its manager, or an instance of somebody's template of
+// the service. It may also be its manager, or an instance of another template of
 // that name: a service may be called postgresql, and must not stop
 // postgresql@15-main.service.
 func isRunner(service name.Service, unit string) bool {
@@ -101,7 +101,7 @@ func Live(unit dbus.UnitStatus) bool {
 	return unit.ActiveState != "inactive" && unit.ActiveState != "failed"
 }
 
-// lookAgain is how often somebody who waits for a job looks whether systemd is
+// lookAgain is how often a wait for a job checks whether systemd is
 // still there to report it.
 const lookAgain = 5 * time.Second
 

@@ -50,7 +50,7 @@ func (w *Watcher) forward() {
 			if !ok {
 				return
 			}
-			// Files that begin with a dot are unfinished or nobody's business.
+			// Files that begin with a dot are unfinished, or for others.
 			if strings.HasPrefix(filepath.Base(event.Name), ".") {
 				continue
 			}
@@ -80,7 +80,7 @@ func (w *Watcher) Sync(folders []string) error {
 			wanted[nearest(folder)] = true
 			wanted[nearest(filepath.Dir(folder))] = true
 		}
-		// A folder that was made before its parent was watched has told nobody.
+		// A folder that was made before its parent was watched was not noticed.
 		if before != nil && maps.Equal(before, wanted) {
 			return nil
 		}

@@ -57,7 +57,7 @@ type Applier struct {
 
 	mu      sync.Mutex
 	invalid map[name.Service]string // its newest revision, when that is invalid
-	work    map[name.Service]*work  // what goes on beside the changes of others
+	work    map[name.Service]*work  // the work on it, beside the changes of others
 	refused map[name.Service]refusal
 	// lookingAgain says that what was refused is looked at again and again.
 	lookingAgain bool
@@ -68,7 +68,7 @@ type Applier struct {
 	workers      sync.WaitGroup
 }
 
-// Log takes lines for whoever runs the host.
+// Log takes lines for the operator of the host.
 type Log interface {
 	Info(format string, args ...any)
 	Warning(format string, args ...any)
@@ -272,18 +272,18 @@ func (a *Applier) Services() int {
 	return n
 }
 
-// Resume goes on with removals that the last run had begun.
+// Resume continues removals that the last run had begun.
 func (a *Applier) Resume(ctx context.Context) error {
 	services, err := a.Revisions.Services()
 	for _, service := range services {
 		if a.Revisions.Deleted(service) {
-			a.Log.Info("%s: was deleted from the store; its removal goes on", service)
+			a.Log.Info("%s: was deleted from the store; its removal continues", service)
 			a.startWork(ctx, service, nil, nil)
 		}
 	}
 	a.resumeRefused(ctx)
 	if err != nil {
-		return fmt.Errorf("look for removals to go on with: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+		return fmt.Errorf("look for removals to continue: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	return nil
 }

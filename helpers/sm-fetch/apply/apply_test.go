@@ -94,7 +94,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// What somebody has damaged on disk is written again.
+// What was damaged on disk is written again.
 func TestDamage(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -216,7 +216,7 @@ func TestChangesDuringRemoval(t *testing.T) {
 	}
 }
 
-// A service is deleted once more after what had waited was applied.
+// A service is deleted again after what had waited was applied.
 func TestDeletedAfterRemoval(t *testing.T) {
 	a := newApplier(t)
 	a.must(t, file(first))

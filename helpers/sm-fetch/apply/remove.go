@@ -10,7 +10,7 @@ import (
 	"service-manager/units/name"
 )
 
-// work is what goes on with one service beside the changes of others: its removal,
+// work is done on one service beside the changes of others: its removal,
 // whose draining may take long, or a change that could not be applied. What the
 // store says about the service meanwhile waits.
 type work struct {
@@ -178,8 +178,8 @@ func (a *Applier) remove(ctx context.Context, service name.Service) error {
 	return nil
 }
 
-// Settled reports whether no work goes on, and otherwise has f called once none
-// does. Until then a change may wait that is nowhere on disk.
+// Settled reports whether all work is done, and otherwise calls f once it
+// is. Until then a change may wait that is nowhere on disk.
 func (a *Applier) Settled(f func()) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -144,7 +144,7 @@ func (f *Follower) started(tell func()) {
 	}
 }
 
-// saw notes that a pass goes on.
+// saw notes that a pass makes progress.
 func (f *Follower) saw(service name.Service) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

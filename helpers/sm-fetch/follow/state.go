@@ -16,7 +16,7 @@ import (
 )
 
 // State is how far the revisions on disk have followed which store. It lies
-// beside them, so that a restart goes on where the last run ended.
+// beside them, so that a restart continues where the last run ended.
 //
 // A deletion counts only when it is of a service that this incarnation of the store
 // has had, and newer than what it had. So the state holds, for each service on disk,

@@ -1,5 +1,5 @@
-// Package reload has systemd reload its units when, and only when, those on disk
-// have become others than those that systemd knows.
+// Package reload reloads systemd when, and only when, the units on disk differ from
+// those that it has loaded.
 //
 // The generator's last output lies in a folder; what it would write now can be
 // computed, because it is a pure function. Comparing both says whether a reload
@@ -32,7 +32,7 @@ type Reloader struct {
 	Wanted func() ([]units.File, error)
 	// Generated is the folder with what the generator wrote last.
 	Generated string
-	// Reload has systemd reload its units, which runs the generator.
+	// Reload reloads systemd, which runs the generator.
 	Reload func(context.Context) error
 	// Roots are folders whose own folders, one for each service, decide what is
 	// wanted.
@@ -52,7 +52,7 @@ type Times struct {
 	Later time.Duration // before one that did not help is
 }
 
-// DefaultTimes suit a real host, where a reload costs everybody a moment.
+// DefaultTimes suit a real host, where a reload holds up everything for a moment.
 var DefaultTimes = Times{Quiet: 20 * time.Millisecond, Burst: time.Second, Retry: 5 * time.Second, Later: time.Minute}
 
 // Now reloads if that is needed. The error says that the reload failed or that it
@@ -173,8 +173,8 @@ func (r *Reloader) report(err error) {
 	r.reported = problem
 }
 
-// watch has everything watched. A folder that was made after its parent was
-// listed, and before that was watched, has told nobody.
+// watch watches everything. A folder that is made after its parent was listed and
+// before that is watched goes unnoticed, so this lists again.
 func (r *Reloader) watch(watcher *watch.Watcher) error {
 	for folders := r.folders(); ; {
 		if err := watcher.Sync(folders); err != nil {

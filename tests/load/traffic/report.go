@@ -23,7 +23,7 @@ const (
 	BadStatus        Kind = "bad-status"
 	Malformed        Kind = "malformed-answer"
 	// Client is a failure on the client's side, such as no free local port: it
-	// spoils the measurement, and is counted as lost so that nobody overlooks it.
+	// spoils the measurement, and is counted as lost so that it is not overlooked.
 	Client Kind = "client"
 )
 
@@ -53,7 +53,7 @@ type Counts struct {
 	Lost       int          `json:"lost"`
 	LostByKind map[Kind]int `json:"lost_by_kind,omitempty"`
 	// Retried requests met the end of a kept-alive connection before any byte
-	// of an answer, and were sent once more on a new one, as RFC 9110 §9.2.2
+	// of an answer, and were sent again on a new one, as RFC 9110 §9.2.2
 	// has clients do. They are answered or lost as well.
 	Retried int `json:"retried"`
 	// SlowestAnswer is from the start of the connection (of the request, when

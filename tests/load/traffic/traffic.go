@@ -225,7 +225,7 @@ func (r *run) next(c *connection) *connection {
 		answer, loss = c.get(r.url, r.AnswerTimeout)
 	}
 	// A server may close a connection that it keeps at any time, also while a
-	// request is on its way. A client may then send a GET once more. One that the
+	// request is on its way. A client may then send a GET again. One that the
 	// server had for longer it has cut.
 	if reused && loss != nil && (loss.kind == EOFBeforeReply || loss.kind == ResetBeforeReply) && time.Since(asked) < onItsWay {
 		r.recorder.retried(traffic)

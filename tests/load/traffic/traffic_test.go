@@ -113,7 +113,7 @@ func TestEveryKindOfLoss(t *testing.T) {
 		address func(*testing.T) string
 		want    Kind
 	}{
-		{"nobody listens", closed, Refused},
+		{"nothing listens", closed, Refused},
 		{"queue full", fullQueue, ConnectTimeout},
 		{"silence", on(func(_ int, c *net.TCPConn, in *bufio.Reader) { io.Copy(io.Discard, in) }), AnswerTimeout},
 		{"silence in the body", on(func(_ int, c *net.TCPConn, in *bufio.Reader) {

@@ -150,7 +150,7 @@ func TestEdits(t *testing.T) {
 			w.write("web.json.new", second)
 			w.rename("web.json.new", "web.json")
 		}, []string{"web second"}, nil},
-		{"vim: moved away and written anew", func(w *watched) {
+		{"vim: moved away and written again", func(w *watched) {
 			w.write("4913", "")
 			w.remove("4913")
 			w.write(".web.json.swp", "swap")
@@ -394,7 +394,7 @@ func TestPassOfAnotherFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !pass(path, before.Position).New {
-		t.Error("a folder that was made anew is taken for the one before")
+		t.Error("a folder that was recreated is taken for the one before")
 	}
 }
 

@@ -27,7 +27,7 @@ func instanceOf(path string) (string, error) {
 }
 
 // replaced reports whether one folder has taken another one's place: it was made
-// anew, or a file system was mounted or unmounted there. Files that were in the one
+// again, or a file system was mounted or unmounted there. Files that were in the one
 // and are not in the other have not been removed then. A link that was turned to
 // another folder is no such thing: that is the way to change all files at once.
 func replaced(was, is string) bool {

@@ -38,7 +38,7 @@ func Run(t *testing.T, start func(t *testing.T) Backend) {
 		do   func(t *testing.T, b Backend)
 	}{
 		{"a pass hands over everything", everything},
-		{"a pass goes on from a position", goesOn},
+		{"a pass continues from a position", continues},
 		{"a deletion while nothing followed", deletedMeanwhile},
 		{"a watch tells what happens", watches},
 		{"get", get},
@@ -116,7 +116,7 @@ func everything(t *testing.T, b Backend) {
 }
 
 // Also in the next process.
-func goesOn(t *testing.T, b Backend) {
+func continues(t *testing.T, b Backend) {
 	b.Create()
 	b.Put("web", define("nginx:1"))
 	b.Put("api", define("api:1"))
@@ -274,7 +274,7 @@ func refused(t *testing.T, b Backend) {
 			t.Errorf("Watch = %v, want %v", err, full)
 		}
 	case <-time.After(patience):
-		t.Error("the watch goes on")
+		t.Error("the watch does not end")
 	}
 }
 
@@ -292,7 +292,7 @@ func ends(t *testing.T, b Backend) {
 			t.Errorf("Watch = %v, want %v", err, why)
 		}
 	case <-time.After(patience):
-		t.Error("the watch goes on")
+		t.Error("the watch does not end")
 	}
 }
 
