@@ -8,6 +8,7 @@ import (
 	"github.com/coreos/go-systemd/v22/dbus"
 	"golang.org/x/sys/unix"
 
+	"service-manager/helpers/internal/overview"
 	"service-manager/helpers/internal/process"
 	"service-manager/units/name"
 )
@@ -117,7 +118,7 @@ func (r rollout) stopOrphans(ctx context.Context, conn systemdConn, service name
 		return err
 	}
 	for _, one := range runners {
-		if (runner{unit: one}).live() {
+		if (overview.Runner{Unit: one}).Live() {
 			fmt.Fprintf(r.w.Stdout, "%s: %s was stopped; stopping %s\n", service, service.Manager(), one.Name)
 			if err := conn.Stop(ctx, one.Name); err != nil {
 				return err

@@ -6,12 +6,14 @@ import (
 
 	"github.com/coreos/go-systemd/v22/dbus"
 
+	"service-manager/helpers/internal/overview"
 	"service-manager/helpers/internal/systemd"
 	"service-manager/units/name"
 )
 
-// What follows decides, and does nothing: each function turns what is into what
-// is to be done.
+// scene is what sm-rollout decides by. What follows decides, and does nothing: each
+// function turns what is into what is to be done.
+type scene struct{ overview.Service }
 
 // verdict is what becomes of a manager's start.
 type verdict int
@@ -34,30 +36,30 @@ type startPlan struct {
 // restarted says that systemd has tried the start before. It does not fail again
 // then: nothing else would start what a reload brings.
 func (s scene) planStart(tried map[name.Rev]bool, restarted bool) startPlan {
-	if s.serves("") {
+	if s.Serves("") {
 		return startPlan{verdict: served, start: s.toStart(tried), status: "serving"}
 	}
 	start := s.toStart(tried)
 	switch {
 	case len(start) > 0:
 		return startPlan{verdict: waits, start: start, status: "starting"}
-	case s.mayServe():
-		return startPlan{verdict: waits, status: "waiting: " + s.why()}
+	case s.MayServe():
+		return startPlan{verdict: waits, status: "waiting: " + s.Why()}
 	case restarted:
-		return startPlan{verdict: waits, status: fmt.Sprintf("nothing serves: %s; waiting for an edit, or for systemctl start of a revision", s.why())}
+		return startPlan{verdict: waits, status: fmt.Sprintf("nothing serves: %s; waiting for an edit, or for systemctl start of a revision", s.Why())}
 	}
-	return startPlan{verdict: failed, status: fmt.Sprintf("%s: nothing will serve: %s", s.service, s.why())}
+	return startPlan{verdict: failed, status: fmt.Sprintf("%s: nothing will serve: %s", s.Name, s.Why())}
 }
 
 // toStart returns the revisions that a manager's start has to start.
 func (s scene) toStart(tried map[name.Rev]bool) (start []name.Rev) {
-	wanted := []name.Rev{s.good}
-	if s.pending() {
-		wanted = append(wanted, s.current)
+	wanted := []name.Rev{s.Good}
+	if s.Pending() {
+		wanted = append(wanted, s.Current)
 	}
 	for _, rev := range wanted {
-		one, ok := s.runner(rev)
-		if ok && !tried[rev] && one.unit.LoadState == "loaded" && !one.live() {
+		one, ok := s.Runner(rev)
+		if ok && !tried[rev] && one.Unit.LoadState == "loaded" && !one.Live() {
 			start = append(start, rev)
 		}
 	}
@@ -125,23 +127,23 @@ const attempts = 3
 // a start whose commands a reload has changed, without a word; the runner is active
 // then, but may have been neither checked, nor given traffic, nor accepted.
 func (s scene) planSettle(rev name.Rev, failures int) settlement {
-	one, ok := s.runner(rev)
+	one, ok := s.Runner(rev)
 	switch {
-	case rev == s.good || one.unit.JobType == "stop":
+	case rev == s.Good || one.Unit.JobType == "stop":
 		return settled
 	case !ok:
 		return tidy
-	case one.unit.JobId != 0 || one.unit.ActiveState == "activating" || one.unit.ActiveState == "deactivating":
+	case one.Unit.JobId != 0 || one.Unit.ActiveState == "activating" || one.Unit.ActiveState == "deactivating":
 		return starts
-	case one.unit.ActiveState == "failed" && rev == s.current && !one.rejected:
+	case one.Unit.ActiveState == "failed" && rev == s.Current && !one.Rejected:
 		if failures > 0 {
 			// reject has counted it. A start that it asks for ends with the one that failed.
 			return tryAgain
 		}
 		return recordOnly
-	case one.unit.ActiveState != "active":
+	case one.Unit.ActiveState != "active":
 		return tidy
-	case rev != s.current:
+	case rev != s.Current:
 		return retireIt
 	case failures < attempts:
 		return again
@@ -192,10 +194,10 @@ const patience = time.Minute
 // planOutage decides about a service that may have an outage since the given time.
 func (s scene) planOutage(since, now time.Time) vigil {
 	switch {
-	case s.stopped():
+	case s.Stopped():
 		return orphans
-	case s.serves(""):
-		if s.up() {
+	case s.Serves(""):
+		if s.Up() {
 			return over
 		}
 		return watching
@@ -208,13 +210,13 @@ func (s scene) planOutage(since, now time.Time) vigil {
 // watchOutage reports whether an outage has to be watched for once a runner
 // has ended.
 func (s scene) watchOutage(ended name.Rev) bool {
-	return !s.stopped() && s.manager.JobType != "stop" && s.manager.LoadState == "loaded" && !s.serves(ended)
+	return !s.Stopped() && s.Manager.JobType != "stop" && s.Manager.LoadState == "loaded" && !s.Serves(ended)
 }
 
 // stopsRunners reports whether the end of the manager is the end of its runners.
 // By hand, it is.
 func (s scene) stopsRunners(byHand bool) bool {
-	return byHand || s.manager.JobType == "stop"
+	return byHand || s.Manager.JobType == "stop"
 }
 
-func (s scene) unit(rev name.Rev) string { return s.service.Revision(rev).Unit() }
+func (s scene) unit(rev name.Rev) string { return s.Name.Revision(rev).Unit() }

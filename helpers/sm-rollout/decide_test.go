@@ -8,6 +8,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/dbus"
 
+	"service-manager/helpers/internal/overview"
 	"service-manager/units/name"
 	"service-manager/units/revision"
 )
@@ -65,12 +66,12 @@ func TestPlanStart(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			s := scene{service: "web", good: test.good, current: test.current}
+			s := scene{overview.Service{Name: "web", Good: test.good, Current: test.current}}
 			if test.good != none {
-				s.runners = append(s.runners, runner{Revision: web.Revision(test.good), unit: test.goodUnit})
+				s.Runners = append(s.Runners, overview.Runner{Revision: web.Revision(test.good), Unit: test.goodUnit})
 			}
 			if test.current != none && test.current != test.good {
-				s.runners = append(s.runners, runner{Revision: web.Revision(test.current), unit: test.newUnit, rejected: test.rejected, reason: "not healthy"})
+				s.Runners = append(s.Runners, overview.Runner{Revision: web.Revision(test.current), Unit: test.newUnit, Rejected: test.rejected, Reason: "not healthy"})
 			}
 			plan := s.planStart(map[name.Rev]bool{test.tried: true}, test.restarted)
 			if plan.verdict != test.verdict || !slices.Equal(plan.start, test.start) {
@@ -110,7 +111,7 @@ func TestPlanSettle(t *testing.T) {
 			if test.job != "" {
 				u.JobId = 1
 			}
-			s := scene{service: "web", good: test.good, current: test.current, runners: []runner{{Revision: web.Revision(two), unit: u, rejected: test.rejected}}}
+			s := scene{overview.Service{Name: "web", Good: test.good, Current: test.current, Runners: []overview.Runner{{Revision: web.Revision(two), Unit: u, Rejected: test.rejected}}}}
 			if got := s.planSettle(two, test.failures); got != test.want {
 				t.Errorf("planSettle = %d; want %d", got, test.want)
 			}
@@ -136,7 +137,7 @@ func TestPlanOutage(t *testing.T) {
 		if test.job != "" {
 			u.JobId = 1
 		}
-		s := scene{manager: u, runners: []runner{{Revision: web.Revision(two), unit: dbus.UnitStatus{ActiveState: test.runner}}}}
+		s := scene{overview.Service{Manager: u, Runners: []overview.Runner{{Revision: web.Revision(two), Unit: dbus.UnitStatus{ActiveState: test.runner}}}}}
 		if got := s.planOutage(now.Add(-test.ago), now); got != test.want {
 			t.Errorf("%s: planOutage = %d; want %d", test.name, got, test.want)
 		}

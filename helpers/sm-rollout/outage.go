@@ -26,7 +26,7 @@ func (r rollout) outage(ctx context.Context, service name.Service) error {
 			if err != nil {
 				return err
 			}
-			why = s.why()
+			why = s.Why()
 			if what = s.planOutage(since, time.Now()); what == orphans {
 				return r.stopOrphans(ctx, conn, service)
 			}
@@ -52,16 +52,16 @@ func (r rollout) outage(ctx context.Context, service name.Service) error {
 // lastServed returns when a runner of the service was last active, or the manager
 // began to start, whichever was later.
 func (r rollout) lastServed(ctx context.Context, conn systemdConn, s scene) (time.Time, error) {
-	a, err := conn.Activity(ctx, s.service.Manager())
+	a, err := conn.Activity(ctx, s.Name.Manager())
 	if err != nil {
 		return time.Time{}, err
 	}
 	last := a.Began
-	for _, one := range s.runners {
-		if one.unit.LoadState != "loaded" {
+	for _, one := range s.Runners {
+		if one.Unit.LoadState != "loaded" {
 			continue
 		}
-		a, err := conn.Activity(ctx, one.unit.Name)
+		a, err := conn.Activity(ctx, one.Unit.Name)
 		if err != nil {
 			return time.Time{}, err
 		}

@@ -53,13 +53,13 @@ func (r rollout) reject(ctx context.Context, revision name.Revision) error {
 
 // ending returns how a runner has ended.
 func (r rollout) ending(ctx context.Context, conn systemdConn, s scene, revision name.Revision, result string) (e ending, err error) {
-	one, ok := s.runner(revision.Rev)
+	one, ok := s.Runner(revision.Rev)
 	if !ok {
-		if one.unit, err = conn.State(ctx, revision.Unit()); err != nil {
+		if one.Unit, err = conn.State(ctx, revision.Unit()); err != nil {
 			return e, err
 		}
 	}
-	job := one.unit.JobType
+	job := one.Unit.JobType
 	e = ending{result: result, failures: r.pace(revision).failures,
 		stopRequested: job == "stop" || job == "restart" || job == "try-restart"}
 	if e.restarts, err = conn.RestartsByItself(ctx, revision.Unit()); err != nil {
@@ -80,7 +80,7 @@ func (r rollout) ending(ctx context.Context, conn systemdConn, s scene, revision
 // carryOut does what is decided about a runner that has ended.
 func (r rollout) carryOut(ctx context.Context, conn systemdConn, s scene, revision name.Revision, e ending) error {
 	unit := revision.Unit()
-	plan := planReject(revision.Rev, s.good, s.current, e)
+	plan := planReject(revision.Rev, s.Good, s.Current, e)
 	if !plan.count {
 		r.forgetPace(revision)
 	} else {

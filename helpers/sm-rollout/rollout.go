@@ -6,9 +6,8 @@ import (
 	"io"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/dbus"
-
 	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/overview"
 	"service-manager/helpers/internal/systemd"
 	"service-manager/units/name"
 	"service-manager/units/revision"
@@ -16,9 +15,7 @@ import (
 
 // systemdConn is what a rollout needs of systemd.
 type systemdConn interface {
-	State(ctx context.Context, unit string) (dbus.UnitStatus, error)
-	Runners(ctx context.Context, service name.Service) ([]dbus.UnitStatus, error)
-	StatusText(ctx context.Context, unit string) (string, error)
+	overview.Systemd
 	Restarts(ctx context.Context, unit string) (int, error)
 	RestartsByItself(ctx context.Context, unit string) (bool, error)
 	Activity(ctx context.Context, unit string) (systemd.Activity, error)
@@ -40,6 +37,12 @@ type rollout struct {
 	store   revision.Store
 	connect func(context.Context) (systemdConn, error)
 	starts  int // how many runners may start at once
+}
+
+// look returns a service as it is now.
+func (r rollout) look(ctx context.Context, conn systemdConn, service name.Service) (scene, error) {
+	s, err := overview.Look(ctx, r.store, conn, service)
+	return scene{s}, err
 }
 
 // lock takes the lock of a service, and says so when that takes long.

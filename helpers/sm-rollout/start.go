@@ -84,8 +84,8 @@ func (r rollout) step(ctx context.Context, conn systemdConn, service name.Servic
 	if err != nil {
 		return startPlan{}, err
 	}
-	for _, one := range s.runners {
-		if one.unit.ActiveState == "active" || one.unit.ActiveState == "activating" {
+	for _, one := range s.Runners {
+		if one.Unit.ActiveState == "active" || one.Unit.ActiveState == "activating" {
 			tried[one.Rev] = true
 		}
 	}

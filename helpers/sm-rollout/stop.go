@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"service-manager/helpers/internal/overview"
 	"service-manager/units/name"
 )
 
@@ -21,7 +22,7 @@ func (r rollout) stop(ctx context.Context, service name.Service) error {
 		if err != nil {
 			return err
 		}
-		if !(scene{manager: manager}).stopsRunners(byHand) {
+		if !(scene{overview.Service{Manager: manager}}).stopsRunners(byHand) {
 			// Until its next start has begun, a stop of the manager runs no command. The
 			// unit that watches for outages sees to that.
 			return watchOutage(ctx, conn, service)

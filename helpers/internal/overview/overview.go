@@ -1,0 +1,185 @@
+// Package overview says how a service is at one moment: which revisions it has, what
+// systemd knows of their units, and what is wrong. It reads, and changes nothing.
+package overview
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+
+	"service-manager/units/name"
+	"service-manager/units/revision"
+)
+
+// Service is a service at one moment.
+type Service struct {
+	Name          name.Service
+	Good, Current name.Rev // empty when there is none
+	Manager       dbus.UnitStatus
+	Runners       []Runner // those of good and current, and those that systemd has loaded
+}
+
+// Runner is one runner of a service.
+type Runner struct {
+	name.Revision
+	Unit     dbus.UnitStatus
+	Status   string // its status text, as systemctl status shows it
+	Rejected bool
+	Reason   string // Why it was rejected
+}
+
+// Systemd is what Look asks of systemd.
+type Systemd interface {
+	State(ctx context.Context, unit string) (dbus.UnitStatus, error)
+	Runners(ctx context.Context, service name.Service) ([]dbus.UnitStatus, error)
+	StatusText(ctx context.Context, unit string) (string, error)
+}
+
+// Look returns a service as it is now. The error is of the disk or of systemd.
+func Look(ctx context.Context, store revision.Store, systemd Systemd, service name.Service) (s Service, err error) {
+	s.Name = service
+	if s.Good, err = store.Good(service); err != nil {
+		return s, err
+	}
+	if s.Current, err = store.Current(service); err != nil {
+		return s, err
+	}
+	if s.Manager, err = systemd.State(ctx, service.Manager()); err != nil {
+		return s, err
+	}
+	states, err := systemd.Runners(ctx, service)
+	if err != nil {
+		return s, err
+	}
+	for _, rev := range []name.Rev{s.Good, s.Current} {
+		if rev == "" || s.has(states, rev) {
+			continue
+		}
+		// Asking makes systemd load the unit.
+		state, err := systemd.State(ctx, service.Revision(rev).Unit())
+		if err != nil {
+			return s, err
+		}
+		states = append(states, state)
+	}
+	for _, state := range states {
+		one := Runner{Unit: state}
+		if one.Revision, err = name.ParseUnit(state.Name); err != nil {
+			return s, fmt.Errorf("%s is no runner: %w", state.Name, err)
+		}
+		if one.Reason, one.Rejected, err = store.Failed(one.Revision); err != nil {
+			return s, err
+		}
+		if state.LoadState == "loaded" {
+			if one.Status, err = systemd.StatusText(ctx, state.Name); err != nil {
+				return s, err
+			}
+		}
+		s.Runners = append(s.Runners, one)
+	}
+	return s, nil
+}
+
+func (s Service) has(states []dbus.UnitStatus, rev name.Rev) bool {
+	for _, state := range states {
+		if state.Name == s.Name.Revision(rev).Unit() {
+			return true
+		}
+	}
+	return false
+}
+
+// Serves reports whether a runner has got through its start. A revision that is
+// not to be counted may be given.
+func (s Service) Serves(except name.Rev) bool {
+	for _, r := range s.Runners {
+		if r.Rev != except && r.Unit.ActiveState == "active" {
+			return true
+		}
+	}
+	return false
+}
+
+// MayServe reports whether a runner may serve without help.
+func (s Service) MayServe() bool {
+	for _, r := range s.Runners {
+		if r.Live() {
+			return true
+		}
+	}
+	return false
+}
+
+// Pending reports whether current has still to become good.
+func (s Service) Pending() bool {
+	if s.Current == "" || s.Current == s.Good {
+		return false
+	}
+	one, ok := s.Runner(s.Current)
+	return !ok || !one.Rejected
+}
+
+// Runner returns the runner of a revision, if there is one.
+func (s Service) Runner(rev name.Rev) (Runner, bool) {
+	for _, r := range s.Runners {
+		if r.Rev == rev {
+			return r, true
+		}
+	}
+	return Runner{}, false
+}
+
+// Stopped reports whether the manager has been stopped.
+func (s Service) Stopped() bool {
+	return (s.Manager.ActiveState == "inactive" || s.Manager.ActiveState == "failed") && s.Manager.JobId == 0
+}
+
+// Up reports whether the manager is active, or is in its start.
+func (s Service) Up() bool {
+	return s.Manager.ActiveState == "active" || s.Manager.ActiveState == "activating" && !strings.HasPrefix(s.Manager.SubState, "auto-restart")
+}
+
+// Why says of every runner why it does not serve.
+func (s Service) Why() string {
+	var reasons []string
+	for _, r := range s.Runners {
+		reasons = append(reasons, string(r.Rev)+" "+r.Why())
+	}
+	if len(reasons) == 0 {
+		return "it has no valid revision; see journalctl -u sm-fetch"
+	}
+	return strings.Join(reasons, "; ")
+}
+
+// Live reports whether the unit runs, starts, stops, waits for its next start, or
+// has a job that it does one of these for.
+func (r Runner) Live() bool {
+	return r.Unit.JobId != 0 || r.Unit.ActiveState != "inactive" && r.Unit.ActiveState != "failed"
+}
+
+// Why says what a runner does, or why it does not serve.
+func (r Runner) Why() string {
+	what := r.Unit.ActiveState
+	switch {
+	case r.Unit.LoadState == "masked":
+		return fmt.Sprintf("is masked, so it cannot start; run systemctl unmask %s", r.Unit.Name)
+	case r.Unit.LoadState == "not-found":
+		return "has no unit before the next reload; sm-fetch asks for one, or run systemctl daemon-reload"
+	case r.Unit.LoadState != "loaded":
+		return fmt.Sprintf("has no unit (%s); run systemctl daemon-reload", r.Unit.LoadState)
+	case r.Rejected && !r.Live():
+		return "was rejected: " + r.Reason
+	case what == "inactive":
+		return "is stopped"
+	case what == "failed":
+		what = "has failed"
+	default:
+		what = "is " + what
+	}
+	if r.Status != "" {
+		what += ": " + r.Status
+	}
+	return what
+}
