@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"service-manager/helpers/internal/hint"
 	"service-manager/helpers/internal/mainprocess"
 	"service-manager/units/name"
 )
@@ -48,7 +49,7 @@ func (r rollout) accept(ctx context.Context, revision name.Revision) error {
 	if err != nil && serves {
 		// Others may have been told to stop already. To fail now would stop the one
 		// that is left; a runner too many is retired with the next revision.
-		r.w.Warning("%s: serves, but others may still run: %v; run systemctl status '%s@*'", revision, err, revision.Service)
+		r.w.Warn(hint.Add(fmt.Errorf("%s: serves, but others may still run: %w", revision, err), "run systemctl status '%s@*'", revision.Service))
 		return nil
 	}
 	return err
@@ -100,7 +101,7 @@ func (r rollout) acceptReplaced(ctx context.Context, revision name.Revision, cur
 		return retireOnceStarted(ctx, conn, revision.Unit())
 	})
 	if err != nil {
-		r.w.Warning("%s: still serving, although %s while it was starting: %v; run systemctl stop %s", revision, why, err, revision.Unit())
+		r.w.Warn(hint.Add(fmt.Errorf("%s: still serving, although %s while it was starting: %w", revision, why, err), "run systemctl stop %s", revision.Unit()))
 	}
 	return nil
 }

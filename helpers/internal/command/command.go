@@ -151,6 +151,16 @@ func (w World) Warning(format string, args ...any) {
 	fmt.Fprintf(w.Stderr, "%s%s: warning: %s\n", prefix(w, "<4>"), w.Name, printable.Sprintf(format, args...))
 }
 
+// Warn says what is not right although nothing has failed, and the way out, if the
+// error has one.
+func (w World) Warn(err error) {
+	said, way := hint.Split(err)
+	w.Warning("%s", said)
+	if way != "" {
+		fmt.Fprintf(w.Stderr, "%s%s: hint: %s\n", prefix(w, "<4>"), w.Name, printable.Clean(way))
+	}
+}
+
 // prefix gives a line its priority when it goes to the journal.
 func prefix(w World, priority string) string {
 	if w.Getenv("JOURNAL_STREAM") != "" {

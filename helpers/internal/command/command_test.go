@@ -60,8 +60,10 @@ func TestVoice(t *testing.T) {
 		}
 	}
 	var said bytes.Buffer
-	World{Name: "sm-x", Stderr: &said, Env: func(string) (string, bool) { return "", false }}.Warning("web: had to be %s", "killed")
-	if want := "sm-x: warning: web: had to be killed\n"; said.String() != want {
+	w := World{Name: "sm-x", Stderr: &said, Env: func(string) (string, bool) { return "", false }}
+	w.Warning("web: had to be %s", "killed")
+	w.Warn(hint.Add(errors.New("web: others still run"), "run systemctl status web"))
+	if want := "sm-x: warning: web: had to be killed\nsm-x: warning: web: others still run\nsm-x: hint: run systemctl status web\n"; said.String() != want {
 		t.Errorf("said %q, want %q", said.String(), want)
 	}
 }
