@@ -15,9 +15,11 @@ type member struct {
 	value json.RawMessage
 }
 
-// ErrIncomplete says that a document ends too early, as a file does that is
-// still being written.
-var ErrIncomplete = errors.New("is not JSON: it ends too early")
+var errIncomplete = errors.New("is not JSON: it ends too early")
+
+// Complete reports whether a document does not end too early, as a file does that is
+// still being written. It may be wrong in any other way.
+func Complete(document []byte) bool { return checkSyntax(document) != errIncomplete }
 
 // members splits a JSON object, in its own order. Unlike encoding/json, it does
 // not let a second member of the same name silently win; and it is several times
@@ -83,7 +85,7 @@ func checkSyntax(data []byte) error {
 	case !errors.As(err, &syntax):
 		return fmt.Errorf("is not JSON: %w", err)
 	case syntax.Offset >= int64(len(data)) && syntax.Error() == "unexpected end of JSON input":
-		return ErrIncomplete
+		return errIncomplete
 	}
 	line, column := place(data[:syntax.Offset])
 	return fmt.Errorf("is not JSON: %w, in line %d, column %d", err, line, column)

@@ -14,8 +14,7 @@ import (
 // Parse returns the definition that a document holds. service and revision are
 // what the store calls it; members _id and _rev may be absent but must not
 // differ. The error is an *Invalid with everything that is wrong; it wraps
-// nothing else, except that Is(err, ErrIncomplete) tells a document that ends
-// too early. No error has a value in it of a field that may hold secrets.
+// nothing else. No error has a value in it of a field that may hold secrets.
 //
 // A definition needs an address. A document in a store need not have one: see
 // WithAddress.
@@ -23,7 +22,7 @@ func Parse(service, revision string, document []byte) (*Definition, error) {
 	p := parser{service: service, revision: revision, d: absent()}
 	p.document(document)
 	if len(p.problems) > 0 {
-		return nil, &Invalid{Service: service, Revision: revision, Problems: p.problems, More: p.more, incomplete: p.incomplete}
+		return nil, &Invalid{Service: service, Revision: revision, Problems: p.problems, More: p.more}
 	}
 	return &p.d, nil
 }
@@ -51,10 +50,9 @@ func Environment(document []byte) ([]Variable, error) {
 type parser struct {
 	service, revision string // what the store calls the definition
 
-	d          Definition
-	problems   []Problem
-	more       int // problems beyond those
-	incomplete bool
+	d        Definition
+	problems []Problem
+	more     int // problems beyond those
 }
 
 func (p *parser) problem(path, format string, args ...any) {
@@ -72,7 +70,6 @@ func (p *parser) document(document []byte) {
 	}
 	given, err := members(document)
 	if err != nil {
-		p.incomplete = errors.Is(err, ErrIncomplete)
 		p.problem("", "the definition %v", err)
 		return
 	}

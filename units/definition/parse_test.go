@@ -177,16 +177,21 @@ func TestParseInvalid(t *testing.T) {
 	}
 }
 
-func TestParseIncomplete(t *testing.T) {
+func TestComplete(t *testing.T) {
 	whole := string(withRequired(`{"environment": {"A": "b"}}`))
 	for cut := range whole {
-		if _, err := Parse("web", rev, []byte(whole[:cut])); !errors.Is(err, ErrIncomplete) {
-			t.Errorf("Parse(%s) = %v; want ErrIncomplete", whole[:cut], err)
+		if Complete([]byte(whole[:cut])) {
+			t.Errorf("%s is complete", whole[:cut])
 		}
 	}
-	if _, err := Parse("web", rev, []byte(`{"a": b`)); err == nil || errors.Is(err, ErrIncomplete) {
-		t.Errorf("Parse of a syntax error = %v; want an error that is not ErrIncomplete", err)
+	for _, document := range []string{whole, `{"a": b`, "[]", "7", "\xef\xbb\xbf{"} {
+		if !Complete([]byte(document)) {
+			t.Errorf("%s is not complete", document)
+		}
 	}
+}
+
+func TestNoObject(t *testing.T) {
 	if _, err := Parse("web", rev, []byte("[]")); err == nil || !strings.Contains(err.Error(), "must be a JSON object") {
 		t.Errorf("Parse([]) = %v; want that it must be an object", err)
 	}

@@ -15,7 +15,6 @@ type Invalid struct {
 	Service, Revision string
 	Problems          []Problem
 	More              int // how many more problems there are
-	incomplete        bool
 }
 
 // maxProblems is how many problems of one definition are told.
@@ -58,9 +57,6 @@ func thousands(n int) string {
 	}
 	return s
 }
-
-// Is reports whether target is ErrIncomplete and the document ends too early.
-func (e *Invalid) Is(target error) bool { return target == ErrIncomplete && e.incomplete }
 
 func (e *Invalid) Error() string { return strings.Join(e.Lines(), "\n") }
 

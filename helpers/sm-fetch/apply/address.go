@@ -55,7 +55,10 @@ type claims struct {
 }
 
 // claimOf returns the claim of a service as it is now. a.claiming is held.
-func (a *Applier) claimOf(service name.Service) claim {
+func (a *Applier) claimOf(service name.Service) claim { return a.claimWith(service, nil) }
+
+// claimWith is claimOf with one of the service's definitions at hand, if not nil.
+func (a *Applier) claimWith(service name.Service, d *definition.Definition) claim {
 	c := &a.claims
 	if a.Revisions.Deleted(service) {
 		delete(c.byService, service)
@@ -73,11 +76,16 @@ func (a *Applier) claimOf(service name.Service) claim {
 		return known
 	}
 	for i, rev := range now.links {
-		if rev == "" {
-			continue
-		}
-		if d, err := a.Revisions.Read(service.Revision(rev)); err == nil {
+		switch at := slices.Index(known.links[:], rev); {
+		case rev == "":
+		case d != nil && d.Rev == rev:
 			now.addresses[i] = d.Address
+		case at >= 0:
+			now.addresses[i] = known.addresses[at]
+		default:
+			if d, err := a.Revisions.Read(service.Revision(rev)); err == nil {
+				now.addresses[i] = d.Address
+			}
 		}
 	}
 	if info, err := os.Stat(a.Revisions.Path(service.Revision(now.links[0]))); now.links[0] != "" && err == nil {

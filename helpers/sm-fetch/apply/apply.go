@@ -221,7 +221,7 @@ func (a *Applier) take(d *definition.Definition, document []byte) (before name.R
 	if err := a.Revisions.SetCurrent(d.Revision); err != nil {
 		return "", err
 	}
-	a.claimOf(d.Service)
+	a.claimWith(d.Service, d)
 	return before, nil
 }
 

@@ -62,7 +62,11 @@ func (a *Applier) must(t *testing.T, c source.Change) name.Rev {
 
 func digestOf(t *testing.T, document string) string {
 	t.Helper()
-	d, err := digest([]byte(document))
+	draft, err := parseDraft([]byte(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := draft.digest()
 	if err != nil {
 		t.Fatal(err)
 	}

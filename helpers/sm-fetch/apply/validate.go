@@ -2,7 +2,6 @@ package apply
 
 import (
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -21,34 +20,41 @@ func (a *Applier) validate(c source.Change) (d *definition.Definition, rev strin
 		d, err := definition.Parse(string(c.Service), c.Rev, c.Document)
 		return d, c.Rev, c.Document, err
 	}
-	sum, err := digest(c.Document)
+	draft, err := parseDraft(c.Document)
 	if err != nil {
-		// Not a JSON object: Parse says why, better.
+		// Parse says why, better.
 		if _, err := definition.Parse(string(c.Service), "", c.Document); err != nil {
 			return nil, identify(c.Document), nil, err
 		}
 		return nil, "", nil, fmt.Errorf("%s: %w", c.Service, err)
 	}
-	rev, unchanged := a.name(c.Service, sum)
-	// The document is parsed as it was written first: the second form, and with it
-	// the digest, has lost what is wrong about it as text, such as a field that is
-	// there twice.
-	if _, err := definition.Parse(string(c.Service), declared(c.Document, rev), c.Document); err != nil {
-		if unchanged {
-			// This text is wrong, and not the revision that it means.
-			return nil, identify(c.Document), nil, called(err, "")
-		}
-		return nil, rev, nil, called(err, rev)
+	r, unchanged, err := a.name(c.Service, draft)
+	if err != nil {
+		return nil, "", nil, fmt.Errorf("%s: %w", c.Service, err)
 	}
-	if unchanged {
+	// The document is parsed as it was written: the draft, and with it the digest, has
+	// lost what is wrong about it as text, such as a field that is there twice.
+	d, err = definition.Parse(string(c.Service), string(draft.declared(r.Rev)), c.Document)
+	switch {
+	case err != nil && unchanged:
+		// This text is wrong, and not the revision that it means.
+		return nil, identify(c.Document), nil, called(err, "")
+	case err != nil:
+		return nil, string(r.Rev), nil, called(err, string(r.Rev))
+	case unchanged:
 		a.valid(c.Service)
 		return nil, "", nil, nil
 	}
-	if document, err = named(c.Document, string(c.Service), rev); err != nil {
+	if document, err = draft.named(r); err != nil {
 		return nil, "", nil, fmt.Errorf("%s: %w", c.Service, err)
 	}
-	d, err = definition.Parse(string(c.Service), rev, document)
-	return d, rev, document, err
+	if len(document) > definition.MaxSize {
+		// Parse says so; nothing else can be wrong about it.
+		d, err = definition.Parse(string(r.Service), string(r.Rev), document)
+		return d, string(r.Rev), document, err
+	}
+	d.Revision = r
+	return d, string(r.Rev), document, nil
 }
 
 // identify tells one document from another as long as it has no revision.
@@ -63,35 +69,27 @@ func called(err error, rev string) error {
 	return err
 }
 
-// declared returns the revision that a document from a file claims to be, which
-// is no mistake in a copy of a stored revision, or else rev.
-func declared(document []byte, rev string) string {
-	var head struct {
-		Rev string `json:"_rev"`
+// name returns the revision that a draft is, and whether that is the current one.
+func (a *Applier) name(service name.Service, draft draft) (r name.Revision, unchanged bool, err error) {
+	sum, err := draft.digest()
+	if err != nil {
+		return r, false, err
 	}
-	if json.Unmarshal(document, &head) != nil {
-		return rev
-	}
-	if _, err := name.ParseRev(head.Rev); err != nil {
-		return rev
-	}
-	return head.Rev
-}
-
-// name returns the name of the revision that a document with that digest is, for
-// a store that names none, and whether that is the current one.
-func (a *Applier) name(service name.Service, sum string) (rev string, unchanged bool) {
 	current, _ := a.Revisions.Current(service) // a damaged link is replaced
 	if current != "" {
-		have, err := os.ReadFile(a.Revisions.Path(service.Revision(current)))
-		_, invalid := definition.Parse(string(service), string(current), have)
-		switch {
-		case err == nil && invalid == nil:
-			if d, err := digest(have); err == nil && d == sum {
-				return string(current), true
+		r = service.Revision(current)
+		document, err := os.ReadFile(a.Revisions.Path(r))
+		means := meaning(document) == sum
+		called := strings.HasSuffix(string(current), "-"+sum)
+		if means || called {
+			_, invalid := definition.Parse(string(r.Service), string(r.Rev), document)
+			sound := err == nil && invalid == nil
+			switch {
+			case sound && means:
+				return r, true, nil
+			case !sound && called:
+				return r, false, nil // its file is damaged, and is written again
 			}
-		case strings.HasSuffix(string(current), "-"+sum):
-			return string(current), false // its file is damaged, and is written again
 		}
 	}
 	revs, _ := a.Revisions.Revisions(service) // what else is there is no revision
@@ -99,7 +97,19 @@ func (a *Applier) name(service name.Service, sum string) (rev string, unchanged 
 	if len(revs) > 0 {
 		newest = max(newest, revs[len(revs)-1].Generation())
 	}
-	return fmt.Sprintf("%d-%s", newest+1, sum), false
+	r.Service = service
+	r.Rev, err = name.ParseRev(fmt.Sprintf("%d-%s", newest+1, sum))
+	return r, false, err
+}
+
+// meaning returns the digest of a document, empty for what is no JSON object.
+func meaning(document []byte) string {
+	draft, err := parseDraft(document)
+	if err != nil {
+		return ""
+	}
+	sum, _ := draft.digest()
+	return sum
 }
 
 // valid forgets that the newest revision of a service was invalid.

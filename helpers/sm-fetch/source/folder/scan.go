@@ -234,7 +234,7 @@ func (s *scanner) read(service name.Service, f *file, now time.Time) (change *so
 			service, filepath.Join(s.path, string(service)+suffix), err))
 		return nil, true
 	}
-	if incomplete(service, document) && now.Sub(f.since) < s.times.Settle {
+	if !definition.Complete(document) && now.Sub(f.since) < s.times.Settle {
 		return nil, false
 	}
 	f.handed = f.seen
@@ -243,14 +243,6 @@ func (s *scanner) read(service name.Service, f *file, now time.Time) (change *so
 
 // tick is more than the kernel's clock for files takes to advance.
 const tick = 20 * time.Millisecond
-
-// incomplete reports whether a document ends too early, as one does while it is
-// being written.
-func incomplete(service name.Service, document []byte) bool {
-	const anyRevision = "1-00000000000000000000000000000000"
-	_, err := definition.Parse(string(service), anyRevision, document)
-	return errors.Is(err, definition.ErrIncomplete)
-}
 
 // readFile returns the content of a regular file, up to just over what a
 // definition may have.
