@@ -74,14 +74,16 @@ awk '/^Private_Dirty:/ {print $2} /^Rss:/ {print $2}' /proc/$pid/smaps_rollup | 
 
 // generator measures the generator with ever more services.
 func (m *machine) generator(t *testing.T, figure func(name, format string, args ...any)) {
-	measure := filepath.Join(t.TempDir(), "measure")
-	build := exec.CommandContext(interrupted, "go", "build", "-o", measure, "../measure")
+	tools := t.TempDir()
+	build := exec.CommandContext(interrupted, "go", "build", "-o", tools, "../measure", "../measure/copy")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v: %s", err, out)
 	}
-	if err := m.Put(ctx(t, patience), measure, "/root/measure"); err != nil {
-		t.Fatal(err)
+	for _, tool := range []string{"measure", "copy"} {
+		if err := m.Put(ctx(t, patience), filepath.Join(tools, tool), "/root/"+tool); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, n := range []int{1, 10, 100, 1000} {
 		root := t.TempDir()
@@ -92,10 +94,12 @@ func (m *machine) generator(t *testing.T, figure func(name, format string, args 
 		if err := m.Put(ctx(t, patience), root, "/run/many"); err != nil {
 			t.Fatal(err)
 		}
-		out := m.output(t, "/root/measure 5 /etc/systemd/system-generators/service-manager-generator --root /run/many /run/many/out")
+		out := m.output(t, "/root/measure 9 /run/many/out /etc/systemd/system-generators/service-manager-generator --root /run/many /run/many/out")
 		if units := m.output(t, "ls /run/many/out | grep -c '^service-[0-9]*@'"); units != fmt.Sprint(3*n) {
 			t.Errorf("%s units for %d services, want three each", units, n)
 		}
 		figure(fmt.Sprintf("generator, %d services with two revisions each", n), "%s", strings.Replace(out, " ", ", at most ", 1))
+		copying := m.output(t, `/root/measure 9 /run/many/copy /root/copy /run/many/etc/service-manager/revisions /run/many/copy $(stat -c %s /run/many/out/service-0@*)`)
+		figure(fmt.Sprintf("a program that only reads and writes as many files, %d services", n), "%s", strings.Replace(copying, " ", ", at most ", 1))
 	}
 }
