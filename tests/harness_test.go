@@ -138,17 +138,7 @@ func output(t testing.TB, g *vm.Guest, script string) string {
 func waitFor(t testing.TB, g *vm.Guest, limit time.Duration, script string) time.Duration {
 	t.Helper()
 	begin := time.Now()
-	// A shell of its own: in a condition, a shell goes on after commands that fail.
-	r, err := g.Run(ctx(t, limit+time.Minute), fmt.Sprintf(`script=$(mktemp) out=$(mktemp)
-cat > $script <<'END-OF-SCRIPT'
-%s
-END-OF-SCRIPT
-end=$(($(date +%%s) + %d))
-until bash -ex $script >$out 2>&1; do
-  [ $(date +%%s) -lt $end ] || { tail -c 2000 $out; exit 99; }
-  sleep 0.1
-done
-rm -f $script $out`, script, int(limit.Seconds())))
+	r, err := g.Run(ctx(t, limit+time.Minute), harness.Until(script, limit))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -203,17 +203,7 @@ const patience = time.Minute
 func (m *machine) waitFor(t testing.TB, limit time.Duration, script string) time.Duration {
 	t.Helper()
 	begin := time.Now()
-	// A shell of its own: in a condition, a shell goes on after commands that fail.
-	out, errs, status, err := m.Run(ctx(t, limit+time.Minute), fmt.Sprintf(`script=$(mktemp) out=$(mktemp)
-cat > $script <<'END-OF-SCRIPT'
-%s
-END-OF-SCRIPT
-end=$(($(date +%%s) + %d))
-until bash -ex $script >$out 2>&1; do
-  [ $(date +%%s) -lt $end ] || { tail -c 2000 $out; exit 99; }
-  sleep 0.05
-done
-rm -f $script $out`, script, int(limit.Seconds())))
+	out, errs, status, err := m.Run(ctx(t, limit+time.Minute), harness.Until(script, limit))
 	if err != nil {
 		t.Fatal(err)
 	}
