@@ -54,7 +54,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		if err := harness.NativeProblem(); err != nil {
 			s.skip("native tests", err.Error())
 		} else {
-			s.tests(part{"native tests", true, append([]string{"-tags", "native", "-count", "1", "-timeout", "30m", "-parallel", parallel}, extra...), "./tests/native"})
+			s.tests(part{"native tests", true, append([]string{"-tags", "native", "-count", "1", "-timeout", "50m", "-parallel", parallel}, extra...), "./tests/native"})
 		}
 		s.tests(part{"machine tests", true, append([]string{"-tags", "machine", "-count", "1", "-timeout", "2h"}, extra...), "./tests"})
 	}
