@@ -115,13 +115,7 @@ func TestMachineDrainWaits(t *testing.T) {
 
 	var l log
 	drained := b.start(t.Context(), l.world(nil, "drain", "--timeout", "10m", "10.77.0.1:7001", "10.77.0.2:80"))
-	for !strings.Contains(l.statuses(), "STATUS=draining 10.77.0.2:80: 1 active connection, 600s left") {
-		select {
-		case <-l.change:
-		case err := <-drained:
-			t.Fatalf("drain did not wait: %v, %s", err, l.statuses())
-		}
-	}
+	l.await(t, drained, "STATUS=draining 10.77.0.2:80: 1 active connection, 600s left")
 	if !strings.HasPrefix(l.statuses(), "EXTEND_TIMEOUT_USEC=610000000\n") {
 		t.Errorf("asked for no time first: %s", l.statuses())
 	}
@@ -209,9 +203,7 @@ func TestMachineDrainAwaitsHandshakeInDoubt(t *testing.T) {
 	b.ok("add", "10.77.0.1:7001", "10.77.0.3:80")
 	var l log
 	drained := b.start(t.Context(), l.world(nil, "drain", "--timeout", "10m", "10.77.0.1:7001", "10.77.0.2:80"))
-	for !strings.Contains(l.statuses(), "STATUS=draining 10.77.0.2:80") {
-		<-l.change
-	}
+	l.await(t, drained, "STATUS=draining 10.77.0.2:80")
 	// From now on the container's packets are faster than the client's.
 	b.delay(client, 400*time.Millisecond)
 	loseAnswers("-D")
@@ -252,13 +244,7 @@ func TestMachineDrainAwaitsHalfClosed(t *testing.T) {
 	b.awaitState("CLOSE_WAIT")
 	var l log
 	drained := b.start(t.Context(), l.world(nil, "drain", "--timeout", "10m", "10.77.0.1:7001", "10.77.0.2:80"))
-	for !strings.Contains(l.statuses(), "STATUS=draining 10.77.0.2:80: 1 active connection, 600s left") {
-		select {
-		case <-l.change:
-		case err := <-drained:
-			t.Fatalf("drain did not wait: %v, %s", err, l.statuses())
-		}
-	}
+	l.await(t, drained, "STATUS=draining 10.77.0.2:80: 1 active connection, 600s left")
 	close(release)
 	if err := <-drained; err != nil {
 		t.Error(err)
@@ -295,13 +281,7 @@ func TestMachineDrainAwaitsTheEndOfAnswers(t *testing.T) {
 		b.awaitState("FIN_WAIT")
 		var l log
 		drained := b.start(t.Context(), l.world(nil, "drain", "--timeout", "10m", "10.77.0.1:7001", "10.77.0.2:80"))
-		for !strings.Contains(l.statuses(), "STATUS=draining 10.77.0.2:80: clients have yet to close 1") {
-			select {
-			case <-l.change:
-			case err := <-drained:
-				t.Fatalf("drain did not wait for the client: %v, %s", err, l.statuses())
-			}
-		}
+		l.await(t, drained, "STATUS=draining 10.77.0.2:80: clients have yet to close 1")
 		if clientCloses {
 			conn.Close()
 		}
@@ -330,9 +310,7 @@ func TestMachineDrainEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var l log
 	drained := b.start(ctx, l.world(nil, "drain", "--timeout", "10m", "10.77.0.1:7001", "10.77.0.2:80"))
-	for !strings.Contains(l.statuses(), "STATUS=draining") {
-		<-l.change
-	}
+	l.await(t, drained, "STATUS=draining")
 	cancel()
 	if err := <-drained; err == nil || err.Error() != "drain 10.77.0.2:80: stopped with 2 active connections left" {
 		t.Errorf("after a signal: %v", err)
@@ -341,9 +319,7 @@ func TestMachineDrainEnds(t *testing.T) {
 	// Another program removes it: nothing is left to wait for.
 	var again log
 	drained = b.start(t.Context(), again.world(nil, "drain", "--timeout", "10m", "10.77.0.1:7001", "10.77.0.2:80"))
-	for !strings.Contains(again.statuses(), "STATUS=draining") {
-		<-again.change
-	}
+	again.await(t, drained, "STATUS=draining")
 	b.ok("remove", "10.77.0.1:7001", "10.77.0.2:80")
 	if err := <-drained; err != nil {
 		t.Errorf("drain of a destination that was removed: %v", err)
@@ -367,9 +343,7 @@ func TestMachineDrainEndsWithMainProcess(t *testing.T) {
 		return strconv.Itoa(main.Process.Pid), name == "MAINPID"
 	}
 	drained := b.start(t.Context(), l.world(env, "drain", "--timeout", "10m", "10.77.0.1:7001", "10.77.0.2:80"))
-	for !strings.Contains(l.statuses(), "STATUS=draining 10.77.0.2:80: 1 active connection") {
-		<-l.change
-	}
+	l.await(t, drained, "STATUS=draining 10.77.0.2:80: 1 active connection")
 	must(t, main.Process.Kill())
 	_ = main.Wait() // it was killed
 	if err := <-drained; err != nil {

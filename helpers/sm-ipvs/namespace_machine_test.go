@@ -280,6 +280,18 @@ func (l *log) statuses() string {
 	return strings.Join(l.status, "\n")
 }
 
+// await waits until a helper that runs has told systemd a status.
+func (l *log) await(t *testing.T, ends <-chan error, status string) {
+	t.Helper()
+	for !strings.Contains(l.statuses(), status) {
+		select {
+		case <-l.change:
+		case err := <-ends:
+			t.Fatalf("it ended before it said %q: %v, %s", status, err, l.statuses())
+		}
+	}
+}
+
 // run runs the helper on the calling thread and returns what it printed.
 func (b *bench) run(args ...string) (string, error) {
 	var l log

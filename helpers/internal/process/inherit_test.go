@@ -3,7 +3,6 @@ package process
 import (
 	"context"
 	"os"
-	"os/exec"
 	"runtime"
 	"testing"
 
@@ -11,18 +10,7 @@ import (
 )
 
 func TestInherit(t *testing.T) {
-	cmd := exec.Command("cat")
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	p, err := Open(cmd.Process.Pid)
-	if err != nil {
-		t.Fatal(err)
-	}
+	cmd, stdin, p := child(t)
 	fd, err := p.Inheritable()
 	if err != nil {
 		t.Fatal(err)

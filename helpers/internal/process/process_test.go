@@ -3,13 +3,16 @@ package process
 import (
 	"context"
 	"errors"
+	"io"
 	"os/exec"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-func TestWait(t *testing.T) {
+// child starts a process that ends when its standard input is closed.
+func child(t *testing.T) (*exec.Cmd, io.Closer, *Process) {
+	t.Helper()
 	cmd := exec.Command("cat")
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -22,6 +25,11 @@ func TestWait(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return cmd, stdin, p
+}
+
+func TestWait(t *testing.T) {
+	cmd, stdin, p := child(t)
 	defer p.Close()
 
 	cause := errors.New("enough")
