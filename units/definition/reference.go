@@ -25,7 +25,7 @@ func Table() string {
 func (f field) otherwise() string {
 	for _, name := range required {
 		if f.name == name {
-			return "it must be there"
+			return "required"
 		}
 	}
 	if f.absent != "" {
@@ -57,8 +57,8 @@ A duration is a string of numbers with units, such as "300ms", "30s" or "1m30s".
 		switch otherwise := f.otherwise(); {
 		case f.absent != "":
 			fmt.Fprintf(&b, "The default is %s.\n", roff(otherwise))
-		case otherwise == "it must be there":
-			b.WriteString("It must be there.\n")
+		case otherwise == "required":
+			b.WriteString("Required.\n")
 		case otherwise != "":
 			fmt.Fprintf(&b, "When absent: %s.\n", roff(strings.TrimSuffix(otherwise, ", see below")))
 		}
