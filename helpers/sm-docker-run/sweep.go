@@ -96,5 +96,5 @@ func stateOf(ctx context.Context, conn *systemd.Conn, unit string) (unitState, e
 		text = "not there"
 	}
 	// A queued job may be about to start it.
-	return unitState{systemd.Live(status) || status.JobId != 0, text}, nil
+	return unitState{systemd.Busy(status), text}, nil
 }

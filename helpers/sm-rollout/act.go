@@ -8,8 +8,8 @@ import (
 	"github.com/coreos/go-systemd/v22/dbus"
 	"golang.org/x/sys/unix"
 
-	"service-manager/helpers/internal/overview"
 	"service-manager/helpers/internal/process"
+	"service-manager/helpers/internal/systemd"
 	"service-manager/units/name"
 )
 
@@ -118,7 +118,7 @@ func (r rollout) stopOrphans(ctx context.Context, conn systemdConn, service name
 		return err
 	}
 	for _, one := range runners {
-		if (overview.Runner{Unit: one}).Live() {
+		if systemd.Busy(one) {
 			fmt.Fprintf(r.w.Stdout, "%s: %s was stopped; stopping %s\n", service, service.Manager(), one.Name)
 			if err := conn.Stop(ctx, one.Name); err != nil {
 				return err

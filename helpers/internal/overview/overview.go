@@ -9,6 +9,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/dbus"
 
+	"service-manager/helpers/internal/systemd"
 	"service-manager/units/name"
 	"service-manager/units/revision"
 )
@@ -27,7 +28,7 @@ type Runner struct {
 	Unit     dbus.UnitStatus
 	Status   string // its status text, as systemctl status shows it
 	Rejected bool
-	Reason   string // Why it was rejected
+	Reason   string // why it was rejected
 }
 
 // Systemd is what Look asks of systemd.
@@ -38,7 +39,7 @@ type Systemd interface {
 }
 
 // Look returns a service as it is now. The error is of the disk or of systemd.
-func Look(ctx context.Context, store revision.Store, systemd Systemd, service name.Service) (s Service, err error) {
+func Look(ctx context.Context, store revision.Store, conn Systemd, service name.Service) (s Service, err error) {
 	s.Name = service
 	if s.Good, err = store.Good(service); err != nil {
 		return s, err
@@ -46,10 +47,10 @@ func Look(ctx context.Context, store revision.Store, systemd Systemd, service na
 	if s.Current, err = store.Current(service); err != nil {
 		return s, err
 	}
-	if s.Manager, err = systemd.State(ctx, service.Manager()); err != nil {
+	if s.Manager, err = conn.State(ctx, service.Manager()); err != nil {
 		return s, err
 	}
-	states, err := systemd.Runners(ctx, service)
+	states, err := conn.Runners(ctx, service)
 	if err != nil {
 		return s, err
 	}
@@ -58,7 +59,7 @@ func Look(ctx context.Context, store revision.Store, systemd Systemd, service na
 			continue
 		}
 		// Asking makes systemd load the unit.
-		state, err := systemd.State(ctx, service.Revision(rev).Unit())
+		state, err := conn.State(ctx, service.Revision(rev).Unit())
 		if err != nil {
 			return s, err
 		}
@@ -73,7 +74,7 @@ func Look(ctx context.Context, store revision.Store, systemd Systemd, service na
 			return s, err
 		}
 		if state.LoadState == "loaded" {
-			if one.Status, err = systemd.StatusText(ctx, state.Name); err != nil {
+			if one.Status, err = conn.StatusText(ctx, state.Name); err != nil {
 				return s, err
 			}
 		}
@@ -155,9 +156,7 @@ func (s Service) Why() string {
 
 // Live reports whether the unit runs, starts, stops, waits for its next start, or
 // has a job that it does one of these for.
-func (r Runner) Live() bool {
-	return r.Unit.JobId != 0 || r.Unit.ActiveState != "inactive" && r.Unit.ActiveState != "failed"
-}
+func (r Runner) Live() bool { return systemd.Busy(r.Unit) }
 
 // Why says what a runner does, or why it does not serve.
 func (r Runner) Why() string {

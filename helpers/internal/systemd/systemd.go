@@ -101,6 +101,9 @@ func Live(unit dbus.UnitStatus) bool {
 	return unit.ActiveState != "inactive" && unit.ActiveState != "failed"
 }
 
+// Busy reports whether a unit is live, or has a job, which may make it so.
+func Busy(unit dbus.UnitStatus) bool { return unit.JobId != 0 || Live(unit) }
+
 // lookAgain is how often a wait for a job checks whether systemd is
 // still there to report it.
 const lookAgain = 5 * time.Second
@@ -132,7 +135,7 @@ func (c *Conn) StopRunners(ctx context.Context, service name.Service, progress f
 		}
 		live = nil
 		for _, runner := range runners {
-			if Live(runner) || runner.JobId != 0 {
+			if Busy(runner) {
 				live = append(live, runner.Name)
 				if err := c.awaitTraffic(ctx, runner); err != nil {
 					return err
