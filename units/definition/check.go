@@ -8,17 +8,6 @@ import (
 	"unicode"
 )
 
-const lowerAndDigits = "abcdefghijklmnopqrstuvwxyz0123456789"
-
-func onlyHas(s, chars string) bool {
-	for i := range len(s) {
-		if strings.IndexByte(chars, s[i]) < 0 {
-			return false
-		}
-	}
-	return true
-}
-
 func checkString(s string) error {
 	switch {
 	case len(s) > maxString:
@@ -85,7 +74,7 @@ func checkVariableName(s string) error {
 	if len(s) > maxVariable {
 		return fmt.Errorf("a variable's name must have at most %d bytes", maxVariable)
 	}
-	if s == "" || !onlyHas(strings.ToLower(s), lowerAndDigits+"_.-") || strings.ContainsRune("0123456789.-", rune(s[0])) {
+	if s == "" || strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789_.-") != "" || strings.ContainsRune("0123456789.-", rune(s[0])) {
 		return errors.New(`a variable's name must be made of letters, digits, "_", "." and "-", and begin with a letter or "_"`)
 	}
 	return nil

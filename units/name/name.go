@@ -24,7 +24,7 @@ func ParseService(s string) (Service, error) {
 		return "", errors.New(`must not be "manager", which is the word for the unit of a service as a whole`)
 	case len(s) > 63:
 		return "", fmt.Errorf("must have at most 63 characters%s", got(s))
-	case s == "" || s[0] == '-' || !onlyHas(s, "abcdefghijklmnopqrstuvwxyz0123456789-"):
+	case s == "" || s[0] == '-' || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") != "":
 		return "", fmt.Errorf(`must be made of a-z, 0-9 and "-", and not begin with "-"%s`, got(s))
 	}
 	return Service(s), nil
@@ -42,8 +42,8 @@ const maxGeneration = 18
 // ParseRev returns the revision with that name. The error says what one must be.
 func ParseRev(s string) (Rev, error) {
 	generation, digest, _ := strings.Cut(s, "-")
-	if generation == "" || generation[0] == '0' || len(generation) > maxGeneration || !onlyHas(generation, "0123456789") ||
-		len(digest) != 32 || !onlyHas(digest, "0123456789abcdef") {
+	if generation == "" || generation[0] == '0' || len(generation) > maxGeneration || strings.Trim(generation, "0123456789") != "" ||
+		len(digest) != 32 || strings.Trim(digest, "0123456789abcdef") != "" {
 		return "", fmt.Errorf("must be a generation of at most %d digits, a dash and 32 hexadecimal digits%s", maxGeneration, got(s))
 	}
 	return Rev(s), nil
@@ -105,13 +105,4 @@ func got(s string) string {
 		s = strings.ToValidUTF8(s[:most], "") + "…"
 	}
 	return fmt.Sprintf(" (got %q)", s)
-}
-
-func onlyHas(s, chars string) bool {
-	for i := range len(s) {
-		if strings.IndexByte(chars, s[i]) < 0 {
-			return false
-		}
-	}
-	return true
 }
