@@ -109,7 +109,7 @@ func Report(name string, w World, err error) int {
 		way = fmt.Sprintf("run %s -h", strings.TrimSpace(name+" "+usage.verb))
 	}
 	if way != "" {
-		fmt.Fprintf(w.Stderr, "%s%s: hint: %s\n", prefix(w, "<3>"), name, printable.Clean(way))
+		sayHint(w, "<3>", name, way)
 	}
 	var quiet *QuietError
 	if !errors.As(err, &quiet) {
@@ -157,8 +157,13 @@ func (w World) Warn(err error) {
 	said, way := hint.Split(err)
 	w.Warning("%s", said)
 	if way != "" {
-		fmt.Fprintf(w.Stderr, "%s%s: hint: %s\n", prefix(w, "<4>"), w.Name, printable.Clean(way))
+		sayHint(w, "<4>", w.Name, way)
 	}
+}
+
+// sayHint says the way out, with the priority of what it follows.
+func sayHint(w World, priority, name, way string) {
+	fmt.Fprintf(w.Stderr, "%s%s: hint: %s\n", prefix(w, priority), name, printable.Clean(way))
 }
 
 // prefix gives a line its priority when it goes to the journal.
