@@ -42,8 +42,8 @@ func main() {
 	os.Exit(run(os.Args[1:], printable.Lines(os.Stdout), os.Stderr, os.Getenv, openKernelLog))
 }
 
-// run is the whole program. kernelLog opens the place for problems when there is
-// there is no terminal; systemd's journal does not run yet when generators do.
+// run is the whole program. kernelLog opens the place for problems when there is no
+// terminal; systemd's journal does not run yet when generators do.
 func run(args []string, stdout, stderr io.Writer, getenv func(string) string, kernelLog func() (io.WriteCloser, error)) int {
 	if version.Asked(args) {
 		fmt.Fprint(stdout, version.Of("service-manager-generator"))
