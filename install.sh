@@ -69,7 +69,8 @@ build() {
   cp $MANUALS "$out/man/"
   (cd units && cp $STATIC_UNITS "$out/units/")
   cp units/examples/* "$out/units/examples/"
-  cp -r install.sh README.md docs LICENSE "$out/"
+  cp units/rollout.svg "$out/units/"
+  cp install.sh README.md LICENSE "$out/"
 }
 
 require_root() { [ "$(id -u)" = 0 ] || fail "this needs root; run it with sudo"; }
