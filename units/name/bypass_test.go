@@ -4,39 +4,24 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
-	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
+
+	"service-manager/tests/lint"
 )
 
 // No program makes a name of a text without parsing it. (JSON does, where sm-fetch
 // reads what it has written itself; it parses those names then.)
 func TestNothingBypasses(t *testing.T) {
-	files := 0
-	for _, dir := range []string{"generator", "helpers", "units"} {
-		err := filepath.WalkDir(filepath.Join("../..", dir), func(path string, entry fs.DirEntry, err error) error {
-			if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
-				return err
-			}
-			files++
-			file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
-			if err != nil {
-				return err
-			}
-			for _, conversion := range conversions(file) {
-				t.Errorf("%s: %s makes a name of an unchecked text; use name.Parse…", path, conversion)
-			}
-			return nil
-		})
+	lint.Programs(t, "../..", func(name, path string) {
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	if files < 50 {
-		t.Errorf("looked at %d files only", files)
-	}
+		for _, conversion := range conversions(file) {
+			t.Errorf("%s: %s makes a name of an unchecked text; use name.Parse…", name, conversion)
+		}
+	})
 }
 
 // conversions returns the conversions to types of this package in a file.

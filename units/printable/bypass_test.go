@@ -4,12 +4,12 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"service-manager/tests/lint"
 )
 
 // ways lists what text can leave a program by, and the files that may use it, since
@@ -45,32 +45,11 @@ var printers = map[string][]string{
 
 // No program writes text past this package.
 func TestNothingBypasses(t *testing.T) {
-	files := 0
-	for _, dir := range []string{"generator", "helpers", "units"} {
-		err := filepath.WalkDir(filepath.Join("../..", dir), func(path string, entry fs.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			if entry.Name() == "testdata" {
-				return fs.SkipDir
-			}
-			if entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
-				return nil
-			}
-			name, _ := filepath.Rel("../..", path)
-			files++
-			for _, problem := range bypasses(t, filepath.ToSlash(name), path, nil) {
-				t.Error(problem)
-			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
+	lint.Programs(t, "../..", func(name, path string) {
+		for _, problem := range bypasses(t, name, path, nil) {
+			t.Error(problem)
 		}
-	}
-	if files < 50 {
-		t.Errorf("looked at %d files only", files)
-	}
+	})
 }
 
 // The test above finds what it is to find.

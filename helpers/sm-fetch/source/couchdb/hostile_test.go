@@ -57,40 +57,8 @@ func kindOf(request *http.Request) string {
 
 func startHostile(t *testing.T, where string, answer func(io.Writer, func() bool)) *hostile {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &hostile{address: listener.Addr().String(), where: where, answer: answer}
-	var served sync.WaitGroup
-	open := make(map[net.Conn]bool)
-	served.Add(1)
-	go func() {
-		defer served.Done()
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			h.mu.Lock()
-			open[conn] = true
-			h.mu.Unlock()
-			served.Add(1)
-			go func() {
-				defer served.Done()
-				h.serve(conn)
-			}()
-		}
-	}()
-	t.Cleanup(func() {
-		listener.Close()
-		h.mu.Lock()
-		for conn := range open {
-			conn.Close()
-		}
-		h.mu.Unlock()
-		served.Wait()
-	})
+	h := &hostile{where: where, answer: answer}
+	h.address = wiretest.Listen(t, h.serve)
 	return h
 }
 
@@ -103,7 +71,6 @@ func (h *hostile) heal() {
 const healthyRow = `{"seq":"1-x","id":"web","changes":[{"rev":"1-b96274b00b02813c5674b2cedc9064fa"}],"doc":{"_id":"web","_rev":"1-b96274b00b02813c5674b2cedc9064fa","image":"a"}}`
 
 func (h *hostile) serve(conn net.Conn) {
-	defer conn.Close()
 	reader := bufio.NewReader(conn)
 	for {
 		request, err := http.ReadRequest(reader)

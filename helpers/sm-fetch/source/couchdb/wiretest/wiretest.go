@@ -107,7 +107,6 @@ type Server struct {
 	mu       sync.Mutex
 	script   map[string][]Answer
 	requests []string
-	open     map[net.Conn]bool
 	headers  []http.Header
 }
 
@@ -115,16 +114,21 @@ type Server struct {
 // the test.
 func Start(t testing.TB) *Server {
 	t.Helper()
+	s := &Server{t: t, script: make(map[string][]Answer)}
+	s.Address = Listen(t, s.serve)
+	return s
+}
+
+// Listen serves each connection to a free port of the loopback interface, until the
+// test ends, which closes those that are open. It returns host:port.
+func Listen(t testing.TB, serve func(net.Conn)) (address string) {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{
-		Address: listener.Addr().String(),
-		t:       t,
-		script:  make(map[string][]Answer),
-		open:    make(map[net.Conn]bool),
-	}
+	var mu sync.Mutex
+	open := make(map[net.Conn]bool)
 	var served sync.WaitGroup
 	served.Add(1)
 	go func() {
@@ -134,26 +138,30 @@ func Start(t testing.TB) *Server {
 			if err != nil {
 				return
 			}
-			s.mu.Lock()
-			s.open[conn] = true
-			s.mu.Unlock()
+			mu.Lock()
+			open[conn] = true
+			mu.Unlock()
 			served.Add(1)
 			go func() {
 				defer served.Done()
-				s.serve(conn)
+				serve(conn)
+				conn.Close()
+				mu.Lock()
+				delete(open, conn)
+				mu.Unlock()
 			}()
 		}
 	}()
 	t.Cleanup(func() {
 		listener.Close()
-		s.mu.Lock()
-		for conn := range s.open {
+		mu.Lock()
+		for conn := range open {
 			conn.Close()
 		}
-		s.mu.Unlock()
+		mu.Unlock()
 		served.Wait()
 	})
-	return s
+	return listener.Addr().String()
 }
 
 // On sets the answers to GET requests for a target. Each is used once, the last
@@ -182,12 +190,6 @@ func (s *Server) Header() http.Header {
 }
 
 func (s *Server) serve(conn net.Conn) {
-	defer func() {
-		conn.Close()
-		s.mu.Lock()
-		delete(s.open, conn)
-		s.mu.Unlock()
-	}()
 	reader := bufio.NewReader(conn)
 	for {
 		request, err := http.ReadRequest(reader)
