@@ -17,7 +17,8 @@ Usage: sm-ipvs add [--flag VALUE]... ADDRESS DESTINATION
 
 Gives DESTINATION new connections to ADDRESS. The virtual service is created when
 ADDRESS has none; a destination that is there already gets the weight. ADDRESS
-must be an address of this host, and not a loopback one.
+must be an address of this host, and not a loopback one. Who may reach it is up to
+the firewall's rules for incoming packets.
 
 In a unit it fails, and leaves nothing behind, when the unit's main process has
 ended, or the unit is being stopped.

@@ -14,7 +14,8 @@ Usage: sm-ipvs restore [ADDRESS]...
 
 Puts back what was added, was not removed, and is missing in the kernel, because
 of an "ipvsadm --clear" for instance. Each destination gets the weight that it had,
-and a line says so. Without ADDRESS, all addresses are looked at.
+and a line says so. The table "service-manager" of nftables is put back, too. Without
+ADDRESS, all addresses are looked at.
 
 add, drain and remove do this too, for their address.
 

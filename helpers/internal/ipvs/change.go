@@ -40,7 +40,11 @@ func (h *Handle) Add(ctx context.Context, at Address, to netip.AddrPort, owner, 
 	if err := errors.Join(note{owner, scheduler, weight, here}.write(at, to), noteScheduler(at, scheduler)); err != nil {
 		return errors.Join(err, h.removeEmpty(at))
 	}
-	if err := h.putDestination(at, to, weight); err != nil {
+	err = openPaths(Place{at, to})
+	if err == nil {
+		err = h.putDestination(at, to, weight)
+	}
+	if err != nil {
 		// A virtual service without a destination refuses what another program
 		// on this host might serve.
 		return errors.Join(err, forget(at, to), h.removeEmpty(at))
@@ -156,16 +160,19 @@ func (h *Handle) Remove(ctx context.Context, at Address, to netip.AddrPort, owne
 	return err
 }
 
-// removeEmpty deletes the virtual service at an address unless it has destinations.
+// removeEmpty deletes the virtual service at an address, with the way to it, unless it
+// has destinations.
 func (h *Handle) removeEmpty(at Address) error {
 	service, found, err := h.Service(at)
-	if err != nil || !found || len(service.Destinations) > 0 {
+	if err != nil || len(service.Destinations) > 0 {
 		return err
 	}
-	if err := h.moby.DelService(at.key()); err != nil && !absent(err) {
-		return fmt.Errorf("remove virtual service %s: %w", at, err)
+	if found {
+		if err := h.moby.DelService(at.key()); err != nil && !absent(err) {
+			return fmt.Errorf("remove virtual service %s: %w", at, err)
+		}
 	}
-	return nil
+	return closePath(at)
 }
 
 // absent reports whether the kernel knows no such service, or no such destination.

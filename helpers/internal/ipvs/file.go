@@ -38,6 +38,10 @@ func Load(context.Context) error { return nil }
 // Configure has nothing to configure.
 func Configure() error { return nil }
 
+// No packet comes here.
+func openPaths(...Place) error { return nil }
+func closePath(Address) error  { return nil }
+
 func openTable() (table, error) {
 	return fileTable{}, os.MkdirAll(activeFolder, 0o755)
 }

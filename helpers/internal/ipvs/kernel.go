@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"strings"
 
@@ -59,29 +58,4 @@ func Load(ctx context.Context) error {
 		reason = "modprobe ip_vs changed nothing"
 	}
 	return hint.Add(fmt.Errorf("%w (%s)", err, reason), "run modprobe ip_vs as root, on a kernel that has that module")
-}
-
-// settings are what the kernel needs to be told so that a destination that goes
-// away takes its connections along: otherwise a client that meets the entry of
-// a connection to it loses its packets in silence, for minutes.
-var settings = []string{"expire_nodest_conn", "expire_quiescent_template"}
-
-// Configure switches the kernel's settings for this network namespace, below
-// net.ipv4.vs, to what removing destinations without loss needs.
-func Configure() error {
-	for _, name := range settings {
-		path := "/proc/sys/net/ipv4/vs/" + name
-		// Where it is set already, a read-only /proc/sys does no harm.
-		value, err := os.ReadFile(path)
-		if err == nil && strings.TrimSpace(string(value)) == "1" {
-			continue
-		}
-		if err == nil {
-			err = os.WriteFile(path, []byte("1\n"), 0)
-		}
-		if err != nil {
-			return fmt.Errorf("set net.ipv4.vs.%s=1: %w", name, err)
-		}
-	}
-	return nil
 }

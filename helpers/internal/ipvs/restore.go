@@ -10,7 +10,8 @@ import (
 // Restore puts back the destinations that are noted in this network namespace and that
 // the kernel no longer has: those at the given addresses, or at every address when none
 // is given. Each gets the weight that it had, so one that drains gets no new
-// connections. It returns what it put back, also beside an error.
+// connections. The way to them is put back, too. It returns what it put back, also beside
+// an error.
 func (h *Handle) Restore(ctx context.Context, addresses ...Address) ([]Place, error) {
 	unlock, err := lock(ctx, h.Waiting)
 	if err != nil {
@@ -25,16 +26,25 @@ func (h *Handle) Restore(ctx context.Context, addresses ...Address) ([]Place, er
 	if err != nil {
 		return nil, err
 	}
-	var restored []Place
+	var mine, restored []Place
 	var failed []error
+	notes := make(map[Place]note)
 	for _, p := range places {
 		if len(addresses) > 0 && !slices.Contains(addresses, p.Address) {
 			continue
 		}
-		done, err := h.restore(p.Address, p.Destination, here)
+		n, found, err := readNote(p.Address, p.Destination)
 		if err != nil {
 			failed = append(failed, err)
 		}
+		if err == nil && found && n.namespace == here {
+			mine, notes[p] = append(mine, p), n
+		}
+	}
+	failed = append(failed, openPaths(mine...))
+	for _, p := range mine {
+		done, err := h.restore(p.Address, p.Destination, notes[p])
+		failed = append(failed, err)
 		if done {
 			restored = append(restored, p)
 		}
@@ -42,12 +52,9 @@ func (h *Handle) Restore(ctx context.Context, addresses ...Address) ([]Place, er
 	return restored, errors.Join(failed...)
 }
 
-// restore puts a destination back unless it is there. The lock must be held.
-func (h *Handle) restore(at Address, to netip.AddrPort, here string) (done bool, err error) {
-	n, found, err := readNote(at, to)
-	if err != nil || !found || n.namespace != here {
-		return false, err
-	}
+// restore puts a destination back, as it is noted, unless it is there. The lock must be
+// held.
+func (h *Handle) restore(at Address, to netip.AddrPort, n note) (done bool, err error) {
 	service, found, err := h.Service(at)
 	if err != nil {
 		return false, err

@@ -1,0 +1,160 @@
+// Package reach lets every client of a host reach the kernel's virtual services as
+// it would reach a program of the host: the firewall's rules for what comes in and
+// what goes out decide, and those for what is passed on between others do not.
+//
+// By itself IPVS sends what a container answers through the chains for packets that
+// the host passes on. There Docker drops whatever goes from one of its networks to
+// another, and many a firewall drops what it saw no beginning of. Besides, a
+// container on the network of the one that answers would be answered past the host,
+// from an address that it does not know; and one that is sent to itself would be
+// asked by its own address. So there is a table of nftables, service-manager, for
+// IPv4 and for IPv6, with three chains: requests labels connections to virtual
+// services, answers sends what comes back on them out as the host's own, and containers
+// gives clients on the network of the container an address of the host. All others keep
+// the address that they have, and no other table is touched.
+//
+// That the kernel knows the connection of an answer takes net.ipv4.vs.conntrack=1,
+// which package ipvs sees to.
+package reach
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+)
+
+// A Path is how clients of a virtual service reach a destination of it.
+type Path struct {
+	Address     netip.AddrPort // of the virtual service
+	Protocol    uint8          // IPPROTO_TCP, say
+	Destination netip.Addr
+}
+
+// Open lets clients reach destinations. It adds what there is not, and writes the rules
+// again, at once: no packet meets a table without them.
+func Open(paths ...Path) error {
+	for _, family := range families {
+		mine := slices.DeleteFunc(slices.Clone(paths), func(p Path) bool { return p.Address.Addr().Is4() != family.is4() })
+		if len(mine) == 0 {
+			continue
+		}
+		if err := family.open(mine); err != nil {
+			return fmt.Errorf("complete the table %s of nftables: %w", tableName, err)
+		}
+	}
+	return nil
+}
+
+// Close forgets the address of a virtual service that is gone. The table goes with the
+// last one of its family; empty says that there is none left of either.
+func Close(address netip.AddrPort, protocol uint8) (empty bool, err error) {
+	empty = true
+	for _, family := range families {
+		left, err := family.close(address, protocol)
+		if err != nil {
+			return false, fmt.Errorf("remove %s from the table %s of nftables: %w", address, tableName, err)
+		}
+		empty = empty && !left
+	}
+	return empty, nil
+}
+
+func (f family) open(paths []Path) error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	t := newTable(f)
+	if err := t.put(c); err != nil {
+		return err
+	}
+	if err := f.openNetworks(c, t.networks, paths); err != nil {
+		return err
+	}
+	addresses := make([]nftables.SetElement, len(paths))
+	for i, p := range paths {
+		addresses[i] = addressElement(p.Address, p.Protocol)
+	}
+	if err := c.SetAddElements(t.addresses, addresses); err != nil {
+		return err
+	}
+	return c.Flush()
+}
+
+// openNetworks adds the networks that destinations are on. One that was there and is
+// another now, because a bridge was made again, goes: networks must not overlap.
+func (f family) openNetworks(c *nftables.Conn, set *nftables.Set, paths []Path) error {
+	elements, err := elementsOf(c, set)
+	if err != nil {
+		return err
+	}
+	has := spans(elements)
+	var wants []span
+	for _, p := range paths {
+		prefix, ok := bridged(p.Destination)
+		if s := spanOf(prefix); ok && !slices.Contains(wants, s) {
+			wants = append(wants, s)
+		}
+	}
+	if !slices.ContainsFunc(wants, func(s span) bool { return !slices.Contains(has, s) }) {
+		return nil
+	}
+	c.FlushSet(set)
+	for _, s := range has {
+		if !slices.ContainsFunc(wants, s.overlaps) {
+			wants = append(wants, s)
+		}
+	}
+	for _, s := range wants {
+		if err := c.SetAddElements(set, s.elements()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close reports whether any address is left.
+func (f family) close(address netip.AddrPort, protocol uint8) (left bool, err error) {
+	c, err := nftables.New()
+	if err != nil {
+		return false, err
+	}
+	t := newTable(f)
+	if _, err := c.ListTableOfFamily(tableName, t.Family); missing(err) {
+		return false, nil
+	}
+	elements, err := elementsOf(c, t.addresses)
+	if err != nil {
+		return false, err
+	}
+	gone := addressElement(address, protocol)
+	others := slices.DeleteFunc(slices.Clone(elements), func(e nftables.SetElement) bool { return bytes.Equal(e.Key, gone.Key) })
+	switch {
+	case len(others) == 0:
+		c.DelTable(t.Table)
+	case len(others) < len(elements):
+		if err := c.SetDeleteElements(t.addresses, []nftables.SetElement{gone}); err != nil {
+			return true, err
+		}
+	}
+	return len(others) > 0, c.Flush()
+}
+
+// elementsOf returns the elements of a set, none when it is not there.
+func elementsOf(c *nftables.Conn, set *nftables.Set) ([]nftables.SetElement, error) {
+	if _, err := c.GetSetByName(set.Table, set.Name); err != nil {
+		if missing(err) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	return c.GetSetElements(set)
+}
+
+// missing reports whether the kernel has no such table, chain or set.
+func missing(err error) bool { return errors.Is(err, unix.ENOENT) }

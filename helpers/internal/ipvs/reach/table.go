@@ -1,0 +1,192 @@
+package reach
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
+	"golang.org/x/sys/unix"
+)
+
+const tableName = "service-manager"
+
+// A family is IPv4 or IPv6, each of which has a table of its own, because nftables
+// sends copies in these only.
+type family nftables.TableFamily
+
+var families = []family{family(nftables.TableFamilyIPv4), family(nftables.TableFamilyIPv6)}
+
+func (f family) is4() bool { return f == families[0] }
+
+// table is what there is to be for a family.
+type table struct {
+	*nftables.Table
+	// addresses are those of virtual services, each with its protocol and port.
+	addresses *nftables.Set
+	// networks are those that destinations are on.
+	networks *nftables.Set
+	chains   []chain
+}
+
+type chain struct {
+	*nftables.Chain
+	rules []rule
+}
+
+// A rule is an expression for each thing that it tests or does.
+type rule struct {
+	comment     string
+	expressions []expr.Any
+}
+
+// When the chains see a packet, among others who see it at the same point of its way.
+var (
+	// IPVS is at the priority of source translation less 1, and takes it away.
+	beforeBalancing   = nftables.ChainPriorityRef(*nftables.ChainPriorityNATSource - 10)
+	afterTranslation  = nftables.ChainPriorityRef(*nftables.ChainPriorityNATDest + 10)
+	beforeTranslation = nftables.ChainPriorityRef(*nftables.ChainPriorityNATSource - 1)
+)
+
+// mtu is how long a copied datagram may be at most, in bytes: a copy is not taken apart.
+const mtu = 1500
+
+func newTable(f family) table {
+	t := table{Table: &nftables.Table{Name: tableName, Family: nftables.TableFamily(f)}}
+	address := nftables.TypeIPAddr
+	if !f.is4() {
+		address = nftables.TypeIP6Addr
+	}
+	t.addresses = &nftables.Set{Table: t.Table, Name: "addresses", Concatenation: true,
+		KeyType: nftables.MustConcatSetType(address, nftables.TypeInetProto, nftables.TypeInetService)}
+	t.networks = &nftables.Set{Table: t.Table, Name: "networks", Interval: true, KeyType: address}
+
+	t.chains = []chain{{
+		&nftables.Chain{Table: t.Table, Name: "requests", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: beforeBalancing},
+		[]rule{
+			{"connections to virtual services", join(f.isSentTo(t.addresses), []expr.Any{
+				&expr.Immediate{Register: 1, Data: label},
+				&expr.Ct{Key: expr.CtKeyLABELS, Register: 1, SourceRegister: true},
+			})},
+		},
+	}, {
+		&nftables.Chain{Table: t.Table, Name: "answers", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: afterTranslation},
+		[]rule{
+			{"large datagrams, which a copy would not carry", []expr.Any{
+				&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
+				&expr.Meta{Key: expr.MetaKeyLEN, Register: 1},
+				&expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: 4, Size: 4},
+				&expr.Cmp{Op: expr.CmpOpGt, Register: 1, Data: binary.BigEndian.AppendUint32(nil, mtu)},
+				&expr.Verdict{Kind: expr.VerdictReturn},
+			}},
+			{"what virtual services answer leaves as the host's own", join([]expr.Any{
+				&expr.Ct{Key: expr.CtKeyDIRECTION, Register: 1},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{1}}, // reply
+			}, isLabelled, []expr.Any{
+				&expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true},
+				&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)},
+				f.load(destination, 1),
+				&expr.Dup{RegAddr: 1},
+				&expr.Verdict{Kind: expr.VerdictDrop},
+			})},
+		},
+	}, {
+		&nftables.Chain{Table: t.Table, Name: "containers", Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPostrouting, Priority: beforeTranslation},
+		[]rule{
+			{"clients that would be answered past the host", join(isLabelled, []expr.Any{
+				f.load(source, 1),
+				&expr.Lookup{SourceRegister: 1, SetName: t.networks.Name},
+				&expr.Masq{},
+			})},
+		},
+	}}
+	return t
+}
+
+// label is what the connections to virtual services bear: one of the 128 bits that
+// each connection has for such purposes.
+var label = func() []byte {
+	const bit = 86
+	words := [2]uint64{}
+	words[bit/64] = 1 << (bit % 64)
+	return binary.NativeEndian.AppendUint64(binary.NativeEndian.AppendUint64(nil, words[0]), words[1])
+}()
+
+var isLabelled = []expr.Any{
+	&expr.Ct{Key: expr.CtKeyLABELS, Register: 1},
+	&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: uint32(len(label)), Mask: label, Xor: make([]byte, len(label))},
+	&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, len(label))},
+}
+
+// isSentTo tests whether a packet goes to an address of the set. The registers of
+// 4 bytes begin at 8, and what is looked up together lies side by side.
+func (f family) isSentTo(set *nftables.Set) []expr.Any {
+	const first = 8
+	words := uint32(f.size() / 4)
+	return []expr.Any{
+		f.load(destination, first),
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: first + words},
+		&expr.Payload{DestRegister: first + words + 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Lookup{SourceRegister: first, SetName: set.Name},
+	}
+}
+
+// size is how many bytes an address has.
+func (f family) size() int {
+	if f.is4() {
+		return 4
+	}
+	return 16
+}
+
+// Which of the two addresses of a packet.
+const (
+	source = iota
+	destination
+)
+
+// load puts an address of the packet into a register.
+func (f family) load(which int, register uint32) expr.Any {
+	first := 12
+	if !f.is4() {
+		first = 8
+	}
+	size := f.size()
+	return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: uint32(first + which*size), Len: uint32(size)}
+}
+
+func join(parts ...[]expr.Any) []expr.Any {
+	var all []expr.Any
+	for _, p := range parts {
+		all = append(all, p...)
+	}
+	return all
+}
+
+// addressElement is the element for an address of a virtual service.
+func addressElement(address netip.AddrPort, protocol uint8) nftables.SetElement {
+	key := append(address.Addr().AsSlice(), protocol, 0, 0, 0)
+	key = binary.BigEndian.AppendUint16(key, address.Port())
+	return nftables.SetElement{Key: append(key, 0, 0)}
+}
+
+// put adds the table with all that is in it but elements.
+func (t table) put(c *nftables.Conn) error {
+	c.AddTable(t.Table)
+	for _, set := range []*nftables.Set{t.addresses, t.networks} {
+		if err := c.AddSet(set, nil); err != nil {
+			return err
+		}
+	}
+	for _, ch := range t.chains {
+		c.AddChain(ch.Chain)
+		c.FlushChain(ch.Chain)
+		for _, r := range ch.rules {
+			c.AddRule(&nftables.Rule{Table: t.Table, Chain: ch.Chain, Exprs: r.expressions,
+				UserData: userdata.AppendString(nil, userdata.TypeComment, r.comment)})
+		}
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+//go:build !ipvs_file
+
+package ipvs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// settings are what the kernel needs to be told so that a destination that goes
+// away takes its connections along: otherwise a client that meets the entry of
+// a connection to it loses its packets in silence, for minutes.
+var settings = []string{"expire_nodest_conn", "expire_quiescent_template"}
+
+// Configure switches the kernel's settings for this network namespace, below
+// net.ipv4.vs, to what removing destinations without loss needs.
+func Configure() error {
+	for _, name := range settings {
+		if _, err := set(name, "1"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// conntrack has firewalls see the whole of a balanced connection, where they would take
+// most of its packets for strays.
+const conntrack = "conntrack"
+
+// setConntrack switches conntrack on.
+func setConntrack() error {
+	before, err := set(conntrack, "1")
+	if err != nil || before == "1" {
+		return err
+	}
+	file, err := conntrackFile()
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(file), 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(file, []byte(before+"\n"), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("note what net.ipv4.vs.%s was: %w", conntrack, err)
+	}
+	return nil
+}
+
+// resetConntrack switches conntrack back to what it was.
+func resetConntrack() error {
+	file, err := conntrackFile()
+	if err != nil {
+		return err
+	}
+	before, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		_, err = set(conntrack, strings.TrimSpace(string(before)))
+	}
+	if err == nil {
+		err = os.Remove(file)
+	}
+	return err
+}
+
+// conntrackFile keeps what conntrack was in this network namespace.
+func conntrackFile() (string, error) {
+	here, err := namespace()
+	return filepath.Join(runFolder, "conntrack-"+strings.Trim(here, "net:[]")), err
+}
+
+// set gives a setting a value, and returns what it was. Where it is that already, a
+// read-only /proc/sys does no harm.
+func set(name, value string) (before string, err error) {
+	path := "/proc/sys/net/ipv4/vs/" + name
+	text, err := os.ReadFile(path)
+	before = strings.TrimSpace(string(text))
+	if err == nil && before != value {
+		err = os.WriteFile(path, []byte(value+"\n"), 0)
+	}
+	if err != nil {
+		return "", fmt.Errorf("set net.ipv4.vs.%s=%s: %w", name, value, err)
+	}
+	return before, nil
+}

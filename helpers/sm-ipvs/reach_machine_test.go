@@ -1,0 +1,131 @@
+//go:build machine
+
+package main
+
+import (
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+)
+
+// nft runs nft on the host of the bench.
+func nft(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "nft", args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("nft %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// conntrackIs compares net.ipv4.vs.conntrack.
+func conntrackIs(t *testing.T, want string) {
+	t.Helper()
+	value, err := os.ReadFile("/proc/sys/net/ipv4/vs/conntrack")
+	if err != nil || strings.TrimSpace(string(value)) != want {
+		t.Errorf("net.ipv4.vs.conntrack = %q, %v; want %s", value, err, want)
+	}
+}
+
+// tables are those of nftables in the host of the bench, but for an operator's.
+func tables(t *testing.T) string {
+	t.Helper()
+	return strings.TrimSpace(strings.ReplaceAll(nft(t, "list", "tables"), "table inet operator\n", ""))
+}
+
+// The table comes with the first destination of its family, is put back when another
+// program has removed it, and goes with the last one. What others have made stays.
+func TestMachineTableComesAndGoes(t *testing.T) {
+	b := newBench(t)
+	nft(t, "add table inet operator")
+	conntrackIs(t, "0")
+	b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
+	conntrackIs(t, "1")
+	b.ok("add", "10.77.0.1:7002", "10.77.0.2:80")
+	b.ok("add", "[fd77::1]:7001", "[fd77::2]:80")
+	whole := func() {
+		t.Helper()
+		for _, want := range []string{"10.77.0.1 . tcp . 7001", "10.77.0.1 . tcp . 7002", "ct label set 86", "dup to ip daddr", "masquerade"} {
+			if have := nft(t, "list table ip service-manager"); strings.Count(have, want) != 1 {
+				t.Errorf("%q is not there once: %s", want, have)
+			}
+		}
+		if have := nft(t, "list table ip6 service-manager"); !strings.Contains(have, "fd77::1 . tcp . 7001") || !strings.Contains(have, "dup to ip6 daddr") {
+			t.Error(have)
+		}
+	}
+	whole()
+	for _, damage := range []string{"flush ruleset", "flush table ip service-manager", "delete table ip6 service-manager", "flush set ip service-manager addresses"} {
+		nft(t, damage)
+		b.ok("restore")
+		whole()
+	}
+	nft(t, "add table inet operator")
+
+	b.ok("remove", "10.77.0.1:7001", "10.77.0.2:80")
+	if have := nft(t, "list table ip service-manager"); strings.Contains(have, "7001") || !strings.Contains(have, "7002") {
+		t.Error(have)
+	}
+	b.ok("remove", "10.77.0.1:7002", "10.77.0.2:80")
+	if have := tables(t); have != "table ip6 service-manager" {
+		t.Error(have)
+	}
+	conntrackIs(t, "1")
+	b.ok("remove", "[fd77::1]:7001", "[fd77::2]:80")
+	if have := tables(t); have != "" {
+		t.Error(have)
+	}
+	conntrackIs(t, "0")
+	if have := nft(t, "list tables"); have != "table inet operator\n" {
+		t.Error(have)
+	}
+}
+
+// An answer that is larger than what the way to the client takes arrives, though the
+// host passes nothing on: the backend is told of the smaller size.
+func TestMachineLargeAnswersThroughFirewall(t *testing.T) {
+	b := newBench(t)
+	client := b.farClient(time.Millisecond)
+	narrow, err := netlink.LinkByName("clients")
+	must(t, err)
+	must(t, netlink.LinkSetMTU(narrow, 1300))
+	nft(t, "add table inet operator")
+	nft(t, "add chain inet operator forward { type filter hook forward priority 0; policy drop; }")
+	const size = 1 << 20
+	b.in(b.backends, func() {
+		listener, err := net.Listen("tcp", "10.77.0.2:80")
+		must(t, err)
+		t.Cleanup(func() { listener.Close() })
+		go func() {
+			for {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer conn.Close()
+					_, _ = conn.Write(make([]byte, size)) // the client counts
+				}()
+			}
+		}()
+	})
+	b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
+	b.in(client, func() {
+		conn, err := net.DialTimeout("tcp", "10.77.0.1:7001", 20*time.Second)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		must(t, conn.SetDeadline(time.Now().Add(time.Minute)))
+		if n, err := io.Copy(io.Discard, conn); n != size || err != nil {
+			t.Errorf("got %d bytes of %d: %v", n, size, err)
+		}
+	})
+}
