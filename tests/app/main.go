@@ -1,7 +1,8 @@
 // Command app is the application that the machine tests deploy: an HTTP server
 // whose start, health, speed, death and shutdown are set by its environment.
 //
-//	APP_REVISION=1        sent in the X-Revision header and in the body
+//	APP_REVISION=1        sent in the X-Revision header and in the body; X-Client
+//	                      is the address that the request came from
 //	PORT=80               listened on
 //	APP_START_DELAY=1s    passes before it listens
 //	APP_HEALTH=ok         or never: every answer but those of /slow is a 503;
@@ -172,6 +173,9 @@ func run(getenv func(string) string, out io.Writer, terminate <-chan os.Signal) 
 func (s settings) handler(start time.Time) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Revision", s.revision)
+		if client, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+			w.Header().Set("X-Client", client)
+		}
 		wait, status := s.slow, http.StatusOK
 		if r.URL.Path == "/slow" {
 			d, err := time.ParseDuration(r.URL.Query().Get("for"))

@@ -1,0 +1,213 @@
+//go:build machine
+
+package tests
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"service-manager/tests/vm"
+)
+
+// The addresses of one service: docker0's, one for the outside, and one of a network
+// from which no packet leaves; those of docker0 and for the outside in IPv6, too.
+const (
+	docker0, public, inner = address, "10.99.0.1:7001", "172.30.0.1:7001"
+	docker0Six, publicSix  = "[fd00:17::1]:7001", "[fd00:99::1]:7001"
+)
+
+// prepareReach has web serve at all of them, and makes clients.
+const prepareReach = `set -e
+jq '. + {ipv6: true, "fixed-cidr-v6": "fd00:17::/64"}' /etc/docker/daemon.json >/etc/docker/daemon.json.new
+mv /etc/docker/daemon.json.new /etc/docker/daemon.json
+systemctl restart docker
+sysctl -q net.ipv6.conf.all.forwarding=1
+docker network create user --ipv6 --subnet fd00:18::/64 --subnet 172.28.0.0/16 >/dev/null
+docker network create internal --internal --subnet 172.30.0.0/16 >/dev/null
+for network in bridge user internal; do
+  docker run -d --name client-$network --network $network --restart always --env PORT=9000 app:1 >/dev/null
+done
+ip addr add fd00:99::1/64 dev to-outside nodad
+ip -n outside addr add fd00:99::2/64 dev eth0 nodad
+ip -n outside route add default via fd00:99::1
+`
+
+// serveAll gives the container of web the other addresses.
+const serveAll = `set -e
+record=$(ls /run/service-manager/web/*.env)
+. $record
+for address in ` + public + ` ` + inner + `; do sm-ipvs add $address $SM_CONTAINER_IP:80; done
+for address in ` + docker0Six + ` ` + publicSix + `; do sm-ipvs add $address "[$SM_CONTAINER_IP6]:80"; done
+for client in client-bridge client-user client-internal web.${record##*/}; do
+  ln -sf /proc/$(docker inspect -f '{{.State.Pid}}' ${client%.env})/ns/net /run/${client%%.*}.net
+done
+`
+
+// unserveAll takes them from it.
+const unserveAll = `set -e
+record=$(ls /run/service-manager/web/*.env)
+. $record
+for address in ` + public + ` ` + inner + `; do sm-ipvs remove $address $SM_CONTAINER_IP:80; done
+for address in ` + docker0Six + ` ` + publicSix + `; do sm-ipvs remove $address "[$SM_CONTAINER_IP6]:80"; done
+`
+
+// The clients of the matrix, in the order of its columns.
+var clients = []struct{ name, enter string }{
+	{"host", "env"},
+	{"outside", "ip netns exec outside"},
+	{"docker0", "nsenter --net=/run/client-bridge.net"},
+	{"user", "nsenter --net=/run/client-user.net"},
+	{"internal", "nsenter --net=/run/client-internal.net"},
+	{"own", "nsenter --net=/run/web.net"},
+}
+
+// ask prints, for each client, the status and the client's address as web saw it, or
+// "000" when there was no answer.
+func ask(t testing.TB, g *vm.Guest, address string) map[string]string {
+	t.Helper()
+	var script strings.Builder
+	for _, c := range clients {
+		fmt.Fprintf(&script, "echo %s $(%s curl -sg -m 4 -o /dev/null -w '%%{http_code} %%header{x-client}' http://%s/) &\n", c.name, c.enter, address)
+	}
+	script.WriteString("wait")
+	saw := make(map[string]string)
+	for line := range strings.Lines(output(t, g, script.String())) {
+		client, what, _ := strings.Cut(strings.TrimSpace(line), " ")
+		saw[client] = what
+	}
+	return saw
+}
+
+// A firewall is what an operator has set up. Where it is closed to the service, it says
+// who gets through none the less.
+type firewall struct {
+	name, up, down string
+	closed         bool
+	lets           []string
+	may            string // a client about whom Docker's releases differ
+}
+
+// nftables is a firewall that lets in what it knows, and a port.
+func nftables(rule, port string) string {
+	return `nft -f - <<X
+table inet operator {
+	chain input {
+		type filter hook input priority 0; policy drop
+		iif lo accept
+		` + rule + `
+		ct state established,related accept
+		ct state new tcp dport { 22, ` + port + ` } accept
+		icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } accept
+	}
+	chain forward {
+		type filter hook forward priority 0; policy drop
+		` + rule + `
+		ct state established,related accept
+	}
+}
+X`
+}
+
+const noStrays = "ct state invalid drop"
+
+var firewalls = []firewall{
+	{name: "none"},
+	{name: "nftables, no strays", up: nftables(noStrays, "7001"), down: "nft delete table inet operator"},
+	{name: "ufw", up: "ufw allow 22; ufw allow 7001/tcp; ufw --force enable", down: "ufw --force reset"},
+	{name: "nftables", up: nftables("", "7001"), down: "nft delete table inet operator"},
+	{name: "iptables, FORWARD DROP", up: "iptables -P FORWARD DROP; ip6tables -P FORWARD DROP", down: "iptables -P FORWARD ACCEPT; ip6tables -P FORWARD ACCEPT"},
+	{name: "nftables, closed", up: nftables(noStrays, "7009"), down: "nft delete table inet operator", closed: true, lets: []string{"host"}},
+	{name: "ufw, closed", up: "ufw allow 22; ufw --force enable", down: "ufw --force reset", closed: true, lets: []string{"host"}},
+	// Docker puts its networks into a zone of their own, which lets everything in; Docker
+	// 20.10 leaves internal ones out.
+	{name: "firewalld", up: firewalld + "firewall-cmd -q --add-port=7001/tcp"},
+	{name: "firewalld, closed", up: "firewall-cmd -q --remove-port=7001/tcp", closed: true, lets: []string{"host", "docker0", "user", "own"}, may: "internal"},
+}
+
+// firewalld starts it as at boot, before Docker.
+const firewalld = "systemctl unmask firewalld; systemctl start firewalld; firewall-cmd -q --add-service=ssh; systemctl restart docker\n"
+
+// Every client reaches a service address, also its own containers and those of other
+// networks, with the address that is its own; what the host's firewall lets in decides,
+// and what it passes on does not.
+func TestReach(t *testing.T) {
+	forReleases(t, func(t *testing.T, release string) {
+		g := start(t, installed(t, release), vm.Options{})
+		addClient(t, g, "outside", "10.99.0")
+		output(t, g, prepareReach)
+		first(t, g, app("r0"), "r0")
+		output(t, g, serveAll)
+		var matrix strings.Builder
+		table := tabwriter.NewWriter(&matrix, 0, 8, 2, ' ', 0)
+		fmt.Fprint(table, "firewall\taddress")
+		for _, c := range clients {
+			fmt.Fprint(table, "\t", c.name)
+		}
+		fmt.Fprintln(table)
+		list, addresses := firewalls, []string{docker0, public, inner, docker0Six, publicSix}
+		if testing.Short() {
+			list, addresses = list[:2], addresses[:4]
+		}
+		for _, f := range list {
+			t.Run(f.name, func(t *testing.T) {
+				if strings.HasPrefix(f.up, firewalld) {
+					output(t, g, unserveAll)
+				}
+				output(t, g, f.up)
+				if strings.HasPrefix(f.up, firewalld) {
+					waitFor(t, g, 3*time.Minute, tidy+answering("r0")+`
+for network in bridge user internal; do test "$(docker inspect -f '{{.State.Running}}' client-$network)" = true; done`)
+					output(t, g, serveAll)
+				}
+				for _, at := range addresses {
+					saw := ask(t, g, at)
+					fmt.Fprintf(table, "%s\t%s", f.name, at)
+					for _, c := range clients {
+						fmt.Fprint(table, "\t", saw[c.name])
+						f.check(t, at, c.name, saw[c.name])
+					}
+					fmt.Fprintln(table)
+				}
+				output(t, g, f.down)
+			})
+		}
+		table.Flush()
+		t.Logf("who reaches a service address, and as whom:\n%s", matrix.String())
+
+		// All that was added goes with the last destination.
+		output(t, g, unserveAll+"systemctl stop web@manager")
+		if left := output(t, g, "nft list tables | grep service-manager; sysctl -n net.ipv4.vs.conntrack"); left != "0" {
+			t.Errorf("left over: %s", left)
+		}
+	})
+}
+
+// check compares what a client saw with what it has to see.
+func (f firewall) check(t *testing.T, at, client, saw string) {
+	t.Helper()
+	if client == "internal" && at != inner {
+		return // whether such a network leads to the host's other addresses is Docker's affair
+	}
+	if client == f.may {
+		return
+	}
+	if f.closed && !slices.Contains(f.lets, client) {
+		if saw != "000" {
+			t.Errorf("%s reaches %s: %s", client, at, saw)
+		}
+		return
+	}
+	// The container sees others of its network, and itself, as its host; and so it does
+	// what comes from networks behind which Docker hides their containers.
+	as := map[string]string{"outside": "10.99.0.2", "user": "172.17.0.1", "internal": "172.30.0.2", "docker0": "172.17.0.1", "own": "172.17.0.1"}
+	if strings.HasPrefix(at, "[") {
+		as = map[string]string{"outside": "fd00:99::2", "user": "fd00:18::2", "docker0": "fd00:17::1", "own": "fd00:17::1"}
+	}
+	if want := "200 " + as[client]; !strings.HasPrefix(saw, want) {
+		t.Errorf("%s does not reach %s as it should: saw %q, not %q", client, at, saw, want)
+	}
+}
