@@ -20,12 +20,10 @@ func rollout(helpers string, d *definition.Definition) chain {
 		smIPVS      = helper(helpers, "sm-ipvs")
 		smRollout   = helper(helpers, "sm-rollout")
 
-		service     = unitfile.Literal(string(d.Service))
-		rev         = unitfile.Literal(string(d.Rev))
-		name        = unitfile.Literal(d.Container())
-		record      = unitfile.Literal(recordPath(d))
-		address     = unitfile.Literal(d.Address.String())
-		destination = destination(d)
+		service = unitfile.Literal(string(d.Service))
+		rev     = unitfile.Literal(string(d.Rev))
+		name    = unitfile.Literal(d.Container())
+		record  = unitfile.Literal(recordPath(d))
 	)
 	turn := step{
 		do:   command{smRollout, "wait", service, rev},
@@ -43,16 +41,24 @@ func rollout(helpers string, d *definition.Definition) chain {
 		do: command{helper(helpers, "sm-healthcheck"), "--timeout", duration(d.HealthCheck.Timeout),
 			"--interval", duration(d.HealthCheck.Interval), "--hold", duration(hold), healthURL(d)},
 	}
-	traffic := step{
+	outcome := step{
+		do: command{smRollout, "accept", service, rev},
+	}
+	return chain{before: []step{turn, image}, main: container, after: []step{health}, last: append(traffic(smIPVS, d), outcome)}
+}
+
+// traffic returns the step by which clients reach the container; none for a worker.
+func traffic(smIPVS unitfile.Word, d *definition.Definition) []step {
+	if d.Worker() {
+		return nil
+	}
+	address, destination := unitfile.Literal(d.Address.String()), containerPort(d, d.Port)
+	return []step{{
 		do:      command{smIPVS, "add", address, destination},
 		stop:    command{smIPVS, "drain", "--timeout", duration(d.DrainTimeout), address, destination},
 		undo:    command{smIPVS, "remove", address, destination},
 		lasting: true,
-	}
-	outcome := step{
-		do: command{smRollout, "accept", service, rev},
-	}
-	return chain{before: []step{turn, image}, main: container, after: []step{health}, last: []step{traffic, outcome}}
+	}}
 }
 
 // hostname is the variable that tells a container the name of its host.
@@ -85,10 +91,10 @@ func containerWords(d *definition.Definition) []unitfile.Word {
 	return words
 }
 
-// destination returns the word for the address and port of the container.
-func destination(d *definition.Definition) unitfile.Word {
+// containerPort returns the word for the address of the container, with a port.
+func containerPort(d *definition.Definition, port uint16) unitfile.Word {
 	ip, _ := containerIP(d)
-	return ip + unitfile.Word(":"+strconv.Itoa(int(d.Port)))
+	return ip + unitfile.Word(":"+strconv.Itoa(int(port)))
 }
 
 // containerIP returns the word for the address of the container, and the name of
@@ -101,10 +107,15 @@ func containerIP(d *definition.Definition) (ip unitfile.Word, variable string) {
 }
 
 func healthURL(d *definition.Definition) unitfile.Word {
-	if d.HealthCheck.Type == definition.TCP {
-		return "tcp://" + destination(d)
+	at := containerPort(d, d.HealthCheck.Port)
+	switch d.HealthCheck.Type {
+	case definition.None:
+		return "process:"
+	case definition.TCP:
+		return "tcp://" + at
+	default:
+		return "http://" + at + unitfile.Literal(d.HealthCheck.Path)
 	}
-	return "http://" + destination(d) + unitfile.Literal(d.HealthCheck.Path)
 }
 
 func helper(helpers, program string) unitfile.Word { return unitfile.Literal(helpers + "/" + program) }

@@ -26,6 +26,8 @@ URL is one of
                     (or 1 MiB long) in time; redirects are not followed
   tcp://HOST:PORT   healthy when a connection is accepted
   unix:///PATH      the same, for a socket in the file system
+  process:          healthy as long as the unit's main process runs; for what
+                    cannot be asked, together with --hold
 
 In a unit it stops waiting as soon as the unit's main process ends, and shows the
 last failure in the unit's status. No probe leaves a connection behind.
@@ -69,8 +71,8 @@ func run(ctx context.Context, w command.World) error {
 	if err != nil && !errors.Is(err, errNoHost) {
 		return &command.UsageError{Err: err}
 	}
-	if without, ok := probe.(connect); ok && len(headers) > 0 && err == nil {
-		return command.Usagef("--header: a %s probe sends no headers", without.network)
+	if _, sends := probe.(get); !sends && len(headers) > 0 && err == nil {
+		return command.Usagef("--header: must be with http or https (got %s)", probe)
 	}
 
 	watched, release, watchErr := mainprocess.Watch(ctx, w)
@@ -85,6 +87,9 @@ func run(ctx context.Context, w command.World) error {
 	}
 	if err != nil {
 		return named(w, hint.Add(fmt.Errorf("wait for health: %w", err), "it may not have started"))
+	}
+	if _, only := probe.(alive); only && w.Getenv("MAINPID") == "" {
+		return &command.UsageError{Err: errNoProcess}
 	}
 	// The last probe may begin when the time is nearly up.
 	w.Notify.ExtendTimeout(plan.timeout + plan.hold + *probeTimeout + grace)

@@ -16,7 +16,7 @@ import (
 type probe interface {
 	// String is how messages name the probe. It hides a password.
 	String() string
-	// place is where to connect to.
+	// place is where to connect to; nowhere when both are empty.
 	place() (network, address string)
 	// ask asks on a connection to that place. It returns what was seen, to show to a
 	// person, and an error when that is not healthy.
@@ -38,7 +38,7 @@ var kinds = map[string]func(u *url.URL, text string, o options) (probe, error){
 	"unix":  newUnix,
 }
 
-const wantScheme = "must begin with http://, https://, tcp:// or unix://"
+const wantScheme = "must begin with http://, https://, tcp:// or unix://, or be " + aliveURL
 
 // errNoHost says that a URL has an empty host, as when it is written with the
 // address of a container that has none.
@@ -47,6 +47,9 @@ var errNoHost = errors.New("the container has no address yet")
 // parseURL reads the URL on the command line. The error is errNoHost when only the
 // host is missing.
 func parseURL(text string, o options) (probe, error) {
+	if text == aliveURL {
+		return alive{}, nil
+	}
 	if !strings.Contains(text, "://") {
 		return nil, fmt.Errorf("URL %q: %s", text, wantScheme)
 	}
@@ -72,6 +75,9 @@ func once(ctx context.Context, p probe, timeout time.Duration) (seen string, err
 	defer cancel()
 	defer func() { err = reason(err, time.Since(begin)) }()
 	network, address := p.place()
+	if network == "" {
+		return p.ask(nil)
+	}
 	conn, err := new(net.Dialer).DialContext(ctx, network, address)
 	if err != nil {
 		return "", err

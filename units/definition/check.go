@@ -50,8 +50,8 @@ func checkImage(s string) error {
 }
 
 func checkHealthCheckType(s string) error {
-	if s != HTTP && s != TCP {
-		return errors.New(`must be "http" or "tcp"`)
+	if s != HTTP && s != TCP && s != None {
+		return errors.New(`must be "http", "tcp" or "none"`)
 	}
 	return nil
 }

@@ -17,8 +17,8 @@ type Definition struct {
 	name.Revision        // the document's _id and _rev
 	Description   string // empty when not given
 	Image         string
-	Address       netip.AddrPort // where clients reach the service
-	Port          uint16         // where the container listens
+	Address       netip.AddrPort // where clients reach the service; the zero one for a worker
+	Port          uint16         // where the container listens; 0 for a worker
 	HealthCheck   HealthCheck
 	Environment   []Variable // sorted by name
 	Flags         []Flag     // what else docker run would be given, in the order of the fields
@@ -32,9 +32,13 @@ type Definition struct {
 	StartTimeout time.Duration
 }
 
+// Worker reports whether the service is one that no client connects to.
+func (d *Definition) Worker() bool { return d.Port == 0 }
+
 // HealthCheck says how a new container proves that it can serve.
 type HealthCheck struct {
-	Type     string // HTTP or TCP
+	Type     string // HTTP, TCP or None
+	Port     uint16 // where the container is asked; 0 for None
 	Path     string // of HTTP requests
 	Timeout  time.Duration
 	Interval time.Duration
@@ -44,6 +48,7 @@ type HealthCheck struct {
 const (
 	HTTP = "http"
 	TCP  = "tcp"
+	None = "none" // it has to stay up
 )
 
 // Flag is a flag of docker run, and of sm-docker-run run, and the field that it comes

@@ -47,6 +47,7 @@ func init() {
 		},
 		{
 			name: "port", says: "where the container listens",
+			without: "the service is a worker, to which no client connects",
 			example: `80`, schema: `{"type": "integer", "minimum": 1, "maximum": 65535}`,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Port = p.port(path, v) },
 		},
@@ -57,15 +58,20 @@ func init() {
 		},
 		{
 			name: "health_check", says: "how a new container proves that it can serve: a type, or an object of the fields below",
-			absent: `"http"`, example: `"tcp"`,
+			without: "`\"http\"`; `\"none\"` for a worker", example: `"tcp"`,
 			parse: (*parser).healthCheck,
 		},
 		{
-			name: "health_check.type", says: "`\"http\"`: a GET is answered with a status of 200 to 399; `\"tcp\"`: a connection is accepted",
-			absent: `"http"`, example: `"tcp"`, schema: `{"enum": ["http", "tcp"]}`,
+			name: "health_check.type", says: "`\"http\"`: a GET is answered with a status of 200 to 399; `\"tcp\"`: a connection is accepted; `\"none\"`: it stays up for 2 seconds",
+			absent: `"http"`, example: `"tcp"`, schema: `{"enum": ["http", "tcp", "none"]}`,
 			parse: func(p *parser, path string, v json.RawMessage) {
 				p.d.HealthCheck.Type = p.text(path, v, checkHealthCheckType)
 			},
+		},
+		{
+			name: "health_check.port", says: "where the container is asked, when that is not `port`",
+			without: "`port`", example: `8081`, schema: `{"type": "integer", "minimum": 1, "maximum": 65535}`,
+			parse: func(p *parser, path string, v json.RawMessage) { p.d.HealthCheck.Port = p.port(path, v) },
 		},
 		{
 			name: "health_check.path", says: "path and query of the GET; for `\"http\"` only",

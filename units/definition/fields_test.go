@@ -155,7 +155,7 @@ func TestSchema(t *testing.T) {
 			t.Errorf("the schema takes true for %s", f.name)
 		}
 	}
-	if valid([]byte(`{"image": "a"}`)) || valid(withRequired(`{"prot": 80}`)) || !valid(withRequired(`{"_id": "web", "_attachments": {}}`)) {
+	if valid([]byte(`{"port": 80}`)) || valid([]byte(`{"image": "a", "address": "10.0.0.1:80"}`)) || !valid([]byte(`{"image": "a"}`)) || valid(withRequired(`{"prot": 80}`)) || !valid(withRequired(`{"_id": "web", "_attachments": {}}`)) {
 		t.Error("the schema does not know which fields there must be and may be")
 	}
 }

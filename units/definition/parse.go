@@ -91,14 +91,35 @@ func (p *parser) document(document []byte) {
 	p.object("", given)
 	slices.SortStableFunc(p.d.Flags, func(a, b Flag) int { return cmp.Compare(position(a.Field), position(b.Field)) })
 	p.wordsFit()
-	if h := &p.d.HealthCheck; h.Type == HTTP && h.Path == "" {
+	switch {
+	case !has["port"] && has["address"]:
+		p.problem("port", "is missing%s", misspelt(given, "port"))
+	case has["port"] && !has["address"]:
+		p.problem("address", "is missing; give the service one here, like \"172.17.0.1:7001\", or in "+Addresses+"%s", misspelt(given, "address"))
+	}
+	p.completeHealthCheck(has["health_check"], !has["port"] && !has["address"])
+}
+
+// completeHealthCheck fills in what depends on other fields.
+func (p *parser) completeHealthCheck(given, worker bool) {
+	h := &p.d.HealthCheck
+	if !given && worker {
+		h.Type = None
+	}
+	if h.Type == None {
+		if h.Port != 0 {
+			p.problem("health_check.port", `is not for the type "none"`)
+		}
+		return
+	}
+	if h.Type == HTTP && h.Path == "" {
 		h.Path = "/"
 	}
-	if !has["port"] {
-		p.problem("port", "is missing%s", misspelt(given, "port"))
+	if h.Port == 0 {
+		h.Port = p.d.Port
 	}
-	if !has["address"] {
-		p.problem("address", "is missing; give the service one here, like \"172.17.0.1:7001\", or in "+Addresses+"%s", misspelt(given, "address"))
+	if h.Port == 0 && worker {
+		p.problem("health_check.port", "is missing; it must be given where the service has no port")
 	}
 }
 
@@ -154,12 +175,12 @@ func (p *parser) healthCheck(path string, value json.RawMessage) {
 	} else {
 		given, err := members(value)
 		if err != nil {
-			p.problem(path, "%v", objectError(err, `must be "http", "tcp" or an object`, value))
+			p.problem(path, "%v", objectError(err, `must be "http", "tcp", "none" or an object`, value))
 			return
 		}
 		p.object(path, given)
 	}
-	if h.Type == TCP && h.Path != "" {
+	if h.Type != HTTP && h.Type != "" && h.Path != "" {
 		p.problem(path+".path", `is for the type "http" only`)
 	}
 }

@@ -23,7 +23,7 @@ func TestParse(t *testing.T) {
 	least := Definition{
 		Revision: name.Revision{Service: "web", Rev: rev}, Image: "nginx:1.27",
 		Address: netip.MustParseAddrPort("172.17.0.1:7001"), Port: 80,
-		HealthCheck:  HealthCheck{Type: "http", Path: "/", Timeout: time.Minute, Interval: 250 * time.Millisecond},
+		HealthCheck:  HealthCheck{Type: "http", Port: 80, Path: "/", Timeout: time.Minute, Interval: 250 * time.Millisecond},
 		DrainTimeout: 30 * time.Second, StopTimeout: 10 * time.Second, StartTimeout: 5 * time.Minute,
 	}
 	with := func(change func(*Definition)) Definition {
@@ -42,7 +42,11 @@ func TestParse(t *testing.T) {
 		{"IPv6", `{"address": "[fd00::1]:80"}`, with(func(d *Definition) { d.Address = netip.MustParseAddrPort("[fd00::1]:80") })},
 		{"health check by word", `{"health_check": "tcp"}`, with(func(d *Definition) { d.HealthCheck.Type, d.HealthCheck.Path = "tcp", "" })},
 		{"health check in full", `{"health_check": {"type": "http", "path": "/up?x=$1%41", "timeout": "2m", "interval": "1s"}}`,
-			with(func(d *Definition) { d.HealthCheck = HealthCheck{"http", "/up?x=$1%41", 2 * time.Minute, time.Second} })},
+			with(func(d *Definition) {
+				d.HealthCheck = HealthCheck{"http", 80, "/up?x=$1%41", 2 * time.Minute, time.Second}
+			})},
+		{"health check of another port", `{"health_check": {"port": 8081}}`, with(func(d *Definition) { d.HealthCheck.Port = 8081 })},
+		{"no health check", `{"health_check": "none"}`, with(func(d *Definition) { d.HealthCheck.Type, d.HealthCheck.Port, d.HealthCheck.Path = "none", 0, "" })},
 		{"environment is sorted", `{"environment": {"b": "2\n3", "A": "", "spring.x-y": "1"}}`,
 			with(func(d *Definition) { d.Environment = []Variable{{"A", ""}, {"b", "2\n3"}, {"spring.x-y", "1"}} })},
 		{"volumes", `{"volumes": ["/a:/b:ro,z", "data:/c:nocopy", "/d:/d:rslave"]}`,
@@ -69,10 +73,43 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// withRequired adds the required fields that a document does not have.
+// A service to which no client connects has neither an address nor a port.
+func TestParseWorker(t *testing.T) {
+	for document, want := range map[string]HealthCheck{
+		`{"image": "worker:1"}`:                                                          {Type: "none"},
+		`{"image": "worker:1", "health_check": "none"}`:                                  {Type: "none"},
+		`{"image": "worker:1", "health_check": {"port": 8081}}`:                          {Type: "http", Port: 8081, Path: "/"},
+		`{"image": "worker:1", "health_check": {"type": "tcp", "port": 8081}}`:           {Type: "tcp", Port: 8081},
+		`{"image": "worker:1", "health_check": {"type": "none"}, "drain_timeout": "1m"}`: {Type: "none"},
+	} {
+		d, err := Parse("web", rev, []byte(document))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		want.Timeout, want.Interval = time.Minute, 250*time.Millisecond
+		if !d.Worker() || d.Address.IsValid() || d.HealthCheck != want {
+			t.Errorf("%s: %+v at %v; want %+v at none", document, d.HealthCheck, d.Address, want)
+		}
+	}
+	for document, want := range map[string]string{
+		`"health_check": "http"`:                        "health_check.port: is missing; it must be given where the service has no port",
+		`"health_check": {"type": "tcp"}`:               "health_check.port: is missing; it must be given where the service has no port",
+		`"health_check": {"type": "none", "port": 80}`:  `health_check.port: is not for the type "none"`,
+		`"health_check": {"type": "none", "path": "/"}`: `health_check.path: is for the type "http" only`,
+	} {
+		_, err := Parse("web", rev, []byte(`{"image": "worker:1", `+document+"}"))
+		if err == nil || err.Error() != "web "+rev+": "+want {
+			t.Errorf("%s: %v; want %s", document, err, want)
+		}
+	}
+}
+
+// withRequired adds the fields of a service with clients that a document does not have.
 func withRequired(document string) []byte {
+	given, _ := members([]byte(document)) // what is no object has none
 	for name, value := range map[string]string{"image": `"nginx:1.27"`, "address": `"172.17.0.1:7001"`, "port": "80"} {
-		if !strings.Contains(document, `"`+name+`":`) {
+		if !slices.ContainsFunc(given, func(m member) bool { return m.name == name }) {
 			document = strings.Replace(document, "{", `{"`+name+`": `+value+", ", 1)
 		}
 	}
@@ -106,12 +143,12 @@ func TestParseInvalid(t *testing.T) {
 		{`{"health_check": {"path": "/%n1"}}`, []string{`health_check.path: must have two hexadecimal digits behind each "%" (got "/%n1")`}},
 		{`{"health_check": {"path": "/%"}}`, []string{`health_check.path: must have two hexadecimal digits behind each "%" (got "/%")`}},
 		{`{"health_check": {"type": "tcp", "path": "/"}}`, []string{`health_check.path: is for the type "http" only`}},
-		{`{"health_check": "grpc"}`, []string{`health_check: must be "http" or "tcp" (got "grpc")`}},
+		{`{"health_check": "grpc"}`, []string{`health_check: must be "http", "tcp" or "none" (got "grpc")`}},
 		{`{"health_check": {"type": "grpc", "retries": 3}}`, []string{
-			`health_check.type: must be "http" or "tcp" (got "grpc")`, `health_check.retries: is not a field of a definition`}},
+			`health_check.type: must be "http", "tcp" or "none" (got "grpc")`, `health_check.retries: is not a field of a definition`}},
 		{`{"health_check": {"timeout": 30, "interval": "1ms"}}`, []string{
 			`health_check.timeout: must be a duration like "30s" or "5m" (got 30)`, `health_check.interval: must be at least 10ms (got "1ms")`}},
-		{`{"health_check": ["http"]}`, []string{`health_check: must be "http", "tcp" or an object (got a list)`}},
+		{`{"health_check": ["http"]}`, []string{`health_check: must be "http", "tcp", "none" or an object (got a list)`}},
 		{`{"environment": {"PORT": 80}}`, []string{`environment.PORT: must be a string (got a number)`}},
 		{`{"environment": {"A=s3cret": "", "1": ""}}`, []string{
 			`environment.A=…: a variable's name must be made of letters, digits, "_", "." and "-", and begin with a letter or "_"`,
@@ -157,7 +194,7 @@ func TestParseInvalid(t *testing.T) {
 			`up: is not a field of a definition`, `DB_PASSWORD=…: is not a field of a definition`}},
 		{`{"environment": {"` + long[:257] + `": ""}}`, []string{`environment."` + long[:59] + `…: a variable's name must have at most 256 bytes`}},
 		{`{} {}`, []string{`the definition is not JSON: invalid character '{' after top-level value, in line 1, column 67`}},
-		{`{"port": }`, []string{`the definition is not JSON: invalid character '}' looking for beginning of value, in line 1, column 63`}},
+		{`{"port": }`, []string{`the definition is not JSON: invalid character '}' looking for beginning of value, in line 1, column 75`}},
 		{"{\"description\": \"ä\",\n  \"ä\" 1\n}", []string{`the definition is not JSON: invalid character '1' after object key, in line 2, column 7`}},
 	}
 	for _, test := range tests {
@@ -324,7 +361,7 @@ func FuzzParse(f *testing.F) {
 		if strings.HasPrefix(d.Image, "-") || strings.ContainsAny(d.Image, " \n\t\"'\\%$") {
 			t.Errorf("accepted the image %q", d.Image)
 		}
-		if !d.Address.IsValid() || d.Address.Port() == 0 || d.Port == 0 {
+		if d.Worker() == d.Address.IsValid() || d.Worker() == (d.Address.Port() != 0) || d.HealthCheck.Type != None && d.HealthCheck.Port == 0 {
 			t.Errorf("accepted the address %v, port %d", d.Address, d.Port)
 		}
 		if strings.ContainsAny(d.Description, "\n\r\x00") {

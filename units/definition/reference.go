@@ -8,7 +8,7 @@ import (
 )
 
 // required are the fields that a document must have.
-var required = []string{"image", "port"}
+var required = []string{"image"}
 
 // Table returns the fields as a Markdown table: what each says, and what holds
 // without it.
@@ -60,7 +60,7 @@ A duration is a string of numbers with units, such as "300ms", "30s" or "1m30s".
 		case otherwise == "required":
 			b.WriteString("Required.\n")
 		case otherwise != "":
-			fmt.Fprintf(&b, "When absent: %s.\n", roff(strings.TrimSuffix(otherwise, ", see below")))
+			fmt.Fprintf(&b, "When absent: %s.\n", roff(strings.Replace(otherwise, ", see below", "", 1)))
 		}
 		fmt.Fprintf(&b, "Example: %s\n", roff(f.example))
 	}
@@ -97,8 +97,8 @@ func roff(s string) string {
 // what it accepts may still be refused, with a reason.
 func Schema() []byte {
 	root := object("")
-	text := fmt.Sprintf(`{"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "service definition of service-manager", %s, "required": [%q, %q], "patternProperties": {"^_": {}}}`,
-		root, required[0], required[1])
+	text := fmt.Sprintf(`{"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "service definition of service-manager", %s, "required": [%q], "dependentRequired": {"address": ["port"]}, "patternProperties": {"^_": {}}}`,
+		root, required[0])
 	var indented bytes.Buffer
 	if err := json.Indent(&indented, []byte(text), "", "  "); err != nil {
 		panic(err) // an entry of the table has a schema that is not JSON

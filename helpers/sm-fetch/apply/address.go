@@ -158,7 +158,7 @@ func (a *Applier) admit(d *definition.Definition, size int) error {
 	if size > mine.size && a.outgrows(definition.MaxTotal, func(c claim) int { return c.size }, mine, size) {
 		return no("", "", "the definitions of this host would have more than %d MiB; make some smaller, or delete some", definition.MaxTotal>>20)
 	}
-	if mine.has(d.Address) {
+	if d.Worker() || mine.has(d.Address) {
 		return nil
 	}
 	if owner := a.owner(d.Address, d.Service); owner != "" {

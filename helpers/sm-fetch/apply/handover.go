@@ -77,7 +77,7 @@ func (a *Applier) waiting(service name.Service) map[netip.AddrPort]name.Service 
 	get := make(map[netip.AddrPort]name.Service)
 	for _, c := range changes {
 		// What is invalid, or refused for another reason, gets nothing.
-		if d, _, _, err := a.validate(a.addressed(c)); err == nil && d != nil {
+		if d, _, _, err := a.validate(a.addressed(c)); err == nil && d != nil && !d.Worker() {
 			get[d.Address] = c.Service
 		}
 	}
@@ -95,7 +95,7 @@ func (a *Applier) successor(service name.Service) (successor name.Service, addre
 		return "", address, false
 	}
 	d, err := a.Revisions.Read(service.Revision(good))
-	if err != nil {
+	if err != nil || d.Worker() {
 		return "", address, false
 	}
 	a.readClaims()

@@ -1,0 +1,20 @@
+package main
+
+import (
+	"errors"
+	"net"
+)
+
+// alive is a probe that is healthy as long as the unit's main process runs. It asks
+// nothing: that process is watched while any probe is made.
+type alive struct{}
+
+// aliveURL is how it is written.
+const aliveURL = "process:"
+
+// errNoProcess says that there is nothing whose life could be watched.
+var errNoProcess = errors.New(aliveURL + " is for ExecStartPost= of a unit with a main process")
+
+func (alive) String() string                   { return "the main process" }
+func (alive) place() (network, address string) { return "", "" }
+func (alive) ask(net.Conn) (string, error)     { return "runs", nil }
