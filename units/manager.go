@@ -86,7 +86,9 @@ func stopTime(s Service) time.Duration {
 	var longest time.Duration
 	for _, rev := range []name.Rev{s.Current, s.Good} {
 		if d := s.Definition(rev); d != nil {
-			longest = max(longest, d.DrainTimeout+d.StopTimeout)
+			// One endpoint drains after the other.
+			drains := time.Duration(max(1, len(d.Endpoints)))
+			longest = max(longest, drains*d.DrainTimeout+d.StopTimeout)
 		}
 	}
 	return longest + 2*slack

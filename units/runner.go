@@ -40,8 +40,9 @@ func runner(helpers string, s Service, d *definition.Definition) []File {
 	} else {
 		t.Set("Restart", "no")
 	}
-	_, ipVariable := containerIP(d)
-	t.Set("Environment", ipVariable+"=")
+	for _, variable := range ipVariables(d) {
+		t.Set("Environment", variable+"=")
+	}
 	t.Set("EnvironmentFile", "-"+unitfile.SpecifierFree(recordPath(d)))
 	steps.writeStart(t)
 	if !s.dropIns() {

@@ -47,18 +47,30 @@ func rollout(helpers string, d *definition.Definition) chain {
 	return chain{before: []step{turn, image}, main: container, after: []step{health}, last: append(traffic(smIPVS, d), outcome)}
 }
 
-// traffic returns the step by which clients reach the container; none for a worker.
+// traffic returns the steps by which clients reach the container, none for a worker.
 func traffic(smIPVS unitfile.Word, d *definition.Definition) []step {
-	if d.Worker() {
-		return nil
+	var declare, open []step
+	for _, e := range d.Endpoints {
+		address, destination := unitfile.Literal(e.Address.String()), containerPort(e.Address, e.Port)
+		add := func(flags ...unitfile.Word) command {
+			return append(append(command{smIPVS, "add"}, flags...), address, destination)
+		}
+		var scheduler []unitfile.Word
+		if e.Scheduler != "" {
+			scheduler = []unitfile.Word{"--scheduler", unitfile.Literal(e.Scheduler)}
+		}
+		if len(d.Endpoints) > 1 {
+			// What is wrong with one of several must show before any of them has clients.
+			declare = append(declare, step{do: add("--weight", "0")})
+		}
+		open = append(open, step{
+			do:      add(scheduler...),
+			stop:    command{smIPVS, "drain", "--timeout", duration(d.DrainTimeout), address, destination},
+			undo:    command{smIPVS, "remove", address, destination},
+			lasting: true,
+		})
 	}
-	address, destination := unitfile.Literal(d.Address.String()), containerPort(d, d.Port)
-	return []step{{
-		do:      command{smIPVS, "add", address, destination},
-		stop:    command{smIPVS, "drain", "--timeout", duration(d.DrainTimeout), address, destination},
-		undo:    command{smIPVS, "remove", address, destination},
-		lasting: true,
-	}}
+	return append(declare, open...)
 }
 
 // hostname is the variable that tells a container the name of its host.
@@ -91,23 +103,49 @@ func containerWords(d *definition.Definition) []unitfile.Word {
 	return words
 }
 
-// containerPort returns the word for the address of the container, with a port.
-func containerPort(d *definition.Definition, port uint16) unitfile.Word {
-	ip, _ := containerIP(d)
-	return ip + unitfile.Word(":"+strconv.Itoa(int(port)))
+// containerPort returns the word for the container's address of the same family as that
+// of clients, with a port: a virtual service has destinations of its own family only.
+func containerPort(address definition.Address, port uint16) unitfile.Word {
+	host := unitfile.Word("${" + ipVariable(address) + "}")
+	if address.Addr().Is6() {
+		host = "[" + host + "]"
+	}
+	return host + unitfile.Word(":"+strconv.Itoa(int(port)))
 }
 
-// containerIP returns the word for the address of the container, and the name of
-// the variable in it. A virtual service has destinations of its own family only.
-func containerIP(d *definition.Definition) (ip unitfile.Word, variable string) {
-	if d.Address.Addr().Is6() {
-		return "[${SM_CONTAINER_IP6}]", "SM_CONTAINER_IP6"
+// ipVariable is the variable of the run record that has the container's address of the
+// same family as that of clients.
+func ipVariable(address definition.Address) string {
+	if address.Addr().Is6() {
+		return "SM_CONTAINER_IP6"
 	}
-	return "${SM_CONTAINER_IP}", "SM_CONTAINER_IP"
+	return "SM_CONTAINER_IP"
+}
+
+// ipVariables are those that the steps use, in their order.
+func ipVariables(d *definition.Definition) []string {
+	if d.Worker() {
+		return []string{ipVariable(probed(d))}
+	}
+	var variables []string
+	for _, e := range d.Endpoints {
+		if v := ipVariable(e.Address); !slices.Contains(variables, v) {
+			variables = append(variables, v)
+		}
+	}
+	return variables
+}
+
+// probed returns the address of whose family a probe's is: that of the first endpoint.
+func probed(d *definition.Definition) definition.Address {
+	if d.Worker() {
+		return definition.Address{}
+	}
+	return d.Endpoints[0].Address
 }
 
 func healthURL(d *definition.Definition) unitfile.Word {
-	at := containerPort(d, d.HealthCheck.Port)
+	at := containerPort(probed(d), d.HealthCheck.Port)
 	switch d.HealthCheck.Type {
 	case definition.None:
 		return "process:"

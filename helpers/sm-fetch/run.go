@@ -14,6 +14,7 @@ import (
 	"service-manager/helpers/sm-fetch/follow"
 	"service-manager/helpers/sm-fetch/reload"
 	"service-manager/units"
+	"service-manager/units/definition"
 	"service-manager/units/host"
 	"service-manager/units/name"
 	"service-manager/units/revision"
@@ -123,7 +124,7 @@ func (s settings) assemble(w command.World, system system, retry time.Duration) 
 		Times:     reload.DefaultTimes,
 	}
 	// The sockets are those of this host, whose root may be another one.
-	var listening func(netip.AddrPort) (netip.AddrPort, bool)
+	var listening func(definition.Address) (netip.AddrPort, bool)
 	if s.root == "/" {
 		listening = apply.Listening
 	}

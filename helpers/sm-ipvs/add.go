@@ -78,7 +78,9 @@ func add(ctx context.Context, w command.World) error {
 	if err := lookAtMain(ctx, w, what); err != nil {
 		return errors.Join(err, takeBack(handle, at, to, owner(w)))
 	}
-	w.Notify.Status("serving %s from %s", at, to)
+	if *weight > 0 {
+		w.Notify.Status("serving %s from %s", at, to)
+	}
 	return nil
 }
 

@@ -86,7 +86,7 @@ func parseEntry(entry json.RawMessage) (service name.Service, address netip.Addr
 // could have one.
 func HasAddress(document []byte) bool {
 	fields, err := members(document)
-	return err != nil || slices.ContainsFunc(fields, func(f member) bool { return f.name == "address" })
+	return err != nil || slices.ContainsFunc(fields, func(f member) bool { return f.name == "address" || f.name == "endpoints" })
 }
 
 // WithAddress returns a document with that address, unless HasAddress says that

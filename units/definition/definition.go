@@ -6,7 +6,6 @@
 package definition
 
 import (
-	"net/netip"
 	"time"
 
 	"service-manager/units/name"
@@ -17,8 +16,7 @@ type Definition struct {
 	name.Revision        // the document's _id and _rev
 	Description   string // empty when not given
 	Image         string
-	Address       netip.AddrPort // where clients reach the service; the zero one for a worker
-	Port          uint16         // where the container listens; 0 for a worker
+	Endpoints     []Endpoint // none for a worker
 	HealthCheck   HealthCheck
 	Environment   []Variable // sorted by name
 	Flags         []Flag     // what else docker run would be given, in the order of the fields
@@ -33,7 +31,16 @@ type Definition struct {
 }
 
 // Worker reports whether the service is one that no client connects to.
-func (d *Definition) Worker() bool { return d.Port == 0 }
+func (d *Definition) Worker() bool { return len(d.Endpoints) == 0 }
+
+// Addresses are the addresses of the endpoints.
+func (d *Definition) Addresses() []Address {
+	var addresses []Address
+	for _, e := range d.Endpoints {
+		addresses = append(addresses, e.Address)
+	}
+	return addresses
+}
 
 // HealthCheck says how a new container proves that it can serve.
 type HealthCheck struct {

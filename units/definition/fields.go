@@ -23,6 +23,7 @@ type field struct {
 	secret  bool   // no error shows its value
 	flag    string // of docker run: a string or each of a list of strings is handed to that
 	many    bool   // a list of strings
+	list    bool   // a list of objects
 	check   func(string) error
 	parse   func(p *parser, path string, value json.RawMessage) // not for those with a flag
 }
@@ -43,13 +44,42 @@ func init() {
 			name: "address", says: "where clients reach the service: `IP:port` or `[IPv6]:port`",
 			without: "what `addresses.json` says, see below",
 			example: `"172.17.0.1:7001"`, schema: `{"type": "string"}`,
-			parse: func(p *parser, path string, v json.RawMessage) { p.d.Address = p.address(path, v) },
+			parse: func(p *parser, path string, v json.RawMessage) { p.short.Address.AddrPort = p.address(path, v) },
 		},
 		{
 			name: "port", says: "where the container listens",
 			without: "the service is a worker, to which no client connects",
 			example: `80`, schema: `{"type": "integer", "minimum": 1, "maximum": 65535}`,
-			parse: func(p *parser, path string, v json.RawMessage) { p.d.Port = p.port(path, v) },
+			parse: func(p *parser, path string, v json.RawMessage) { p.short.Port = p.port(path, v) },
+		},
+		{
+			name: "endpoints", says: "several addresses, in the place of `address` and `port`: a list of objects of the fields below",
+			example: `[{"address": "172.17.0.1:7001", "port": 80}, {"address": "172.17.0.1:7001", "protocol": "udp", "port": 80}]`, list: true,
+			parse: (*parser).endpoints,
+		},
+		{
+			name: "endpoints.address", says: "`IP:port` or `[IPv6]:port`", without: "required",
+			example: `"172.17.0.1:7001"`, schema: `{"type": "string"}`,
+			parse: func(p *parser, path string, v json.RawMessage) { p.endpoint.Address.AddrPort = p.address(path, v) },
+		},
+		{
+			name: "endpoints.port", says: "where the container listens", without: "required",
+			example: `80`, schema: `{"type": "integer", "minimum": 1, "maximum": 65535}`,
+			parse: func(p *parser, path string, v json.RawMessage) { p.endpoint.Port = p.port(path, v) },
+		},
+		{
+			name: "endpoints.protocol", says: "`\"tcp\"` or `\"udp\"`",
+			absent: `"tcp"`, example: `"udp"`, schema: `{"enum": ["tcp", "udp"]}`,
+			parse: func(p *parser, path string, v json.RawMessage) {
+				p.endpoint.Address.Protocol = p.text(path, v, checkProtocol)
+			},
+		},
+		{
+			name: "endpoints.scheduler", says: "how the kernel chooses among containers: `\"rr\"` in turn, `\"wlc\"` by connections, `\"sh\"` and `\"mh\"` by the client's address",
+			absent: `"rr"`, example: `"wlc"`, schema: `{"enum": ["rr", "wlc", "sh", "mh"]}`,
+			parse: func(p *parser, path string, v json.RawMessage) {
+				p.endpoint.Scheduler = p.text(path, v, checkScheduler)
+			},
 		},
 		{
 			name: "description", says: "one line for `systemctl`",
@@ -58,7 +88,7 @@ func init() {
 		},
 		{
 			name: "health_check", says: "how a new container proves that it can serve: a type, or an object of the fields below",
-			without: "`\"http\"`; `\"none\"` for a worker", example: `"tcp"`,
+			without: "`\"http\"`; `\"none\"` without an endpoint for TCP", example: `"tcp"`,
 			parse: (*parser).healthCheck,
 		},
 		{
@@ -69,8 +99,8 @@ func init() {
 			},
 		},
 		{
-			name: "health_check.port", says: "where the container is asked, when that is not `port`",
-			without: "`port`", example: `8081`, schema: `{"type": "integer", "minimum": 1, "maximum": 65535}`,
+			name: "health_check.port", says: "where the container is asked",
+			without: "that of the first endpoint for TCP", example: `8081`, schema: `{"type": "integer", "minimum": 1, "maximum": 65535}`,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.HealthCheck.Port = p.port(path, v) },
 		},
 		{
@@ -182,13 +212,14 @@ func position(name string) int {
 	return len(fields)
 }
 
-// absent is what a definition without a single field says.
-var absent = sync.OnceValue(func() Definition {
+// absent is a parser that knows what a definition, and an endpoint, without a single
+// field says.
+var absent = sync.OnceValue(func() parser {
 	var p parser
 	for _, f := range fields {
 		if f.absent != "" {
 			f.parse(&p, f.name, json.RawMessage(f.absent))
 		}
 	}
-	return p.d
+	return p
 })

@@ -30,6 +30,9 @@ func TestFields(t *testing.T) {
 	for _, f := range fields {
 		parent, name := split(f.name)
 		in := inGolden
+		if f.list || parent != "" && fields[position(parent)].list {
+			continue // a definition has these in the place of others; see endpoints.txtar
+		}
 		if parent != "" {
 			in = membersOf(t, in[parent])
 		}
@@ -71,7 +74,16 @@ func TestFields(t *testing.T) {
 func with(f field, value string) []byte {
 	parent, name := split(f.name)
 	document := quote(name) + ":" + value
-	if parent != "" {
+	switch {
+	case parent == "":
+	case fields[position(parent)].list:
+		for required, value := range map[string]string{"address": `"10.0.0.1:80"`, "port": "80"} {
+			if required != name {
+				document += "," + quote(required) + ":" + value
+			}
+		}
+		document = quote(parent) + ":[{" + document + "}]"
+	default:
 		document = quote(parent) + ":{" + document + "}"
 	}
 	return withRequired("{" + document + "}")

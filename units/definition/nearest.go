@@ -6,19 +6,17 @@ import (
 )
 
 // unknown reports a field that does not exist, with the one that was probably
-// meant. parent is the object that it is in.
-func (p *parser) unknown(name, parent string) {
+// meant. parent is the object that it is in, and prefix what its path begins with.
+func (p *parser) unknown(name, parent, prefix string) {
 	known := names(parent)
 	if parent == "" {
 		known = append(known, storeFields...)
-	} else {
-		parent += "."
 	}
 	meant := nearest(name, known)
 	if meant != "" {
 		meant = fmt.Sprintf("; did you mean %q?", meant)
 	}
-	p.problem(parent+printable(name), "is not a field of a definition%s", meant)
+	p.problem(prefix+printable(name), "is not a field of a definition%s", meant)
 }
 
 // misspelt names the field that was probably meant to be name.

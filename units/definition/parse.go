@@ -19,7 +19,8 @@ import (
 // A definition needs an address. A document in a store need not have one: see
 // WithAddress.
 func Parse(service, revision string, document []byte) (*Definition, error) {
-	p := parser{service: service, revision: revision, d: absent()}
+	p := absent()
+	p.service, p.revision = service, revision
 	p.document(document)
 	if len(p.problems) > 0 {
 		return nil, &Invalid{Service: service, Revision: revision, Problems: p.problems, More: p.more}
@@ -51,6 +52,8 @@ type parser struct {
 	service, revision string // what the store calls the definition
 
 	d        Definition
+	short    Endpoint // what address and port say
+	endpoint Endpoint // the one that is being read
 	problems []Problem
 	more     int // problems beyond those
 }
@@ -79,10 +82,7 @@ func (p *parser) document(document []byte) {
 	if p.d.Rev, err = name.ParseRev(p.revision); err != nil {
 		p.problem("_rev", "%v", err)
 	}
-	has := make(map[string]bool)
-	for _, m := range given {
-		has[m.name] = true
-	}
+	has := namesOf(given)
 	if !has["image"] {
 		// Whatever else it is, it is no definition; its other members say nothing.
 		p.problem("image", "is missing%s", misspelt(given, "image"))
@@ -92,18 +92,34 @@ func (p *parser) document(document []byte) {
 	slices.SortStableFunc(p.d.Flags, func(a, b Flag) int { return cmp.Compare(position(a.Field), position(b.Field)) })
 	p.wordsFit()
 	switch {
+	case has["endpoints"] && (has["port"] || has["address"]):
+		p.problem("endpoints", "cannot be combined with address and port")
 	case !has["port"] && has["address"]:
 		p.problem("port", "is missing%s", misspelt(given, "port"))
 	case has["port"] && !has["address"]:
 		p.problem("address", "is missing; give the service one here, like \"172.17.0.1:7001\", or in "+Addresses+"%s", misspelt(given, "address"))
+	case has["port"]:
+		p.short.Address.Protocol, p.short.Field = TCP, "address"
+		p.d.Endpoints = []Endpoint{p.short}
 	}
-	p.completeHealthCheck(has["health_check"], !has["port"] && !has["address"])
+	if len(p.problems) == 0 {
+		p.completeHealthCheck(has["health_check"])
+	}
+}
+
+func namesOf(given []member) map[string]bool {
+	names := make(map[string]bool, len(given))
+	for _, m := range given {
+		names[m.name] = true
+	}
+	return names
 }
 
 // completeHealthCheck fills in what depends on other fields.
-func (p *parser) completeHealthCheck(given, worker bool) {
+func (p *parser) completeHealthCheck(given bool) {
 	h := &p.d.HealthCheck
-	if !given && worker {
+	at := slices.IndexFunc(p.d.Endpoints, func(e Endpoint) bool { return e.Address.Protocol == TCP })
+	if !given && at < 0 {
 		h.Type = None
 	}
 	if h.Type == None {
@@ -115,20 +131,28 @@ func (p *parser) completeHealthCheck(given, worker bool) {
 	if h.Type == HTTP && h.Path == "" {
 		h.Path = "/"
 	}
-	if h.Port == 0 {
-		h.Port = p.d.Port
-	}
-	if h.Port == 0 && worker {
-		p.problem("health_check.port", "is missing; it must be given where the service has no port")
+	switch {
+	case h.Port != 0:
+	case at < 0:
+		p.problem("health_check.port", "is missing; it must be given where the service has no endpoint for TCP")
+	default:
+		h.Port = p.d.Endpoints[at].Port
 	}
 }
 
 // object parses the members of the definition, or of an object in it.
 func (p *parser) object(parent string, given []member) {
-	known, prefix := byName()[parent], ""
+	prefix := ""
 	if parent != "" {
 		prefix = parent + "."
 	}
+	p.objectAt(parent, prefix, given)
+}
+
+// objectAt parses the members of an object with the fields that parent has. Their paths
+// begin with prefix.
+func (p *parser) objectAt(parent, prefix string, given []member) {
+	known := byName()[parent]
 	for _, m := range given {
 		f, path := known[m.name], prefix+m.name
 		switch {
@@ -143,7 +167,7 @@ func (p *parser) object(parent string, given []member) {
 		case parent == "" && strings.HasPrefix(m.name, "_"):
 			// CouchDB's own, like _attachments and _conflicts.
 		default:
-			p.unknown(m.name, parent)
+			p.unknown(m.name, parent, prefix)
 		}
 	}
 }

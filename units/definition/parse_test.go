@@ -22,7 +22,7 @@ const rev = "3-0123456789abcdef0123456789abcdef"
 func TestParse(t *testing.T) {
 	least := Definition{
 		Revision: name.Revision{Service: "web", Rev: rev}, Image: "nginx:1.27",
-		Address: netip.MustParseAddrPort("172.17.0.1:7001"), Port: 80,
+		Endpoints:    []Endpoint{{Address: tcp("172.17.0.1:7001"), Port: 80, Field: "address"}},
 		HealthCheck:  HealthCheck{Type: "http", Port: 80, Path: "/", Timeout: time.Minute, Interval: 250 * time.Millisecond},
 		DrainTimeout: 30 * time.Second, StopTimeout: 10 * time.Second, StartTimeout: 5 * time.Minute,
 	}
@@ -39,7 +39,9 @@ func TestParse(t *testing.T) {
 		{"members of CouchDB's own", `{"_attachments": {"a": 1}, "_conflicts": [], "_deleted_conflicts": [], "_local_seq": 1, "_revisions": {}, "_revs_info": []}`, least},
 		{"names as the store has them", `{"_id": "web", "_rev": "` + rev + `"}`, least},
 		{"description", `{"description": "Der Laden, 100 %"}`, with(func(d *Definition) { d.Description = "Der Laden, 100 %" })},
-		{"IPv6", `{"address": "[fd00::1]:80"}`, with(func(d *Definition) { d.Address = netip.MustParseAddrPort("[fd00::1]:80") })},
+		{"IPv6", `{"address": "[fd00::1]:80"}`, with(func(d *Definition) {
+			d.Endpoints = []Endpoint{{Address: tcp("[fd00::1]:80"), Port: 80, Field: "address"}}
+		})},
 		{"health check by word", `{"health_check": "tcp"}`, with(func(d *Definition) { d.HealthCheck.Type, d.HealthCheck.Path = "tcp", "" })},
 		{"health check in full", `{"health_check": {"type": "http", "path": "/up?x=$1%41", "timeout": "2m", "interval": "1s"}}`,
 			with(func(d *Definition) {
@@ -73,6 +75,56 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// tcp returns a service address.
+func tcp(address string) Address { return Address{netip.MustParseAddrPort(address), TCP} }
+
+func TestParseEndpoints(t *testing.T) {
+	d, err := Parse("web", rev, []byte(`{"image": "dns:1", "endpoints": [
+		{"address": "172.17.0.1:53", "port": 5353, "protocol": "udp"},
+		{"address": "172.17.0.1:53", "port": 5354, "scheduler": "mh"},
+		{"address": "[fd00::1]:53", "port": 5353}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Endpoint{
+		{Address{netip.MustParseAddrPort("172.17.0.1:53"), UDP}, 5353, "rr", "endpoints[0].address"},
+		{tcp("172.17.0.1:53"), 5354, "mh", "endpoints[1].address"},
+		{tcp("[fd00::1]:53"), 5353, "rr", "endpoints[2].address"},
+	}
+	if !slices.Equal(d.Endpoints, want) || d.HealthCheck.Port != 5354 || d.HealthCheck.Type != HTTP {
+		t.Errorf("%+v, %+v", d.Endpoints, d.HealthCheck)
+	}
+	if got := fmt.Sprint(d.Addresses()); got != "[172.17.0.1:53/udp 172.17.0.1:53 [fd00::1]:53]" {
+		t.Error(got)
+	}
+	d, err = Parse("web", rev, []byte(`{"image": "dns:1", "endpoints": [{"address": "172.17.0.1:53", "port": 53, "protocol": "udp"}]}`))
+	if err != nil || d.HealthCheck.Type != None {
+		t.Errorf("with UDP only: %+v, %v", d, err)
+	}
+
+	many := strings.Repeat(`{},`, maxEndpoints) + `{}`
+	for endpoints, want := range map[string]string{
+		`{}`:                                    `endpoints: must be a list of objects like {"address": "172.17.0.1:7001", "port": 80} (got an object)`,
+		`[]`:                                    `endpoints: must have an endpoint; a worker has no endpoints at all`,
+		`[` + many + `]`:                        `endpoints: must have at most 64 members (got 65)`,
+		`[1]`:                                   `endpoints[0]: must be an object (got a number)`,
+		`[{"port": 80}]`:                        `endpoints[0].address: is missing`,
+		`[{"address": "10.0.0.1:80"}]`:          `endpoints[0].port: is missing`,
+		`[{"address": "10.0.0.1", "port": 80}]`: `endpoints[0].address: must be IP:port or [IPv6]:port (got "10.0.0.1")`,
+		`[{"address": "10.0.0.1:80", "port": 80, "protocol": "sctp"}]`:                       `endpoints[0].protocol: must be "tcp" or "udp" (got "sctp")`,
+		`[{"address": "10.0.0.1:80", "port": 80, "scheduler": "wrr"}]`:                       `endpoints[0].scheduler: must be "rr", "wlc", "sh" or "mh" (got "wrr")`,
+		`[{"address": "10.0.0.1:80", "port": 80, "protocoll": "tcp"}]`:                       `endpoints[0].protocoll: is not a field of a definition; did you mean "protocol"?`,
+		`[{"address": "10.0.0.1:80", "port": 80}, {"address": "10.0.0.1:80", "port": 81}]`:   `endpoints[1].address: 10.0.0.1:80 is that of endpoints[0].address, too`,
+		`[{"address": "10.0.0.1:80", "port": 80}], "port": 80`:                               `endpoints: cannot be combined with address and port`,
+		`[{"address": "10.0.0.1:80", "port": 80, "protocol": "udp"}], "health_check": "tcp"`: `health_check.port: is missing; it must be given where the service has no endpoint for TCP`,
+	} {
+		_, err := Parse("web", rev, []byte(`{"image": "dns:1", "endpoints": `+endpoints+`}`))
+		if err == nil || err.Error() != "web "+rev+": "+want {
+			t.Errorf("%.80s: %v; want %s", endpoints, err, want)
+		}
+	}
+}
+
 // A service to which no client connects has neither an address nor a port.
 func TestParseWorker(t *testing.T) {
 	for document, want := range map[string]HealthCheck{
@@ -88,13 +140,13 @@ func TestParseWorker(t *testing.T) {
 			continue
 		}
 		want.Timeout, want.Interval = time.Minute, 250*time.Millisecond
-		if !d.Worker() || d.Address.IsValid() || d.HealthCheck != want {
-			t.Errorf("%s: %+v at %v; want %+v at none", document, d.HealthCheck, d.Address, want)
+		if !d.Worker() || d.HealthCheck != want {
+			t.Errorf("%s: %+v at %v; want %+v at none", document, d.HealthCheck, d.Endpoints, want)
 		}
 	}
 	for document, want := range map[string]string{
-		`"health_check": "http"`:                        "health_check.port: is missing; it must be given where the service has no port",
-		`"health_check": {"type": "tcp"}`:               "health_check.port: is missing; it must be given where the service has no port",
+		`"health_check": "http"`:                        "health_check.port: is missing; it must be given where the service has no endpoint for TCP",
+		`"health_check": {"type": "tcp"}`:               "health_check.port: is missing; it must be given where the service has no endpoint for TCP",
 		`"health_check": {"type": "none", "port": 80}`:  `health_check.port: is not for the type "none"`,
 		`"health_check": {"type": "none", "path": "/"}`: `health_check.path: is for the type "http" only`,
 	} {
@@ -108,8 +160,9 @@ func TestParseWorker(t *testing.T) {
 // withRequired adds the fields of a service with clients that a document does not have.
 func withRequired(document string) []byte {
 	given, _ := members([]byte(document)) // what is no object has none
+	has := namesOf(given)
 	for name, value := range map[string]string{"image": `"nginx:1.27"`, "address": `"172.17.0.1:7001"`, "port": "80"} {
-		if !slices.ContainsFunc(given, func(m member) bool { return m.name == name }) {
+		if !has[name] && (name == "image" || !has["endpoints"]) {
 			document = strings.Replace(document, "{", `{"`+name+`": `+value+", ", 1)
 		}
 	}
@@ -361,8 +414,13 @@ func FuzzParse(f *testing.F) {
 		if strings.HasPrefix(d.Image, "-") || strings.ContainsAny(d.Image, " \n\t\"'\\%$") {
 			t.Errorf("accepted the image %q", d.Image)
 		}
-		if d.Worker() == d.Address.IsValid() || d.Worker() == (d.Address.Port() != 0) || d.HealthCheck.Type != None && d.HealthCheck.Port == 0 {
-			t.Errorf("accepted the address %v, port %d", d.Address, d.Port)
+		for _, e := range d.Endpoints {
+			if !e.Address.IsValid() || e.Address.AddrPort.Port() == 0 || e.Port == 0 || e.Address.Protocol == "" || e.Field == "" {
+				t.Errorf("accepted the endpoint %+v", e)
+			}
+		}
+		if d.HealthCheck.Type != None && d.HealthCheck.Port == 0 {
+			t.Error("accepted a health check without a port")
 		}
 		if strings.ContainsAny(d.Description, "\n\r\x00") {
 			t.Errorf("accepted the description %q", d.Description)

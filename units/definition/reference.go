@@ -113,7 +113,10 @@ func object(parent string) string {
 	for _, name := range names(parent) {
 		f := byName()[parent][name]
 		schema := f.schema
-		if len(names(f.name)) > 0 {
+		switch members := names(f.name); {
+		case f.list:
+			schema = fmt.Sprintf(`{"type": "array", "minItems": 1, "maxItems": %d, "items": {%s, "required": [%q, %q]}}`, maxEndpoints, object(f.name), members[0], members[1])
+		case len(members) > 0:
 			schema = fmt.Sprintf(`{"anyOf": [%s, {%s}]}`, byName()[f.name]["type"].schema, object(f.name))
 		}
 		described := fmt.Sprintf(`{"description": %s`, quote(strings.ReplaceAll(f.says, "`", "")))

@@ -3,7 +3,6 @@ package apply
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"os"
 	"slices"
 
@@ -40,18 +39,20 @@ func (a *Applier) addressed(c source.Change) source.Change {
 type claim struct {
 	// links are the revisions that it is about: current and good.
 	links     [2]name.Rev
-	addresses [2]netip.AddrPort // theirs; the zero address where there is none
-	size      int               // bytes of the current revision
+	addresses [2][]definition.Address // theirs
+	size      int                     // bytes of the current revision
 }
 
-func (c claim) has(address netip.AddrPort) bool { return slices.Contains(c.addresses[:], address) }
+func (c claim) has(address definition.Address) bool {
+	return slices.Contains(c.addresses[0], address) || slices.Contains(c.addresses[1], address)
+}
 
 // claims remembers the claims of services. The disk has the say: sm-rollout
 // changes the good revision.
 type claims struct {
 	byService map[name.Service]claim // nil until they are read
 	// byAddress has who may have an address, in the order in which they came.
-	byAddress map[netip.AddrPort][]name.Service
+	byAddress map[definition.Address][]name.Service
 }
 
 // claimOf returns the claim of a service as it is now. a.claiming is held.
@@ -79,12 +80,12 @@ func (a *Applier) claimWith(service name.Service, d *definition.Definition) clai
 		switch at := slices.Index(known.links[:], rev); {
 		case rev == "":
 		case d != nil && d.Rev == rev:
-			now.addresses[i] = d.Address
+			now.addresses[i] = d.Addresses()
 		case at >= 0:
 			now.addresses[i] = known.addresses[at]
 		default:
 			if d, err := a.Revisions.Read(service.Revision(rev)); err == nil {
-				now.addresses[i] = d.Address
+				now.addresses[i] = d.Addresses()
 			}
 		}
 	}
@@ -92,8 +93,8 @@ func (a *Applier) claimWith(service name.Service, d *definition.Definition) clai
 		now.size = int(info.Size())
 	}
 	c.byService[service] = now
-	for _, address := range now.addresses {
-		if address.IsValid() && !slices.Contains(c.byAddress[address], service) {
+	for _, address := range slices.Concat(now.addresses[0], now.addresses[1]) {
+		if !slices.Contains(c.byAddress[address], service) {
 			c.byAddress[address] = append(c.byAddress[address], service)
 		}
 	}
@@ -105,7 +106,7 @@ func (a *Applier) readClaims() {
 	if a.claims.byService != nil {
 		return
 	}
-	a.claims = claims{byService: make(map[name.Service]claim), byAddress: make(map[netip.AddrPort][]name.Service)}
+	a.claims = claims{byService: make(map[name.Service]claim), byAddress: make(map[definition.Address][]name.Service)}
 	services, _ := a.Revisions.Services() // who reads the units reports what else is in the folder
 	for _, service := range services {
 		a.claimOf(service)
@@ -114,7 +115,7 @@ func (a *Applier) readClaims() {
 
 // owner returns the service that has an address, another one than that, or the
 // empty string. a.claiming is held.
-func (a *Applier) owner(address netip.AddrPort, except name.Service) name.Service {
+func (a *Applier) owner(address definition.Address, except name.Service) name.Service {
 	var owner name.Service
 	a.claims.byAddress[address] = slices.DeleteFunc(a.claims.byAddress[address], func(service name.Service) bool {
 		has := a.claimOf(service).has(address)
@@ -130,7 +131,8 @@ func (a *Applier) owner(address netip.AddrPort, except name.Service) name.Servic
 // long as it is as it is.
 type refused struct {
 	*definition.Invalid
-	owner name.Service // the one in the way, empty when it is something else
+	owner   name.Service       // the one in the way, empty when it is something else
+	address definition.Address // the one that owner has
 }
 
 func (r *refused) Unwrap() error { return r.Invalid }
@@ -138,9 +140,9 @@ func (r *refused) Unwrap() error { return r.Invalid }
 // admit returns a *refused unless the host can take a revision. What a service
 // has already it keeps. a.claiming is held.
 func (a *Applier) admit(d *definition.Definition, size int) error {
-	no := func(owner name.Service, path, format string, args ...any) error {
+	no := func(path, format string, args ...any) *refused {
 		problem := definition.Problem{Path: path, Reason: fmt.Sprintf(format, args...)}
-		return &refused{&definition.Invalid{Service: string(d.Service), Revision: string(d.Rev), Problems: []definition.Problem{problem}}, owner}
+		return &refused{Invalid: &definition.Invalid{Service: string(d.Service), Revision: string(d.Rev), Problems: []definition.Problem{problem}}}
 	}
 	a.readClaims()
 	mine := a.claimOf(d.Service)
@@ -149,24 +151,29 @@ func (a *Applier) admit(d *definition.Definition, size int) error {
 	}
 	if mine.links[0] == "" {
 		if why := trap(a.Root, string(d.Service)); why != "" {
-			return no("", "_id", "must not be %q: %s; choose another name", d.Service, why)
+			return no("_id", "must not be %q: %s; choose another name", d.Service, why)
 		}
 		if a.outgrows(definition.MaxServices, func(claim) int { return 1 }, claim{}, 1) {
-			return no("", "", "this host has %d services, and cannot have more; delete one", definition.MaxServices)
+			return no("", "this host has %d services, and cannot have more; delete one", definition.MaxServices)
 		}
 	}
 	if size > mine.size && a.outgrows(definition.MaxTotal, func(c claim) int { return c.size }, mine, size) {
-		return no("", "", "the definitions of this host would have more than %d MiB; make some smaller, or delete some", definition.MaxTotal>>20)
+		return no("", "the definitions of this host would have more than %d MiB; make some smaller, or delete some", definition.MaxTotal>>20)
 	}
-	if d.Worker() || mine.has(d.Address) {
-		return nil
-	}
-	if owner := a.owner(d.Address, d.Service); owner != "" {
-		return no(owner, "address", "%s is the address of %s; choose another one, or delete %s, and this is applied then", d.Address, owner, owner)
-	}
-	if a.Listening != nil {
-		if socket, is := a.Listening(d.Address); is {
-			return no("", "address", "a program of this host listens on %s, and would get no more connections; choose another port, or stop it (see 'ss -ltnp'), and this is applied then", socket)
+	for _, e := range d.Endpoints {
+		if mine.has(e.Address) {
+			continue
+		}
+		if owner := a.owner(e.Address, d.Service); owner != "" {
+			refused := no(e.Field, "%s is the address of %s; choose another one, or delete %s, and this is applied then", e.Address, owner, owner)
+			refused.owner, refused.address = owner, e.Address
+			return refused
+		}
+		if a.Listening == nil {
+			continue
+		}
+		if socket, is := a.Listening(e.Address); is {
+			return no(e.Field, "a program of this host listens on %s, and would get no more connections; choose another port, or stop it (see 'ss -lntup'), and this is applied then", socket)
 		}
 	}
 	return nil

@@ -249,7 +249,7 @@ func TestChangePlaces(t *testing.T) {
 		eventually(t, string(service)+" is there again", func() bool {
 			current, _ := a.Revisions.Current(service)
 			d, err := a.Revisions.Read(service.Revision(current))
-			if err != nil || d.Address.String() != address || a.Revisions.Deleted(service) {
+			if err != nil || d.Addresses()[0].String() != address || a.Revisions.Deleted(service) {
 				return false
 			}
 			return a.Revisions.SetGood(service.Revision(current)) == nil
@@ -311,7 +311,7 @@ func TestAddressOfTheHost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return d.Address.String()
+		return d.Addresses()[0].String()
 	}
 	if got := address(); got != "10.0.0.1:80" {
 		t.Errorf("web is at %s", got)
@@ -329,7 +329,7 @@ func TestAddressOfTheHost(t *testing.T) {
 		t.Errorf("web is %s at %s", got, address())
 	}
 	// Nothing else that is wrong is waited for.
-	a.must(t, source.Change{Service: "api", Document: []byte(`{"image": "app"}`)})
+	a.must(t, source.Change{Service: "api", Document: []byte(`{"image": "app", "port": 80, "volumes": 1}`)})
 	if a.Waits("api") {
 		t.Error("what is invalid anyhow waits for an address")
 	}
@@ -339,7 +339,7 @@ func TestPortsOfTheHost(t *testing.T) {
 	a := newApplier(t)
 	var listens atomic.Bool
 	listens.Store(true)
-	a.Listening = func(address netip.AddrPort) (netip.AddrPort, bool) { return address, listens.Load() }
+	a.Listening = func(address definition.Address) (netip.AddrPort, bool) { return address.AddrPort, listens.Load() }
 	if a.must(t, at("web", "10.0.0.1:22")) != "" || a.saying("web 1-") != 1 || a.saying("a program of this host listens on 10.0.0.1:22") != 1 {
 		t.Errorf("got %q", a.Log.(*lines).lines)
 	}
@@ -376,7 +376,7 @@ func TestListens(t *testing.T) {
 		"[2001:db8::1]:82": "[2001:db8::1]:82",
 	} {
 		got := ""
-		if socket, is := listens(table, netip.MustParseAddrPort(address)); is {
+		if socket, is := listens(table, definition.Address{AddrPort: netip.MustParseAddrPort(address), Protocol: definition.TCP}); is {
 			got = socket.String()
 		}
 		if got != want {

@@ -45,9 +45,9 @@ type Applier struct {
 	// documents that have none. An error says what is wrong with them, not that there
 	// are none. With nil there are none.
 	Addresses func() (map[name.Service]netip.AddrPort, error)
-	// Listening returns the socket that takes TCP connections to an address. With nil
+	// Listening returns the socket that takes connections, or datagrams, to an address. With nil
 	// none does.
-	Listening func(netip.AddrPort) (netip.AddrPort, bool)
+	Listening func(definition.Address) (netip.AddrPort, bool)
 
 	// serial keeps changes from the store apart from those that were refused.
 	serial sync.Mutex
@@ -165,7 +165,7 @@ func (a *Applier) accept(ctx context.Context, c source.Change) error {
 	var invalid *definition.Invalid
 	if errors.As(err, &invalid) {
 		if len(invalid.Problems) == 1 && !definition.HasAddress(addressed.Document) {
-			a.refuse(c, "", netip.AddrPort{}) // the host may give it one later
+			a.refuse(c, "", definition.Address{}) // the host may give it one later
 		} else {
 			a.forgetRefused(c.Service)
 		}
@@ -184,7 +184,7 @@ func (a *Applier) accept(ctx context.Context, c source.Change) error {
 	var no *refused
 	if errors.As(err, &no) {
 		a.reject(c.Service, rev, no.Invalid)
-		a.refuse(c, no.owner, d.Address)
+		a.refuse(c, no.owner, no.address)
 		return nil
 	}
 	if err != nil {

@@ -3,12 +3,12 @@ package apply
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
 	"service-manager/helpers/internal/hint"
 	"service-manager/helpers/sm-fetch/source"
+	"service-manager/units/definition"
 	"service-manager/units/name"
 )
 
@@ -60,7 +60,7 @@ func (a *Applier) handingOver(service name.Service, waits bool) {
 // waiting returns which other services get which addresses by the changes that wait
 // for the end of work on them, or that are being applied. Those that themselves wait
 // for a successor are left out: two could wait for each other.
-func (a *Applier) waiting(service name.Service) map[netip.AddrPort]name.Service {
+func (a *Applier) waiting(service name.Service) map[definition.Address]name.Service {
 	var changes []source.Change
 	a.mu.Lock()
 	for other, w := range a.work {
@@ -74,11 +74,13 @@ func (a *Applier) waiting(service name.Service) map[netip.AddrPort]name.Service 
 		}
 	}
 	a.mu.Unlock()
-	get := make(map[netip.AddrPort]name.Service)
+	get := make(map[definition.Address]name.Service)
 	for _, c := range changes {
 		// What is invalid, or refused for another reason, gets nothing.
-		if d, _, _, err := a.validate(a.addressed(c)); err == nil && d != nil && !d.Worker() {
-			get[d.Address] = c.Service
+		if d, _, _, err := a.validate(a.addressed(c)); err == nil && d != nil {
+			for _, e := range d.Endpoints {
+				get[e.Address] = c.Service
+			}
 		}
 	}
 	return get
@@ -86,7 +88,7 @@ func (a *Applier) waiting(service name.Service) map[netip.AddrPort]name.Service 
 
 // successor returns the service that has got an address where a service that goes
 // has served, and has not served there yet, and whether that has failed.
-func (a *Applier) successor(service name.Service) (successor name.Service, address netip.AddrPort, failed bool) {
+func (a *Applier) successor(service name.Service) (successor name.Service, address definition.Address, failed bool) {
 	waiting := a.waiting(service)
 	a.claiming.Lock()
 	defer a.claiming.Unlock()
@@ -95,19 +97,25 @@ func (a *Applier) successor(service name.Service) (successor name.Service, addre
 		return "", address, false
 	}
 	d, err := a.Revisions.Read(service.Revision(good))
-	if err != nil || d.Worker() {
+	if err != nil {
 		return "", address, false
 	}
 	a.readClaims()
-	successor = a.owner(d.Address, service)
-	if successor == "" {
-		// It may get the address as soon as a service of the same name has gone.
-		return waiting[d.Address], d.Address, false
+	for _, address := range d.Addresses() {
+		successor := a.owner(address, service)
+		if successor == "" {
+			// It may get the address as soon as a service of the same name has gone.
+			if next := waiting[address]; next != "" {
+				return next, address, false
+			}
+			continue
+		}
+		c := a.claimOf(successor)
+		if c.links[1] != "" && slices.Contains(c.addresses[1], address) {
+			continue
+		}
+		state, _ := a.Revisions.State(successor)
+		return successor, address, slices.Contains(state.Failed, c.links[0])
 	}
-	c := a.claimOf(successor)
-	if c.links[1] != "" && c.addresses[1] == d.Address {
-		return "", address, false
-	}
-	state, _ := a.Revisions.State(successor)
-	return successor, d.Address, slices.Contains(state.Failed, c.links[0])
+	return "", address, false
 }

@@ -7,13 +7,15 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"service-manager/units/definition"
 )
 
-// Listening returns the socket of this host that takes TCP connections to an
+// Listening returns the socket of this host that takes connections, or datagrams, to an
 // address, and whether there is one.
-func Listening(address netip.AddrPort) (netip.AddrPort, bool) {
-	for _, table := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
-		text, err := os.ReadFile(table)
+func Listening(address definition.Address) (netip.AddrPort, bool) {
+	for _, table := range []string{address.Protocol, address.Protocol + "6"} {
+		text, err := os.ReadFile("/proc/self/net/" + table)
 		if err != nil {
 			continue // there may be no IPv6
 		}
@@ -25,11 +27,14 @@ func Listening(address netip.AddrPort) (netip.AddrPort, bool) {
 }
 
 // listens looks for the socket in a table of the kernel.
-func listens(table string, address netip.AddrPort) (netip.AddrPort, bool) {
+func listens(table string, address definition.Address) (netip.AddrPort, bool) {
+	state := "0A" // LISTEN
+	if address.Protocol == definition.UDP {
+		state = "07" // not connected
+	}
 	for line := range strings.Lines(table) {
 		fields := strings.Fields(line)
-		const listen = "0A"
-		if len(fields) < 4 || fields[3] != listen {
+		if len(fields) < 4 || fields[3] != state {
 			continue
 		}
 		socket, ok := parseSocket(fields[1])

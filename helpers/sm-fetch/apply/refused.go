@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,9 +19,9 @@ import (
 // refusal is a change that this host does not take for now.
 type refusal struct {
 	change  source.Change
-	owner   name.Service // the one in the way, empty when it is something else
-	address netip.AddrPort
-	turn    int // lower for those that came earlier
+	owner   name.Service       // the one in the way, empty when it is something else
+	address definition.Address // that it has
+	turn    int                // lower for those that came earlier
 }
 
 // kept is a refusal on disk.
@@ -40,7 +39,7 @@ func (a *Applier) refusedPath(service name.Service) string {
 }
 
 // refuse keeps a change until the host takes it.
-func (a *Applier) refuse(c source.Change, owner name.Service, address netip.AddrPort) {
+func (a *Applier) refuse(c source.Change, owner name.Service, address definition.Address) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.refused == nil {

@@ -15,6 +15,52 @@ func worker(revision string, settings ...string) definition {
 	return d
 }
 
+// Every endpoint of a service moves with a rollout. When one of them cannot be, none
+// does.
+func TestEndpoints(t *testing.T) {
+	forReleases(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		several := func(revision string, more ...any) definition {
+			return worker(revision).With("endpoints", append([]any{
+				map[string]any{"address": "172.17.0.1:7001", "port": 80},
+				map[string]any{"address": "172.17.0.1:7002", "port": 80, "scheduler": "wlc"},
+				map[string]any{"address": "172.17.0.1:7002", "port": 80, "protocol": "udp"},
+			}, more...))
+		}
+		// serve is the script of waiting until a revision serves at all of them, alone.
+		serve := func(revision string) string {
+			return `set -e
+PATH=$PATH:/opt/service-manager/bin
+cd /etc/service-manager/revisions/dns
+name=$(readlink good); name=${name%.json}
+grep -q '"APP_REVISION": *"` + revision + `"' good
+. "/run/service-manager/dns/$name.env"
+test "$(sm-ipvs list --json | jq -r '.[] | "\(.address)/\(.protocol) \(.scheduler) \(.destinations | map("\(.address) \(.weight)") | join(","))"' | sort)" = "172.17.0.1:7001/tcp rr $SM_CONTAINER_IP:80 1
+172.17.0.1:7002/tcp wlc $SM_CONTAINER_IP:80 1
+172.17.0.1:7002/udp rr $SM_CONTAINER_IP:80 1"
+test "$(docker ps -a --filter label=service-manager.unit --format '{{.Names}} {{.State}}')" = "dns.$name running"
+test "$(systemctl list-jobs --no-legend | wc -l)" = 0`
+		}
+		m.edit(t, "dns", several("r0"))
+		m.waitFor(t, patience, serve("r0"))
+		m.edit(t, "dns", several("r1"))
+		m.waitFor(t, patience, serve("r1"))
+
+		before := m.revision(t, "dns", "current")
+		m.edit(t, "dns", several("r2", map[string]any{"address": "192.0.2.1:7003", "port": 80}))
+		rejected := m.next(t, "dns", before)
+		m.waitFor(t, patience, "grep -F '192.0.2.1 is not an address of this host' /run/service-manager/dns/"+rejected+".failed\n"+serve("r1"))
+
+		// An address that another service has is named.
+		m.edit(t, "web", app("r0").With("address", "172.17.0.1:7002"))
+		m.waitFor(t, patience, "journalctl -o cat -u sm-fetch | grep -F 'address: 172.17.0.1:7002 is the address of dns'")
+
+		m.edit(t, "dns", app("r3"))
+		m.serves(t, "dns", "r3")
+		m.serves(t, "web", "r0")
+	})
+}
+
 // works is the script of waiting until a revision of queue is good, and its container the
 // only one, to which nothing leads.
 func works(revision string) string {
