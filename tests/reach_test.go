@@ -178,9 +178,21 @@ for network in bridge user internal; do test "$(docker inspect -f '{{.State.Runn
 		table.Flush()
 		t.Logf("who reaches a service address, and as whom:\n%s", matrix.String())
 
+		// The service moves to an address of its own, which the host does not have.
+		output(t, g, unserveAll)
+		const own = "198.51.100.7"
+		edit(t, g, "web", app("r1").With("address", own+":80").With("assign_address", true))
+		waitFor(t, g, 3*time.Minute, "ip netns exec outside curl -fsS -m 5 http://"+own+"/ | grep -x 'revision r1'")
+		waitFor(t, g, 3*time.Minute, `set -e
+test "$(ipvsadm -Sn | grep -c -e ' -r ')" = 1
+test "$(systemctl list-jobs --no-legend | wc -l)" = 0`)
+		if has := output(t, g, "ip -brief address show dev sm-addresses"); !strings.Contains(has, " "+own+"/32") {
+			t.Error(has)
+		}
+
 		// All that was added goes with the last destination.
-		output(t, g, unserveAll+"systemctl stop web@manager")
-		if left := output(t, g, "nft list tables | grep service-manager; sysctl -n net.ipv4.vs.conntrack"); left != "0" {
+		output(t, g, "systemctl stop web@manager")
+		if left := output(t, g, "nft list tables | grep service-manager; ip -brief link show | grep sm-; sysctl -n net.ipv4.vs.conntrack"); left != "0" {
 			t.Errorf("left over: %s", left)
 		}
 	})

@@ -53,6 +53,9 @@ func traffic(smIPVS unitfile.Word, d *definition.Definition) []step {
 	for _, e := range d.Endpoints {
 		address, destination := unitfile.Literal(e.Address.String()), containerPort(e.Address, e.Port)
 		add := func(flags ...unitfile.Word) command {
+			if d.AssignAddress {
+				flags = append(flags, "--assign")
+			}
 			return append(append(command{smIPVS, "add"}, flags...), address, destination)
 		}
 		var scheduler []unitfile.Word
@@ -136,8 +139,14 @@ func ipVariables(d *definition.Definition) []string {
 	return variables
 }
 
-// probed returns the address of whose family a probe's is: that of the first endpoint.
+// probed returns the address of whose family the container's is that is asked: that of
+// the first endpoint for TCP, or of the first one.
 func probed(d *definition.Definition) definition.Address {
+	for _, e := range d.Endpoints {
+		if e.Address.Protocol == definition.TCP {
+			return e.Address
+		}
+	}
 	if d.Worker() {
 		return definition.Address{}
 	}

@@ -33,6 +33,7 @@ func add(ctx context.Context, w command.World) error {
 	flags := command.NewFlags("sm-ipvs add", addHelp)
 	scheduler := flags.String("scheduler", "", "the `name` of how IPVS chooses among destinations; without it a new service gets "+ipvs.DefaultScheduler+" and an existing one stays as it is")
 	weight := flags.Int("weight", 1, "the destination's `share` of new connections; with 0 it gets none")
+	assign := flags.Bool("assign", false, "give this host the ADDRESS if it has it not, on the interface "+ipvs.Link+"; it goes with the last destination at it")
 	if err := flags.Parse(w, w.Args); err != nil {
 		return err
 	}
@@ -55,7 +56,7 @@ func add(ctx context.Context, w command.World) error {
 	if err != nil {
 		return hint.Add(fmt.Errorf("%s: %w", what, err), "it may not have started")
 	}
-	if err := ipvs.CheckLocal(at.Addr()); err != nil {
+	if err := ipvs.CheckLocal(at.Addr()); err != nil && (!*assign || at.Addr().IsLoopback()) {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	if err := ipvs.Load(ctx); err != nil {
@@ -72,7 +73,7 @@ func add(ctx context.Context, w command.World) error {
 	if err := putBack(ctx, w, handle, at); err != nil {
 		return err
 	}
-	if err := handle.Add(ctx, at, to, owner(w), *scheduler, *weight); err != nil {
+	if err := handle.Add(ctx, at, to, ipvs.Terms{Owner: owner(w), Scheduler: *scheduler, Weight: *weight, Assign: *assign}); err != nil {
 		return err
 	}
 	if err := lookAtMain(ctx, w, what); err != nil {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -128,4 +129,32 @@ func TestMachineLargeAnswersThroughFirewall(t *testing.T) {
 			t.Errorf("got %d bytes of %d: %v", n, size, err)
 		}
 	})
+}
+
+// However many addresses there are, all of them are put back.
+func TestMachineRestoresMany(t *testing.T) {
+	newBench(t)
+	namespace, err := os.Readlink("/proc/thread-self/ns/net")
+	must(t, err)
+	must(t, os.MkdirAll("/run/service-manager/ipvs", 0o755))
+	const many = 1500
+	note := func(i int) string { return fmt.Sprintf("/run/service-manager/ipvs/10.77.0.1:%d_10.77.0.2:80", 10000+i) }
+	for i := range many {
+		must(t, os.WriteFile(note(i), []byte("\nrr 1 "+namespace+"\n"), 0o644))
+	}
+	t.Cleanup(func() {
+		for i := range many {
+			os.Remove(note(i))
+		}
+	})
+	b := bench{t: t}
+	begin := time.Now()
+	out := b.ok("restore")
+	t.Logf("FIGURE restore of %d virtual services: %.1fs", many, time.Since(begin).Seconds())
+	if said := strings.Count(out, "put 10.77.0.2:80 back at "); said != many {
+		t.Errorf("put %d back", said)
+	}
+	if have := strings.Count(nft(t, "list set ip service-manager addresses"), " . tcp . "); have != many {
+		t.Errorf("the table has %d addresses", have)
+	}
 }

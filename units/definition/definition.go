@@ -17,6 +17,7 @@ type Definition struct {
 	Description   string // empty when not given
 	Image         string
 	Endpoints     []Endpoint // none for a worker
+	AssignAddress bool       // whether the host is given the addresses that it does not have
 	HealthCheck   HealthCheck
 	Environment   []Variable // sorted by name
 	Flags         []Flag     // what else docker run would be given, in the order of the fields

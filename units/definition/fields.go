@@ -82,6 +82,11 @@ func init() {
 			},
 		},
 		{
+			name: "assign_address", says: "whether the host gets the address, or each of them, that it does not have yet, as long as a service uses it",
+			absent: `false`, example: `true`, schema: `{"type": "boolean"}`,
+			parse: func(p *parser, path string, v json.RawMessage) { p.d.AssignAddress = p.boolean(path, v) },
+		},
+		{
 			name: "description", says: "one line for `systemctl`",
 			example: `"the shop"`, schema: `{"type": "string", "maxLength": 500}`,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Description = p.text(path, v, checkDescription) },

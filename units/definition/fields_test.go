@@ -163,8 +163,8 @@ func TestSchema(t *testing.T) {
 				t.Errorf("the schema refuses %s", with(f, value))
 			}
 		}
-		if valid(with(f, "true")) {
-			t.Errorf("the schema takes true for %s", f.name)
+		if valid(with(f, "[true]")) {
+			t.Errorf("the schema takes [true] for %s", f.name)
 		}
 	}
 	if valid([]byte(`{"port": 80}`)) || valid([]byte(`{"image": "a", "address": "10.0.0.1:80"}`)) || !valid([]byte(`{"image": "a"}`)) || valid(withRequired(`{"prot": 80}`)) || !valid(withRequired(`{"_id": "web", "_attachments": {}}`)) {

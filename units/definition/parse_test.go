@@ -42,6 +42,7 @@ func TestParse(t *testing.T) {
 		{"IPv6", `{"address": "[fd00::1]:80"}`, with(func(d *Definition) {
 			d.Endpoints = []Endpoint{{Address: tcp("[fd00::1]:80"), Port: 80, Field: "address"}}
 		})},
+		{"an address to be assigned", `{"assign_address": true}`, with(func(d *Definition) { d.AssignAddress = true })},
 		{"health check by word", `{"health_check": "tcp"}`, with(func(d *Definition) { d.HealthCheck.Type, d.HealthCheck.Path = "tcp", "" })},
 		{"health check in full", `{"health_check": {"type": "http", "path": "/up?x=$1%41", "timeout": "2m", "interval": "1s"}}`,
 			with(func(d *Definition) {
@@ -196,6 +197,7 @@ func TestParseInvalid(t *testing.T) {
 		{`{"health_check": {"path": "/%n1"}}`, []string{`health_check.path: must have two hexadecimal digits behind each "%" (got "/%n1")`}},
 		{`{"health_check": {"path": "/%"}}`, []string{`health_check.path: must have two hexadecimal digits behind each "%" (got "/%")`}},
 		{`{"health_check": {"type": "tcp", "path": "/"}}`, []string{`health_check.path: is for the type "http" only`}},
+		{`{"assign_address": "yes"}`, []string{`assign_address: must be true or false (got "yes")`}},
 		{`{"health_check": "grpc"}`, []string{`health_check: must be "http", "tcp" or "none" (got "grpc")`}},
 		{`{"health_check": {"type": "grpc", "retries": 3}}`, []string{
 			`health_check.type: must be "http", "tcp" or "none" (got "grpc")`, `health_check.retries: is not a field of a definition`}},

@@ -109,6 +109,17 @@ func (p *parser) duration(path string, value json.RawMessage, least time.Duratio
 	return 0
 }
 
+func (p *parser) boolean(path string, value json.RawMessage) bool {
+	switch string(value) {
+	case "true":
+		return true
+	case "false":
+	default:
+		p.problem(path, "must be true or false%s", got(value))
+	}
+	return false
+}
+
 func (p *parser) port(path string, value json.RawMessage) uint16 {
 	port, ok := number(value, 65535)
 	if !ok || port == 0 {

@@ -19,11 +19,18 @@ const DefaultScheduler = "rr"
 // MaxWeight is the largest weight of a destination.
 const MaxWeight = 65535
 
+// Terms say how a destination is part of a virtual service.
+type Terms struct {
+	Owner     string // whose the destination is; see Quiesce
+	Scheduler string // what the virtual service gets; an empty one leaves an existing one as it is
+	Weight    int
+	Assign    bool // whether the host is given the address if it does not have it
+}
+
 // Add makes a destination, reached by masquerading, part of the virtual service
 // at an address, which it creates when it is missing. A destination that is
-// there already gets the weight, and the new owner. scheduler is what the service
-// gets; an empty one leaves an existing service as it is.
-func (h *Handle) Add(ctx context.Context, at Address, to netip.AddrPort, owner, scheduler string, weight int) error {
+// there already gets the weight, and the new owner.
+func (h *Handle) Add(ctx context.Context, at Address, to netip.AddrPort, terms Terms) error {
 	unlock, err := lock(ctx, h.Waiting)
 	if err != nil {
 		return err
@@ -33,16 +40,22 @@ func (h *Handle) Add(ctx context.Context, at Address, to netip.AddrPort, owner, 
 	if err != nil {
 		return err
 	}
-	if scheduler, err = h.ensureService(at, scheduler); err != nil {
+	scheduler, err := h.ensureService(at, terms.Scheduler)
+	if err != nil {
 		return err
 	}
 	// Before the destination: from here on no other container's unit removes it.
-	if err := errors.Join(note{owner, scheduler, weight, here}.write(at, to), noteScheduler(at, scheduler)); err != nil {
+	if err := errors.Join(note{terms.Owner, scheduler, terms.Weight, here, terms.Assign}.write(at, to), noteScheduler(at, scheduler)); err != nil {
 		return errors.Join(err, h.removeEmpty(at))
 	}
-	err = openPaths(Place{at, to})
+	if terms.Assign {
+		err = assign(at.Addr())
+	}
 	if err == nil {
-		err = h.putDestination(at, to, weight)
+		err = openPaths(Place{at, to})
+	}
+	if err == nil {
+		err = h.putDestination(at, to, terms.Weight)
 	}
 	if err != nil {
 		// A virtual service without a destination refuses what another program
@@ -53,7 +66,7 @@ func (h *Handle) Add(ctx context.Context, at Address, to netip.AddrPort, owner, 
 	if err != nil {
 		return err
 	}
-	if !found || d.Weight != weight || !d.Masquerading {
+	if !found || d.Weight != terms.Weight || !d.Masquerading {
 		return hint.Add(fmt.Errorf("add %s to %s: the kernel took it and does not have it", to, at), "run ipvsadm -Ln")
 	}
 	return nil
@@ -172,7 +185,7 @@ func (h *Handle) removeEmpty(at Address) error {
 			return fmt.Errorf("remove virtual service %s: %w", at, err)
 		}
 	}
-	return closePath(at)
+	return errors.Join(closePath(at), unassign(at.Addr()))
 }
 
 // absent reports whether the kernel knows no such service, or no such destination.

@@ -26,5 +26,5 @@ func CheckLocal(addr netip.Addr) error {
 			}
 		}
 	}
-	return hint.Add(fmt.Errorf("%s is not an address of this host", addr), "use one that is (run ip -brief address), such as docker0's, or give the host this one with ip address add")
+	return hint.Add(fmt.Errorf("%s is not an address of this host", addr), "use one that is (run ip -brief address), such as docker0's, or give the host this one, with ip address add or with --assign")
 }

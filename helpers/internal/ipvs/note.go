@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -25,6 +26,7 @@ type note struct {
 	scheduler string // of the virtual service; empty in notes of older versions
 	weight    int
 	namespace string // the network namespace; each has a table of its own
+	assign    bool   // whether the host was to be given the address
 }
 
 // noteFolder has a file for each destination.
@@ -65,7 +67,11 @@ func noted() ([]Place, error) {
 func (n note) write(at Address, to netip.AddrPort) error {
 	err := os.MkdirAll(noteFolder, 0o755)
 	if err == nil {
-		err = os.WriteFile(notePath(at, to), fmt.Appendf(nil, "%s\n%s %d %s\n", n.owner, n.scheduler, n.weight, n.namespace), 0o644)
+		text := fmt.Appendf(nil, "%s\n%s %d %s", n.owner, n.scheduler, n.weight, n.namespace)
+		if n.assign {
+			text = append(text, " assign"...)
+		}
+		err = os.WriteFile(notePath(at, to), append(text, '\n'), 0o644)
 	}
 	if err != nil {
 		return fmt.Errorf("note what %s at %s is: %w", to, at, err)
@@ -110,8 +116,8 @@ func readNote(at Address, to netip.AddrPort) (n note, found bool, err error) {
 	}
 	owner, rest, _ := strings.Cut(string(text), "\n")
 	n.owner = owner
-	if fields := strings.Split(strings.TrimSuffix(rest, "\n"), " "); len(fields) == 3 {
-		n.scheduler, n.namespace = fields[0], fields[2]
+	if fields := strings.Split(strings.TrimSuffix(rest, "\n"), " "); len(fields) >= 3 {
+		n.scheduler, n.namespace, n.assign = fields[0], fields[2], slices.Contains(fields[3:], "assign")
 		if n.weight, err = strconv.Atoi(fields[1]); err != nil {
 			return n, false, fmt.Errorf("look up what %s at %s is: %s: weight: %w", to, at, notePath(at, to), err)
 		}

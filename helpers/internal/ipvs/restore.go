@@ -43,6 +43,9 @@ func (h *Handle) Restore(ctx context.Context, addresses ...Address) ([]Place, er
 	}
 	failed = append(failed, openPaths(mine...))
 	for _, p := range mine {
+		if notes[p].assign {
+			failed = append(failed, assign(p.Address.Addr()))
+		}
 		done, err := h.restore(p.Address, p.Destination, notes[p])
 		failed = append(failed, err)
 		if done {

@@ -20,7 +20,7 @@ var settings = []string{"expire_nodest_conn", "expire_quiescent_template"}
 // net.ipv4.vs, to what removing destinations without loss needs.
 func Configure() error {
 	for _, name := range settings {
-		if _, err := set(name, "1"); err != nil {
+		if err := set(name, "1"); err != nil {
 			return err
 		}
 	}
@@ -31,9 +31,9 @@ func Configure() error {
 // most of its packets for strays.
 const conntrack = "conntrack"
 
-// setConntrack switches conntrack on.
+// setConntrack switches conntrack on. What it was is noted before that.
 func setConntrack() error {
-	before, err := set(conntrack, "1")
+	before, err := get(conntrack)
 	if err != nil || before == "1" {
 		return err
 	}
@@ -47,7 +47,7 @@ func setConntrack() error {
 	if err != nil {
 		return fmt.Errorf("note what net.ipv4.vs.%s was: %w", conntrack, err)
 	}
-	return nil
+	return set(conntrack, "1")
 }
 
 // resetConntrack switches conntrack back to what it was.
@@ -61,7 +61,7 @@ func resetConntrack() error {
 		return nil
 	}
 	if err == nil {
-		_, err = set(conntrack, strings.TrimSpace(string(before)))
+		err = set(conntrack, strings.TrimSpace(string(before)))
 	}
 	if err == nil {
 		err = os.Remove(file)
@@ -75,17 +75,25 @@ func conntrackFile() (string, error) {
 	return filepath.Join(runFolder, "conntrack-"+strings.Trim(here, "net:[]")), err
 }
 
-// set gives a setting a value, and returns what it was. Where it is that already, a
-// read-only /proc/sys does no harm.
-func set(name, value string) (before string, err error) {
-	path := "/proc/sys/net/ipv4/vs/" + name
-	text, err := os.ReadFile(path)
-	before = strings.TrimSpace(string(text))
-	if err == nil && before != value {
-		err = os.WriteFile(path, []byte(value+"\n"), 0)
-	}
+func settingPath(name string) string { return "/proc/sys/net/ipv4/vs/" + name }
+
+// get returns the value of a setting.
+func get(name string) (string, error) {
+	text, err := os.ReadFile(settingPath(name))
 	if err != nil {
-		return "", fmt.Errorf("set net.ipv4.vs.%s=%s: %w", name, value, err)
+		return "", fmt.Errorf("look up net.ipv4.vs.%s: %w", name, err)
 	}
-	return before, nil
+	return strings.TrimSpace(string(text)), nil
+}
+
+// set gives a setting a value. Where it has that already, a read-only /proc/sys does no
+// harm.
+func set(name, value string) error {
+	if before, err := get(name); err != nil || before == value {
+		return err
+	}
+	if err := os.WriteFile(settingPath(name), []byte(value+"\n"), 0); err != nil {
+		return fmt.Errorf("set net.ipv4.vs.%s=%s: %w", name, value, err)
+	}
+	return nil
 }

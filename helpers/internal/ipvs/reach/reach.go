@@ -80,11 +80,20 @@ func (f family) open(paths []Path) error {
 	for i, p := range paths {
 		addresses[i] = addressElement(p.Address, p.Protocol)
 	}
-	if err := c.SetAddElements(t.addresses, addresses); err != nil {
-		return err
+	for some := range slices.Chunk(addresses, chunk) {
+		if err := c.SetAddElements(t.addresses, some); err != nil {
+			return err
+		}
+		if err := c.Flush(); err != nil {
+			return err
+		}
 	}
-	return c.Flush()
+	return nil
 }
+
+// chunk is how many elements are added at a time: a message to the kernel has a size of
+// at most 64 KiB.
+const chunk = 500
 
 // openNetworks adds the networks that destinations are on. One that was there and is
 // another now, because a bridge was made again, goes: networks must not overlap.

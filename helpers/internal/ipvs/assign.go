@@ -1,0 +1,78 @@
+package ipvs
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"service-manager/helpers/internal/hint"
+)
+
+// Link is the interface that has the addresses that the host is given for virtual
+// services. It leads nowhere.
+const Link = "sm-addresses"
+
+// assign gives the host an address, unless it has it. The lock must be held.
+func assign(addr netip.Addr) error {
+	if CheckLocal(addr) == nil {
+		return nil
+	}
+	err := netlink.LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: Link}})
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return hint.Add(fmt.Errorf("make the interface %s for %s: %w", Link, addr, err), "run modprobe dummy as root, on a kernel that has that module")
+	}
+	link, err := netlink.LinkByName(Link)
+	if err == nil {
+		err = netlink.LinkSetUp(link)
+	}
+	if err == nil {
+		err = netlink.AddrAdd(link, single(addr))
+	}
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("give the interface %s the address %s: %w", Link, addr, err)
+	}
+	return nil
+}
+
+// unassign takes an address from the host that it was given, unless there is a note about
+// a destination at it. The interface goes with its last address. The lock must be held.
+func unassign(addr netip.Addr) error {
+	places, err := noted()
+	if err != nil || slices.ContainsFunc(places, func(p Place) bool { return p.Address.Addr() == addr }) {
+		return err
+	}
+	link, err := netlink.LinkByName(Link)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil
+	}
+	if err == nil {
+		err = netlink.AddrDel(link, single(addr))
+	}
+	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+		return fmt.Errorf("take the address %s from the interface %s: %w", addr, Link, err)
+	}
+	left, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list the addresses of the interface %s: %w", Link, err)
+	}
+	// The kernel gives it one for the link alone.
+	left = slices.DeleteFunc(left, func(a netlink.Addr) bool { return a.IP.IsLinkLocalUnicast() })
+	if len(left) > 0 {
+		return nil
+	}
+	if err := netlink.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("remove the interface %s: %w", Link, err)
+	}
+	return nil
+}
+
+// single is an address alone, without a network around it, and usable at once.
+func single(addr netip.Addr) *netlink.Addr {
+	bits := addr.BitLen()
+	return &netlink.Addr{IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(bits, bits)}, Flags: unix.IFA_F_NODAD}
+}
