@@ -14,7 +14,8 @@ const checkHelp = `
 Usage: sm-ipvs check ADDRESS
 
 Succeeds when the virtual service at ADDRESS has a destination that gets new
-connections. It does not connect to anything.
+connections, and the table of nftables by which all clients reach it is whole. It
+does not connect to anything.
 
 In a unit:
   ExecStart=sm-ipvs check 172.17.0.1:7001
@@ -38,6 +39,13 @@ func check(_ context.Context, w command.World) error {
 	}
 	if reason != "" {
 		return hint.Add(fmt.Errorf("%s: nothing serves here: %s", at, reason), "run systemctl status --all 'NAME@*', with the name of the service that has this address")
+	}
+	reachable, err := ipvs.Reachable(at)
+	if err != nil {
+		return fmt.Errorf("check %s: %w", at, err)
+	}
+	if !reachable {
+		return hint.Add(fmt.Errorf("%s: not every client gets here: another program has changed the table service-manager of nftables", at), "run sm-ipvs restore")
 	}
 	return nil
 }

@@ -64,8 +64,15 @@ func TestMachineTableComesAndGoes(t *testing.T) {
 	whole()
 	for _, damage := range []string{"flush ruleset", "flush table ip service-manager", "delete table ip6 service-manager", "flush set ip service-manager addresses"} {
 		nft(t, damage)
+		_, four := b.run("check", "10.77.0.1:7001")
+		_, six := b.run("check", "[fd77::1]:7001")
+		if four == nil && six == nil {
+			t.Errorf("after %s: check sees nothing", damage)
+		}
 		b.ok("restore")
 		whole()
+		b.ok("check", "10.77.0.1:7001")
+		b.ok("check", "[fd77::1]:7001")
 	}
 	nft(t, "add table inet operator")
 

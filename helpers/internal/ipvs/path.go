@@ -4,6 +4,7 @@ package ipvs
 
 import (
 	"fmt"
+	"slices"
 
 	"service-manager/helpers/internal/hint"
 	"service-manager/helpers/internal/ipvs/reach"
@@ -37,4 +38,14 @@ func closePath(at Address) error {
 		return fmt.Errorf("after the last destination of %s: %w", at, err)
 	}
 	return nil
+}
+
+// Reachable reports whether clients reach an address as Add has seen to. An address at
+// which nothing was added is not this program's affair, and reachable.
+func Reachable(at Address) (bool, error) {
+	places, err := noted()
+	if err != nil || !slices.ContainsFunc(places, func(p Place) bool { return p.Address == at }) {
+		return true, err
+	}
+	return reach.IsOpen(at.AddrPort, uint8(at.Protocol))
 }

@@ -64,6 +64,36 @@ func Close(address netip.AddrPort, protocol uint8) (empty bool, err error) {
 	return empty, nil
 }
 
+// IsOpen reports whether the table is whole, and has the address of a virtual service.
+func IsOpen(address netip.AddrPort, protocol uint8) (bool, error) {
+	f := families[0]
+	if !address.Addr().Is4() {
+		f = families[1]
+	}
+	open, err := f.isOpen(address, protocol)
+	if err != nil {
+		return false, fmt.Errorf("read the table %s of nftables: %w", tableName, err)
+	}
+	return open, nil
+}
+
+func (f family) isOpen(address netip.AddrPort, protocol uint8) (bool, error) {
+	c, err := nftables.New()
+	if err != nil {
+		return false, err
+	}
+	t := newTable(f)
+	elements, err := elementsOf(c, t.addresses)
+	if err != nil {
+		return false, err
+	}
+	key := addressElement(address, protocol).Key
+	if !slices.ContainsFunc(elements, func(e nftables.SetElement) bool { return bytes.Equal(e.Key, key) }) {
+		return false, nil
+	}
+	return t.hasRules(c)
+}
+
 func (f family) open(paths []Path) error {
 	c, err := nftables.New()
 	if err != nil {

@@ -172,6 +172,20 @@ func addressElement(address netip.AddrPort, protocol uint8) nftables.SetElement 
 	return nftables.SetElement{Key: append(key, 0, 0)}
 }
 
+// hasRules reports whether each chain has as many rules as it should.
+func (t table) hasRules(c *nftables.Conn) (bool, error) {
+	for _, ch := range t.chains {
+		if _, err := c.ListChain(t.Table, ch.Name); missing(err) {
+			return false, nil
+		}
+		rules, err := c.GetRules(t.Table, ch.Chain)
+		if err != nil || len(rules) != len(ch.rules) {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
 // put adds the table with all that is in it but elements.
 func (t table) put(c *nftables.Conn) error {
 	c.AddTable(t.Table)
