@@ -27,9 +27,11 @@ done`)
 }
 
 func TestRollouts(t *testing.T) {
-	rollouts := 20
+	rollouts, perSecond, kept := 20, "40", "8"
 	if testing.Short() {
-		rollouts = 4
+		// What a slow machine can emulate: where requests wait for longer than the drain
+		// takes, it must cut them.
+		rollouts, perSecond, kept = 2, "20", "4"
 	}
 	for _, kind := range []struct {
 		name  string
@@ -44,7 +46,7 @@ func TestRollouts(t *testing.T) {
 			plain := dockerRun(t, g, kind.image)
 			first(t, g, kind.make("r0"), "r0")
 			checkOthers := otherClients(t, g)
-			l := startLoad(t, g, "", "--connections-per-second", "40", "--keep-alive", "8", "http://"+address+"/")
+			l := startLoad(t, g, "", "--connections-per-second", perSecond, "--keep-alive", kept, "http://"+address+"/")
 			edits := make(map[string]time.Time)
 			for i := 1; i <= rollouts; i++ {
 				revision := fmt.Sprintf("r%d", i)
@@ -168,7 +170,11 @@ func TestSlowRequests(t *testing.T) {
 	first(t, g, impolite("r0"), "r0")
 	checkOthers := otherClients(t, g)
 	l := startLoad(t, g, "", "--connections-per-second", "2", "--keep-alive", "0", "--slow", "3", "--slow-for", "8s", "http://"+address+"/")
-	for i := 1; i <= 3; i++ {
+	rollouts := 3
+	if testing.Short() {
+		rollouts = 2
+	}
+	for i := 1; i <= rollouts; i++ {
 		revision := fmt.Sprintf("r%d", i)
 		edit(t, g, "web", impolite(revision))
 		answers(t, g, revision)
@@ -238,27 +244,31 @@ echo $(( ($(date +%%s%%N) - begin) / 1000000 ))`, app("r1").JSON(t), file, file,
 			t.Errorf("the runner of the superseded revision is %s", state)
 		}
 	})
+	newest := "r4"
 	t.Run("an edit before the image is there", func(t *testing.T) {
+		long(t)
 		// Between two states of systemd's unit files, a runner must not lose its commands.
 		for i := 5; i <= 9; i++ {
-			edit(t, g, "web", app(fmt.Sprintf("r%d", i)))
+			newest = fmt.Sprintf("r%d", i)
+			edit(t, g, "web", app(newest))
 		}
-		settled(t, g, "r9")
+		settled(t, g, newest)
 	})
 	t.Run("a copy has not got the address", func(t *testing.T) {
 		output(t, g, "cd /etc/service-manager/services && cp web.json copy.json")
 		waitFor(t, g, time.Minute, "journalctl -u sm-fetch -o cat | grep 'copy 1-.*: address: "+address+" is the address of web'")
 		output(t, g, "cd /etc/service-manager/services && rm copy.json")
-		settled(t, g, "r9")
+		settled(t, g, newest)
 	})
 	t.Run("a file is renamed, and gets its name back", func(t *testing.T) {
+		long(t)
 		for _, names := range [][2]string{{"web", "shop"}, {"shop", "web"}} {
 			output(t, g, fmt.Sprintf("cd /etc/service-manager/services && mv %s.json %s.json", names[0], names[1]))
 			waitFor(t, g, 2*time.Minute, fmt.Sprintf(`docker ps -a --filter label=service-manager.unit --format '{{.Names}}' | grep -c ^%s | grep -x 1
 ! docker ps -a --format '{{.Names}}' | grep ^%s
 ! test -e /etc/service-manager/revisions/%s`, names[1], names[0], names[0]))
 		}
-		settled(t, g, "r9")
+		settled(t, g, newest)
 	})
 	report := l.stop(t)
 	noneLost(t, "through all edits", report)
@@ -293,9 +303,11 @@ systemctl daemon-reload # sm-fetch may not have come to that`)
 		output(t, g, "systemctl start --no-block sm-fetch")
 		settled(t, g, "r1")
 	})
+	put(t, g, "hold.conf", "/etc/systemd/system/web@runner.service.d/hold.conf")
+	output(t, g, "systemctl daemon-reload")
 	t.Run("while a step of a drop-in holds it", func(t *testing.T) {
-		put(t, g, "hold.conf", "/etc/systemd/system/web@runner.service.d/hold.conf")
-		output(t, g, "touch /run/hold && systemctl daemon-reload")
+		long(t)
+		output(t, g, "touch /run/hold")
 		edit(t, g, "web", app("r2"))
 		waitFor(t, g, time.Minute, "test -d /run/held")
 		replaced := revisionName(t, g, "current")
@@ -307,7 +319,7 @@ systemctl daemon-reload # sm-fetch may not have come to that`)
 	})
 	t.Run("stopped while a step of a drop-in holds it", func(t *testing.T) {
 		// The step ends well when it is stopped, and systemd continues with the next.
-		output(t, g, "rm -r /run/held && touch /run/hold")
+		output(t, g, "rm -rf /run/held && touch /run/hold")
 		edit(t, g, "web", app("r4"))
 		waitFor(t, g, time.Minute, "test -d /run/held")
 		stopped := revisionName(t, g, "current")
