@@ -127,12 +127,9 @@ func ipVariable(address definition.Address) string {
 
 // ipVariables are those that the steps use, in their order.
 func ipVariables(d *definition.Definition) []string {
-	if d.Worker() {
-		return []string{ipVariable(probed(d))}
-	}
 	var variables []string
-	for _, e := range d.Endpoints {
-		if v := ipVariable(e.Address); !slices.Contains(variables, v) {
+	for _, address := range append(d.Addresses(), probed(d)) {
+		if v := ipVariable(address); !slices.Contains(variables, v) {
 			variables = append(variables, v)
 		}
 	}
@@ -140,15 +137,10 @@ func ipVariables(d *definition.Definition) []string {
 }
 
 // probed returns the address of whose family the container's is that is asked: that of
-// the first endpoint for TCP, or of the first one.
+// the first endpoint for TCP, or of the first one; none for a worker.
 func probed(d *definition.Definition) definition.Address {
-	for _, e := range d.Endpoints {
-		if e.Address.Protocol == definition.TCP {
-			return e.Address
-		}
-	}
-	if d.Worker() {
-		return definition.Address{}
+	if e, ok := d.FirstTCP(); ok || d.Worker() {
+		return e.Address
 	}
 	return d.Endpoints[0].Address
 }

@@ -59,9 +59,7 @@ func parseEntry(entry json.RawMessage) (service name.Service, address netip.Addr
 		return "", address, fmt.Errorf(": %w", objectError(err, "must be an object", entry))
 	}
 	var p parser
-	given := make(map[string]bool)
 	for _, f := range fields {
-		given[f.name] = true
 		switch f.name {
 		case "name":
 			if service, err = name.ParseService(p.text(f.name, f.value, nil)); err != nil && len(p.problems) == 0 {
@@ -71,11 +69,7 @@ func parseEntry(entry json.RawMessage) (service name.Service, address netip.Addr
 			address = p.address(f.name, f.value)
 		}
 	}
-	for _, field := range []string{"name", "address"} {
-		if !given[field] {
-			p.problem(field, "is missing")
-		}
-	}
+	p.complete("", fields, []string{"name", "address"})
 	if len(p.problems) > 0 {
 		return "", address, errors.New("." + p.problems[0].String())
 	}

@@ -33,22 +33,15 @@ func (a Address) String() string {
 // UDP is the protocol of an endpoint without connections.
 const UDP = "udp"
 
-// maxEndpoints is how many endpoints a service may have. Each is three commands of a unit.
+// maxEndpoints is how many endpoints a service may have. Each is several commands of a
+// unit.
 const maxEndpoints = 64
 
 // endpoints reads the list of endpoints.
 func (p *parser) endpoints(path string, value json.RawMessage) {
-	var elements []json.RawMessage
-	switch {
-	case len(value) == 0 || value[0] != '[' || json.Unmarshal(value, &elements) != nil:
-		p.problem(path, `must be a list of objects like {"address": "172.17.0.1:7001", "port": 80}%s`, got(value))
-		return
-	case len(elements) == 0:
+	elements, ok := p.elements(path, value, `must be a list of objects like {"address": "172.17.0.1:7001", "port": 80}`, maxEndpoints)
+	if ok && len(elements) == 0 {
 		p.problem(path, "must have an endpoint; a worker has no endpoints at all")
-		return
-	case len(elements) > maxEndpoints:
-		p.problem(path, "must have at most %d members (got %d)", maxEndpoints, len(elements))
-		return
 	}
 	for i, element := range elements {
 		at := fmt.Sprintf("%s[%d]", path, i)
@@ -59,13 +52,8 @@ func (p *parser) endpoints(path string, value json.RawMessage) {
 		}
 		before := len(p.problems) + p.more
 		p.endpoint = absent().endpoint
-		p.objectAt(path, at+".", given)
-		has := namesOf(given)
-		for _, field := range []string{"address", "port"} {
-			if !has[field] {
-				p.problem(at+"."+field, "is missing")
-			}
-		}
+		p.object(path, at+".", given)
+		p.complete(at+".", given, required(path))
 		if len(p.problems)+p.more > before {
 			continue
 		}
@@ -77,6 +65,16 @@ func (p *parser) endpoints(path string, value json.RawMessage) {
 		p.endpoint.Field = at + ".address"
 		p.d.Endpoints = append(p.d.Endpoints, p.endpoint)
 	}
+}
+
+// FirstTCP returns the first endpoint for TCP, and false when there is none.
+func (d *Definition) FirstTCP() (Endpoint, bool) {
+	for _, e := range d.Endpoints {
+		if e.Address.Protocol == TCP {
+			return e, true
+		}
+	}
+	return Endpoint{}, false
 }
 
 func checkProtocol(s string) error {

@@ -2,6 +2,7 @@ package definition
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,18 +15,19 @@ import (
 // A field that is only handed to Docker is one entry, with flag. Tests ask for a
 // golden case of it.
 type field struct {
-	name    string // "health_check.path" is the member path of the object health_check
-	says    string // what it says
-	absent  string // the JSON value that stands for it when it is absent; empty for none
-	without string // in words, where absent does not say it
-	example string // a JSON value other than that
-	schema  string // JSON Schema of a valid value
-	secret  bool   // no error shows its value
-	flag    string // of docker run: a string or each of a list of strings is handed to that
-	many    bool   // a list of strings
-	list    bool   // a list of objects
-	check   func(string) error
-	parse   func(p *parser, path string, value json.RawMessage) // not for those with a flag
+	name     string // "health_check.path" is the member path of the object health_check
+	says     string // what it says
+	absent   string // the JSON value that stands for it when it is absent; empty for none
+	required bool   // there is no definition, or no member of the list, without it
+	without  string // in words, where absent does not say it
+	example  string // a JSON value other than that
+	schema   string // JSON Schema of a valid value
+	secret   bool   // no error shows its value
+	flag     string // of docker run: a string or each of a list of strings is handed to that
+	many     bool   // a list of strings
+	list     bool   // a list of objects
+	check    func(string) error
+	parse    func(p *parser, path string, value json.RawMessage) // not for those with a flag
 }
 
 // fields are in the order in which people read them. Each object comes before its
@@ -36,7 +38,7 @@ var fields []field
 func init() {
 	fields = []field{
 		{
-			name: "image", says: "image reference, as for `docker run`; pulled when it is not here",
+			name: "image", says: "image reference, as for `docker run`; pulled when it is not here", required: true,
 			example: `"nginx:1.27"`, schema: `{"type": "string"}`,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Image = p.text(path, v, checkImage) },
 		},
@@ -58,12 +60,12 @@ func init() {
 			parse: (*parser).endpoints,
 		},
 		{
-			name: "endpoints.address", says: "`IP:port` or `[IPv6]:port`", without: "required",
+			name: "endpoints.address", says: "`IP:port` or `[IPv6]:port`", required: true,
 			example: `"172.17.0.1:7001"`, schema: `{"type": "string"}`,
 			parse: func(p *parser, path string, v json.RawMessage) { p.endpoint.Address.AddrPort = p.address(path, v) },
 		},
 		{
-			name: "endpoints.port", says: "where the container listens", without: "required",
+			name: "endpoints.port", says: "where the container listens", required: true,
 			example: `80`, schema: `{"type": "integer", "minimum": 1, "maximum": 65535}`,
 			parse: func(p *parser, path string, v json.RawMessage) { p.endpoint.Port = p.port(path, v) },
 		},
@@ -205,6 +207,11 @@ func names(parent string) []string {
 		}
 	}
 	return list
+}
+
+// required are the names of the fields that an object must have.
+func required(parent string) []string {
+	return slices.DeleteFunc(names(parent), func(name string) bool { return !byName()[parent][name].required })
 }
 
 // position is the place of a field in the table.

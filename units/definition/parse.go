@@ -88,7 +88,7 @@ func (p *parser) document(document []byte) {
 		p.problem("image", "is missing%s", misspelt(given, "image"))
 		return
 	}
-	p.object("", given)
+	p.object("", "", given)
 	slices.SortStableFunc(p.d.Flags, func(a, b Flag) int { return cmp.Compare(position(a.Field), position(b.Field)) })
 	p.wordsFit()
 	switch {
@@ -107,6 +107,16 @@ func (p *parser) document(document []byte) {
 	}
 }
 
+// complete reports what an object lacks of the members that it must have.
+func (p *parser) complete(prefix string, given []member, must []string) {
+	has := namesOf(given)
+	for _, name := range must {
+		if !has[name] {
+			p.problem(prefix+name, "is missing")
+		}
+	}
+}
+
 func namesOf(given []member) map[string]bool {
 	names := make(map[string]bool, len(given))
 	for _, m := range given {
@@ -118,8 +128,8 @@ func namesOf(given []member) map[string]bool {
 // completeHealthCheck fills in what depends on other fields.
 func (p *parser) completeHealthCheck(given bool) {
 	h := &p.d.HealthCheck
-	at := slices.IndexFunc(p.d.Endpoints, func(e Endpoint) bool { return e.Address.Protocol == TCP })
-	if !given && at < 0 {
+	asked, ok := p.d.FirstTCP()
+	if !given && !ok {
 		h.Type = None
 	}
 	if h.Type == None {
@@ -133,25 +143,16 @@ func (p *parser) completeHealthCheck(given bool) {
 	}
 	switch {
 	case h.Port != 0:
-	case at < 0:
+	case !ok:
 		p.problem("health_check.port", "is missing; it must be given where the service has no endpoint for TCP")
 	default:
-		h.Port = p.d.Endpoints[at].Port
+		h.Port = asked.Port
 	}
 }
 
-// object parses the members of the definition, or of an object in it.
-func (p *parser) object(parent string, given []member) {
-	prefix := ""
-	if parent != "" {
-		prefix = parent + "."
-	}
-	p.objectAt(parent, prefix, given)
-}
-
-// objectAt parses the members of an object with the fields that parent has. Their paths
-// begin with prefix.
-func (p *parser) objectAt(parent, prefix string, given []member) {
+// object parses the members of the definition, or of an object in it, with the fields
+// that parent has. Their paths begin with prefix.
+func (p *parser) object(parent, prefix string, given []member) {
 	known := byName()[parent]
 	for _, m := range given {
 		f, path := known[m.name], prefix+m.name
@@ -202,7 +203,7 @@ func (p *parser) healthCheck(path string, value json.RawMessage) {
 			p.problem(path, "%v", objectError(err, `must be "http", "tcp", "none" or an object`, value))
 			return
 		}
-		p.object(path, given)
+		p.object(path, path+".", given)
 	}
 	if h.Type != HTTP && h.Type != "" && h.Path != "" {
 		p.problem(path+".path", `is for the type "http" only`)

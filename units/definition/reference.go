@@ -7,9 +7,6 @@ import (
 	"strings"
 )
 
-// required are the fields that a document must have.
-var required = []string{"image"}
-
 // Table returns the fields as a Markdown table: what each says, and what holds
 // without it.
 func Table() string {
@@ -23,10 +20,8 @@ func Table() string {
 
 // otherwise says, in Markdown, what holds when the field is absent.
 func (f field) otherwise() string {
-	for _, name := range required {
-		if f.name == name {
-			return "required"
-		}
+	if f.required {
+		return "required"
 	}
 	if f.absent != "" {
 		return "`" + f.absent + "`"
@@ -57,7 +52,7 @@ A duration is a string of numbers with units, such as "300ms", "30s" or "1m30s".
 		switch otherwise := f.otherwise(); {
 		case f.absent != "":
 			fmt.Fprintf(&b, "The default is %s.\n", roff(otherwise))
-		case otherwise == "required":
+		case f.required:
 			b.WriteString("Required.\n")
 		case otherwise != "":
 			fmt.Fprintf(&b, "When absent: %s.\n", roff(strings.Replace(otherwise, ", see below", "", 1)))
@@ -97,8 +92,7 @@ func roff(s string) string {
 // what it accepts may still be refused, with a reason.
 func Schema() []byte {
 	root := object("")
-	text := fmt.Sprintf(`{"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "service definition of service-manager", %s, "required": [%q], "dependentRequired": {"address": ["port"]}, "patternProperties": {"^_": {}}}`,
-		root, required[0])
+	text := fmt.Sprintf(`{"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "service definition of service-manager", %s, "dependentRequired": {"address": ["port"]}, "patternProperties": {"^_": {}}}`, root)
 	var indented bytes.Buffer
 	if err := json.Indent(&indented, []byte(text), "", "  "); err != nil {
 		panic(err) // an entry of the table has a schema that is not JSON
@@ -113,10 +107,10 @@ func object(parent string) string {
 	for _, name := range names(parent) {
 		f := byName()[parent][name]
 		schema := f.schema
-		switch members := names(f.name); {
+		switch {
 		case f.list:
-			schema = fmt.Sprintf(`{"type": "array", "minItems": 1, "maxItems": %d, "items": {%s, "required": [%q, %q]}}`, maxEndpoints, object(f.name), members[0], members[1])
-		case len(members) > 0:
+			schema = fmt.Sprintf(`{"type": "array", "minItems": 1, "maxItems": %d, "items": {%s}}`, maxEndpoints, object(f.name))
+		case len(names(f.name)) > 0:
 			schema = fmt.Sprintf(`{"anyOf": [%s, {%s}]}`, byName()[f.name]["type"].schema, object(f.name))
 		}
 		described := fmt.Sprintf(`{"description": %s`, quote(strings.ReplaceAll(f.says, "`", "")))
@@ -125,7 +119,12 @@ func object(parent string) string {
 		}
 		members = append(members, fmt.Sprintf(`%q: %s, %s`, name, described, strings.TrimPrefix(schema, "{")))
 	}
-	return fmt.Sprintf(`"type": "object", "properties": {%s}, "additionalProperties": false`, strings.Join(members, ", "))
+	text := fmt.Sprintf(`"type": "object", "properties": {%s}, "additionalProperties": false`, strings.Join(members, ", "))
+	if must := required(parent); len(must) > 0 {
+		names, _ := json.Marshal(must)
+		text += `, "required": ` + string(names)
+	}
+	return text
 }
 
 func quote(s string) string {

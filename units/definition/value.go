@@ -31,17 +31,23 @@ func (p *parser) text(path string, value json.RawMessage, check func(string) err
 	return s
 }
 
+// elements returns the elements of an array of at most that many; must says what else
+// the value should have been. ok is false when a problem was reported.
+func (p *parser) elements(path string, value json.RawMessage, must string, most int) (elements []json.RawMessage, ok bool) {
+	if len(value) == 0 || value[0] != '[' || json.Unmarshal(value, &elements) != nil {
+		p.problem(path, "%s%s", must, gotAt(path, value))
+		return nil, false
+	}
+	if len(elements) > most {
+		p.problem(path, "must have at most %d members (got %d)", most, len(elements))
+		return nil, false
+	}
+	return elements, true
+}
+
 // list returns the strings of an array, each of which passes check.
 func (p *parser) list(path string, value json.RawMessage, check func(string) error) []string {
-	var elements []json.RawMessage
-	if len(value) == 0 || value[0] != '[' || json.Unmarshal(value, &elements) != nil {
-		p.problem(path, "must be a list of strings%s", gotAt(path, value))
-		return nil
-	}
-	if len(elements) > maxMembers {
-		p.problem(path, "must have at most %d members (got %d)", maxMembers, len(elements))
-		return nil
-	}
+	elements, _ := p.elements(path, value, "must be a list of strings", maxMembers)
 	var list []string
 	for i, element := range elements {
 		list = append(list, p.text(fmt.Sprintf("%s[%d]", path, i), element, check))
