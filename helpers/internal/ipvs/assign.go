@@ -42,17 +42,18 @@ func assign(addr netip.Addr) error {
 // unassign takes an address from the host that it was given, unless there is a note about
 // a destination at it. The interface goes with its last address. The lock must be held.
 func unassign(addr netip.Addr) error {
-	places, err := noted()
-	if err != nil || slices.ContainsFunc(places, func(p Place) bool { return p.Address.Addr() == addr }) {
-		return err
-	}
 	link, err := netlink.LinkByName(Link)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
 		return nil
 	}
-	if err == nil {
-		err = netlink.AddrDel(link, single(addr))
+	if err != nil {
+		return fmt.Errorf("look up the interface %s: %w", Link, err)
 	}
+	places, err := noted()
+	if err != nil || slices.ContainsFunc(places, func(p Place) bool { return p.Address.Addr() == addr }) {
+		return err
+	}
+	err = netlink.AddrDel(link, single(addr))
 	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 		return fmt.Errorf("take the address %s from the interface %s: %w", addr, Link, err)
 	}

@@ -39,7 +39,7 @@ type Path struct {
 // again, at once: no packet meets a table without them.
 func Open(paths ...Path) error {
 	for _, family := range families {
-		mine := slices.DeleteFunc(slices.Clone(paths), func(p Path) bool { return p.Address.Addr().Is4() != family.is4() })
+		mine := slices.DeleteFunc(slices.Clone(paths), func(p Path) bool { return familyOf(p.Address) != family })
 		if len(mine) == 0 {
 			continue
 		}
@@ -66,11 +66,7 @@ func Close(address netip.AddrPort, protocol uint8) (empty bool, err error) {
 
 // IsOpen reports whether the table is whole, and has the address of a virtual service.
 func IsOpen(address netip.AddrPort, protocol uint8) (bool, error) {
-	f := families[0]
-	if !address.Addr().Is4() {
-		f = families[1]
-	}
-	open, err := f.isOpen(address, protocol)
+	open, err := familyOf(address).isOpen(address, protocol)
 	if err != nil {
 		return false, fmt.Errorf("read the table %s of nftables: %w", tableName, err)
 	}
@@ -134,7 +130,12 @@ func (f family) openNetworks(c *nftables.Conn, set *nftables.Set, paths []Path) 
 	}
 	has := spans(elements)
 	var wants []span
+	seen := make(map[netip.Addr]bool) // one container may be behind many addresses
 	for _, p := range paths {
+		if seen[p.Destination] {
+			continue
+		}
+		seen[p.Destination] = true
 		prefix, ok := bridged(p.Destination)
 		if s := spanOf(prefix); ok && !slices.Contains(wants, s) {
 			wants = append(wants, s)
@@ -164,8 +165,12 @@ func (f family) close(address netip.AddrPort, protocol uint8) (left bool, err er
 		return false, err
 	}
 	t := newTable(f)
-	if _, err := c.ListTableOfFamily(tableName, t.Family); missing(err) {
+	_, err = c.ListTableOfFamily(tableName, t.Family)
+	if missing(err) {
 		return false, nil
+	}
+	if err != nil {
+		return false, err
 	}
 	elements, err := elementsOf(c, t.addresses)
 	if err != nil {

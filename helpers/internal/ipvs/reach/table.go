@@ -20,6 +20,13 @@ var families = []family{family(nftables.TableFamilyIPv4), family(nftables.TableF
 
 func (f family) is4() bool { return f == families[0] }
 
+func familyOf(address netip.AddrPort) family {
+	if address.Addr().Is4() {
+		return families[0]
+	}
+	return families[1]
+}
+
 // table is what there is to be for a family.
 type table struct {
 	*nftables.Table
