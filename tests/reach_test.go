@@ -36,23 +36,21 @@ ip -n outside addr add fd00:99::2/64 dev eth0 nodad
 ip -n outside route add default via fd00:99::1
 `
 
-// serveAll gives the container of web the other addresses.
-const serveAll = `set -e
+// others has sm-ipvs add the container of web to the other addresses, or remove it.
+func others(verb string) string {
+	return strings.ReplaceAll(`set -e
 record=$(ls /run/service-manager/web/*.env)
 . $record
-for address in ` + public + ` ` + inner + `; do sm-ipvs add $address $SM_CONTAINER_IP:80; done
-for address in ` + docker0Six + ` ` + publicSix + `; do sm-ipvs add $address "[$SM_CONTAINER_IP6]:80"; done
-for client in client-bridge client-user client-internal web.${record##*/}; do
+for address in `+public+` `+inner+`; do sm-ipvs VERB $address $SM_CONTAINER_IP:80; done
+for address in `+docker0Six+` `+publicSix+`; do sm-ipvs VERB $address "[$SM_CONTAINER_IP6]:80"; done
+`, "VERB", verb)
+}
+
+// serveAll gives the container of web the other addresses, and makes its network, and
+// those of the clients, easy to enter.
+var serveAll = others("add") + `for client in client-bridge client-user client-internal web.${record##*/}; do
   ln -sf /proc/$(docker inspect -f '{{.State.Pid}}' ${client%.env})/ns/net /run/${client%%.*}.net
 done
-`
-
-// unserveAll takes them from it.
-const unserveAll = `set -e
-record=$(ls /run/service-manager/web/*.env)
-. $record
-for address in ` + public + ` ` + inner + `; do sm-ipvs remove $address $SM_CONTAINER_IP:80; done
-for address in ` + docker0Six + ` ` + publicSix + `; do sm-ipvs remove $address "[$SM_CONTAINER_IP6]:80"; done
 `
 
 // The clients of the matrix, in the order of its columns.
@@ -154,11 +152,12 @@ func TestReach(t *testing.T) {
 		}
 		for _, f := range list {
 			t.Run(f.name, func(t *testing.T) {
-				if strings.HasPrefix(f.up, firewalld) {
-					output(t, g, unserveAll)
+				restarts := strings.HasPrefix(f.up, firewalld) // web gets another container
+				if restarts {
+					output(t, g, others("remove"))
 				}
 				output(t, g, f.up)
-				if strings.HasPrefix(f.up, firewalld) {
+				if restarts {
 					waitFor(t, g, 3*time.Minute, tidy+answering("r0")+`
 for network in bridge user internal; do test "$(docker inspect -f '{{.State.Running}}' client-$network)" = true; done`)
 					output(t, g, serveAll)
@@ -179,7 +178,7 @@ for network in bridge user internal; do test "$(docker inspect -f '{{.State.Runn
 		t.Logf("who reaches a service address, and as whom:\n%s", matrix.String())
 
 		// The service moves to an address of its own, which the host does not have.
-		output(t, g, unserveAll)
+		output(t, g, others("remove"))
 		const own = "198.51.100.7"
 		edit(t, g, "web", app("r1").With("address", own+":80").With("assign_address", true))
 		waitFor(t, g, 3*time.Minute, "ip netns exec outside curl -fsS -m 5 http://"+own+"/ | grep -x 'revision r1'")

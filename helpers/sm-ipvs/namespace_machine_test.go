@@ -175,32 +175,39 @@ func (b *bench) in(namespace int, f func()) {
 	wait.Wait()
 }
 
+// listen has a backend hand each of its connections to handle, and close it then.
+func (b *bench) listen(address string, handle func(net.Conn)) {
+	b.in(b.backends, func() {
+		listener, err := net.Listen("tcp", address)
+		must(b.t, err)
+		b.t.Cleanup(func() { listener.Close() })
+		go func() {
+			for {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer conn.Close()
+					handle(conn)
+				}()
+			}
+		}()
+	})
+}
+
 // serve answers each line that a client of a backend sends with the backend's address.
 func (b *bench) serve(addresses ...string) {
-	b.in(b.backends, func() {
-		for _, address := range addresses {
-			listener, err := net.Listen("tcp", address)
-			must(b.t, err)
-			b.t.Cleanup(func() { listener.Close() })
-			go func() {
-				for {
-					conn, err := listener.Accept()
-					if err != nil {
-						return
-					}
-					go func() {
-						defer conn.Close()
-						for buffer := make([]byte, 100); ; {
-							if _, err := conn.Read(buffer); err != nil {
-								return
-							}
-							fmt.Fprintln(conn, address)
-						}
-					}()
+	for _, address := range addresses {
+		b.listen(address, func(conn net.Conn) {
+			for buffer := make([]byte, 100); ; {
+				if _, err := conn.Read(buffer); err != nil {
+					return
 				}
-			}()
-		}
-	})
+				fmt.Fprintln(conn, address)
+			}
+		})
+	}
 }
 
 // dial connects to an address of the host.

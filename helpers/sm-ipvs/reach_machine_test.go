@@ -106,22 +106,8 @@ func TestMachineLargeAnswersThroughFirewall(t *testing.T) {
 	nft(t, "add table inet operator")
 	nft(t, "add chain inet operator forward { type filter hook forward priority 0; policy drop; }")
 	const size = 1 << 20
-	b.in(b.backends, func() {
-		listener, err := net.Listen("tcp", "10.77.0.2:80")
-		must(t, err)
-		t.Cleanup(func() { listener.Close() })
-		go func() {
-			for {
-				conn, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				go func() {
-					defer conn.Close()
-					_, _ = conn.Write(make([]byte, size)) // the client counts
-				}()
-			}
-		}()
+	b.listen("10.77.0.2:80", func(conn net.Conn) {
+		_, _ = conn.Write(make([]byte, size)) // the client counts
 	})
 	b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
 	b.in(client, func() {
@@ -140,7 +126,7 @@ func TestMachineLargeAnswersThroughFirewall(t *testing.T) {
 
 // However many addresses there are, all of them are put back.
 func TestMachineRestoresMany(t *testing.T) {
-	newBench(t)
+	b := newBench(t)
 	namespace, err := os.Readlink("/proc/thread-self/ns/net")
 	must(t, err)
 	must(t, os.MkdirAll("/run/service-manager/ipvs", 0o755))
@@ -154,7 +140,6 @@ func TestMachineRestoresMany(t *testing.T) {
 			os.Remove(note(i))
 		}
 	})
-	b := bench{t: t}
 	begin := time.Now()
 	out := b.ok("restore")
 	t.Logf("FIGURE restore of %d virtual services: %.1fs", many, time.Since(begin).Seconds())
