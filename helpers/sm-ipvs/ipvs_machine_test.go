@@ -218,10 +218,15 @@ func TestMachineDrainAwaitsHandshakeInDoubt(t *testing.T) {
 
 // A client that has sent everything and says so still gets its answer.
 func TestMachineDrainAwaitsHalfClosed(t *testing.T) {
+	t.Run("IPv4", func(t *testing.T) { awaitsHalfClosed(t, "10.77.0.1:7001", "10.77.0.2:80") })
+	t.Run("IPv6", func(t *testing.T) { awaitsHalfClosed(t, "[fd77::1]:7001", "[fd77::2]:80") })
+}
+
+func awaitsHalfClosed(t *testing.T, address, destination string) {
 	b := newBench(t)
 	release := make(chan bool)
 	b.in(b.backends, func() {
-		listener, err := net.Listen("tcp", "10.77.0.2:80")
+		listener, err := net.Listen("tcp", destination)
 		must(t, err)
 		t.Cleanup(func() { listener.Close() })
 		go func() {
@@ -235,21 +240,21 @@ func TestMachineDrainAwaitsHalfClosed(t *testing.T) {
 			conn.Write(request)
 		}()
 	})
-	b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
-	conn, err := b.dial("10.77.0.1:7001")
+	b.ok("add", address, destination)
+	conn, err := b.dial(address)
 	must(t, err)
 	_, err = io.WriteString(conn, "everything")
 	must(t, err)
 	must(t, conn.(*net.TCPConn).CloseWrite())
 	b.awaitState("CLOSE_WAIT")
 	var l log
-	drained := b.start(t.Context(), l.world(nil, "drain", "--timeout", "10m", "10.77.0.1:7001", "10.77.0.2:80"))
-	l.await(t, drained, "STATUS=draining 10.77.0.2:80: 1 active connection, 600s left")
+	drained := b.start(t.Context(), l.world(nil, "drain", "--timeout", "10m", address, destination))
+	l.await(t, drained, "STATUS=draining "+destination+": 1 active connection, 600s left")
 	close(release)
 	if err := <-drained; err != nil {
 		t.Error(err)
 	}
-	b.ok("remove", "10.77.0.1:7001", "10.77.0.2:80")
+	b.ok("remove", address, destination)
 	must(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
 	if got, err := io.ReadAll(conn); string(got) != "everything" || err != nil {
 		t.Errorf("answered %q, %v", got, err)

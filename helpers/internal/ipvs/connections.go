@@ -12,10 +12,12 @@ import (
 	"strings"
 )
 
-// Connections are those of one destination of which the counters do not say enough:
+// Connections are those of one destination, of which the counters do not say enough:
 // the kernel counts opening ones like open ones, and those that end among the finished
 // ones, which it remembers for minutes.
 type Connections struct {
+	// Open are the clients of those that are open.
+	Open []netip.AddrPort
 	// Opening are those whose client has sent its first packet, and not yet the one
 	// behind the answer to that.
 	Opening int
@@ -31,8 +33,8 @@ type Connections struct {
 // of its own.
 const connectionList = "/proc/thread-self/net/ip_vs_conn"
 
-// Connections counts opening and ending connections that a virtual service has given
-// to a destination. The kernel writes its whole list for this: 80 bytes for each
+// Connections returns the connections that a virtual service has given to a destination.
+// The kernel writes its whole list for this: 80 bytes for each
 // connection that it remembers, of whatever service.
 func (h *Handle) Connections(at Address, to netip.AddrPort) (Connections, error) {
 	list, err := os.Open(connectionList)
@@ -64,6 +66,8 @@ func countConnections(list io.Reader, at Address, to netip.AddrPort) (Connection
 			continue
 		}
 		switch fields[7] {
+		case "ESTABLISHED":
+			c.Open = append(c.Open, listed(fields[1], fields[2]))
 		case "SYN_RECV":
 			c.Opening++
 		case "CLOSE_WAIT": // the client has closed
@@ -75,15 +79,15 @@ func countConnections(list io.Reader, at Address, to netip.AddrPort) (Connection
 	return c, lines.Err()
 }
 
-// listed reads an address as the kernel's list has it, in hexadecimal digits, one
-// of IPv6 in brackets. What is none gives the zero address.
+// listed reads an address as the kernel's list has it: one of IPv4 in 8 hexadecimal
+// digits, one of IPv6 with colons. What is none gives the zero address.
 func listed(ip, port string) netip.AddrPort {
 	p, err := strconv.ParseUint(port, 16, 16)
 	if err != nil {
 		return netip.AddrPort{}
 	}
-	if inner, is := strings.CutPrefix(ip, "["); is {
-		addr, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
+	if strings.Contains(ip, ":") {
+		addr, err := netip.ParseAddr(ip)
 		if err != nil {
 			return netip.AddrPort{}
 		}

@@ -2,6 +2,7 @@ package ipvs
 
 import (
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -17,7 +18,7 @@ TCP 0A4D0001 B102 0A4D0001 1B59 0A4D0002 0050 LAST_ACK         29
 TCP 0A4D0001 B104 0A4D0001 1B59 0A4D0003 0050 LAST_ACK        899
 TCP 0A4D0001 B106 0A4D0001 1B5A 0A4D0002 0050 CLOSE_WAIT       59
 UDP 0A4D0001 B106 0A4D0001 1B59 0A4D0002 0050 UDP             299
-TCP [fd77:0000:0000:0000:0000:0000:0000:0001] B0FA [fd77:0000:0000:0000:0000:0000:0000:0001] 1B59 [fd77:0000:0000:0000:0000:0000:0000:0002] 0050 CLOSE_WAIT       59
+TCP fd77:0000:0000:0000:0000:0000:0000:0001 B0FA fd77:0000:0000:0000:0000:0000:0000:0001 1B59 fd77:0000:0000:0000:0000:0000:0000:0002 0050 CLOSE_WAIT       59
 `
 
 func TestCountConnections(t *testing.T) {
@@ -25,7 +26,7 @@ func TestCountConnections(t *testing.T) {
 		at, to string
 		want   Connections
 	}{
-		{"10.77.0.1:7001", "10.77.0.2:80", Connections{Opening: 1, HalfClosed: 1, Unacknowledged: 2}},
+		{"10.77.0.1:7001", "10.77.0.2:80", Connections{Open: []netip.AddrPort{netip.MustParseAddrPort("10.77.0.1:45306")}, Opening: 1, HalfClosed: 1, Unacknowledged: 2}},
 		{"10.77.0.1:7001", "10.77.0.3:80", Connections{Unacknowledged: 1}},
 		{"10.77.0.1:7002", "10.77.0.2:80", Connections{HalfClosed: 1}},
 		{"10.77.0.1:7001", "10.77.0.4:80", Connections{}},
@@ -33,7 +34,7 @@ func TestCountConnections(t *testing.T) {
 	} {
 		at := Address{netip.MustParseAddrPort(test.at), TCP}
 		have, err := countConnections(strings.NewReader(connectionsOfKernel), at, netip.MustParseAddrPort(test.to))
-		if err != nil || have != test.want {
+		if err != nil || !reflect.DeepEqual(have, test.want) {
 			t.Errorf("%s of %s: %+v, %v; want %+v", test.to, test.at, have, err, test.want)
 		}
 	}
