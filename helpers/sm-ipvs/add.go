@@ -34,6 +34,7 @@ func add(ctx context.Context, w command.World) error {
 	scheduler := flags.String("scheduler", "", "the `name` of how IPVS chooses among destinations; without it a new service gets "+ipvs.DefaultScheduler+" and an existing one stays as it is")
 	weight := flags.Int("weight", 1, "the destination's `share` of new connections; with 0 it gets none")
 	assign := flags.Bool("assign", false, "give this host the ADDRESS if it has it not, on the interface "+ipvs.Link+"; it goes with the last destination at it")
+	watch := flags.Bool("watch", false, "note which connections to DESTINATION were answered, for 'drain --until answered'")
 	if err := flags.Parse(w, w.Args); err != nil {
 		return err
 	}
@@ -73,7 +74,7 @@ func add(ctx context.Context, w command.World) error {
 	if err := putBack(ctx, w, handle, at); err != nil {
 		return err
 	}
-	if err := handle.Add(ctx, at, to, ipvs.Terms{Owner: owner(w), Scheduler: *scheduler, Weight: *weight, Assign: *assign}); err != nil {
+	if err := handle.Add(ctx, at, to, ipvs.Terms{Owner: owner(w), Scheduler: *scheduler, Weight: *weight, Assign: *assign, Watch: *watch}); err != nil {
 		return err
 	}
 	if err := lookAtMain(ctx, w, what); err != nil {

@@ -20,6 +20,9 @@ when the unit's main process has ended, or when the time is up: that is success
 too, with a line that says how many were left. Idle connections count as well, so
 give it a time-out; so do those whose client has sent everything and waits for the
 answer. Those that only the client has yet to close have 5 s.
+With --until answered, connections on which DESTINATION has sent last count no longer
+once neither side has sent anything for 1 s: proxies keep such connections for their
+next request. It takes add --watch.
 While connections are opening, for at most 4 s, DESTINATION is full rather than of
 weight 0, and may get one more.
 A UDP destination is removed at once instead, because clients that it has would
@@ -32,6 +35,12 @@ the host of DESTINATION is empty (":80"), as it is when a container never starte
 In a unit:
   ExecStop=sm-ipvs drain --timeout 30s 172.17.0.1:7001 ${SM_CONTAINER_IP}:80
 `
+
+// What a drain waits for.
+const (
+	untilClosed   = "closed"
+	untilAnswered = "answered"
+)
 
 const (
 	// pollInterval is how long an open connection is looked away from.
@@ -53,11 +62,15 @@ const (
 func drain(ctx context.Context, w command.World) error {
 	flags := command.NewFlags("sm-ipvs drain", drainHelp)
 	timeout := flags.Duration("timeout", 30*time.Second, "the longest `duration` to wait for open connections")
+	until := flags.String("until", untilClosed, "`what` to wait for: "+untilClosed+", the end of every connection, or "+untilAnswered+", also of those that idle")
 	if err := flags.Parse(w, w.Args); err != nil {
 		return err
 	}
 	if *timeout < 0 {
 		return command.Usagef("--timeout: must be 0 or more (got %s)", *timeout)
+	}
+	if *until != untilClosed && *until != untilAnswered {
+		return command.Usagef("--until: must be %s or %s (got %q)", untilClosed, untilAnswered, *until)
 	}
 	at, to, err := pair(flags.Args())
 	if isNoHost(err) {
@@ -91,7 +104,8 @@ func drain(ctx context.Context, w command.World) error {
 	if mine, err := quiesce(watched, w, handle, at, to, min(opening, *timeout)); err != nil || !mine {
 		return err
 	}
-	left, err := awaitIdle(watched, w, handle, at, to, *timeout)
+	d := &draining{w: w, handle: handle, at: at, to: to, answered: *until == untilAnswered}
+	left, err := d.await(watched, *timeout)
 	switch {
 	case errors.Is(context.Cause(watched), mainprocess.ErrGone):
 		// The answers that its connections wait for will not come.
@@ -102,7 +116,7 @@ func drain(ctx context.Context, w command.World) error {
 	case left > 0:
 		fmt.Fprintf(w.Stdout, "drain %s: time is up after %s with %s left\n", to, *timeout, connections(left))
 	}
-	w.Notify.Status("drained %s", to)
+	w.Notify.Status("drained %s%s", to, d.also())
 	return nil
 }
 
@@ -171,16 +185,27 @@ func countOpening(handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort) (int,
 	return c.Opening, err
 }
 
-// awaitIdle returns when no connection needs a destination any more, or with the
-// number of active ones when the time is up.
-func awaitIdle(ctx context.Context, w command.World, handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort, timeout time.Duration) (left int, err error) {
+// draining is a destination that gets no new connections.
+type draining struct {
+	w        command.World
+	handle   *ipvs.Handle
+	at       ipvs.Address
+	to       netip.AddrPort
+	answered bool // whether connections that were answered, and idle, count no longer
+	idle     int  // how many of those there are
+	warned   bool // that it cannot be known how many
+}
+
+// await returns when no connection needs the destination any more, or with the number of
+// active ones when the time is up.
+func (d *draining) await(ctx context.Context, timeout time.Duration) (left int, err error) {
 	lastActive := time.Now()
 	deadline := lastActive.Add(timeout)
 	status := ""
 	settled := false
 	for {
 		begin := time.Now()
-		active, unacknowledged, found, err := inUse(handle, at, to)
+		active, unacknowledged, found, err := d.inUse()
 		if err != nil {
 			return 0, err
 		}
@@ -188,28 +213,31 @@ func awaitIdle(ctx context.Context, w command.World, handle *ipvs.Handle, at ipv
 		if active > 0 {
 			lastActive = now
 		}
-		idle := active == 0 && (unacknowledged == 0 || now.Sub(lastActive) >= closing)
+		done := active == 0 && (unacknowledged == 0 || now.Sub(lastActive) >= closing)
 		switch {
-		case !found, settled && idle:
+		case !found, settled && done:
 			return 0, nil
 		case !now.Before(deadline):
 			return active, nil
 		}
-		settled = idle
+		settled = done
 		pause, text := pollInterval, status
-		if active == 0 {
+		switch {
+		case active == 0:
 			// The list of all connections may be long.
 			pause = max(settleInterval, 4*now.Sub(begin))
+		case d.answered:
+			pause = max(pollInterval, 4*now.Sub(begin))
 		}
 		switch {
 		case active > 0:
-			text = fmt.Sprintf("draining %s: %s, %.0fs left", to, connections(active), deadline.Sub(now).Seconds())
-		case !idle:
-			text = fmt.Sprintf("draining %s: clients have yet to close %d", to, unacknowledged)
+			text = fmt.Sprintf("draining %s: %s%s, %.0fs left", d.to, connections(active), d.also(), deadline.Sub(now).Seconds())
+		case !done:
+			text = fmt.Sprintf("draining %s: clients have yet to close %d", d.to, unacknowledged)
 		}
 		if text != status {
 			status = text
-			w.Notify.Status("%s", status)
+			d.w.Notify.Status("%s", status)
 		}
 		select {
 		case <-ctx.Done():
@@ -219,15 +247,33 @@ func awaitIdle(ctx context.Context, w command.World, handle *ipvs.Handle, at ipv
 	}
 }
 
-// inUse returns how many connections of a destination are active, how many the
-// client has yet to close, and whether the destination is there.
-func inUse(handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort) (active, unacknowledged int, found bool, err error) {
-	d, found, err := handle.Destination(at, to)
-	if err != nil || !found || d.ActiveConnections > 0 || d.InactiveConnections == 0 {
-		return d.ActiveConnections, 0, found, err
+// inUse returns how many connections of the destination are active, how many the client
+// has yet to close, and whether the destination is there.
+func (d *draining) inUse() (active, unacknowledged int, found bool, err error) {
+	now, found, err := d.handle.Destination(d.at, d.to)
+	active, d.idle = now.ActiveConnections, 0
+	if err == nil && active > 0 && d.answered {
+		var unknown error
+		// To return it would have connections cut. All that is lost without it is time.
+		if d.idle, unknown = d.handle.Answered(d.at, d.to); unknown != nil && !d.warned {
+			d.warned = true
+			d.w.Warning("%v", unknown)
+		}
+		active = max(0, active-d.idle) // some may have ended in between
 	}
-	c, err := handle.Connections(at, to)
+	if err != nil || !found || active > 0 || now.InactiveConnections == 0 {
+		return active, 0, found, err
+	}
+	c, err := d.handle.Connections(d.at, d.to)
 	return c.HalfClosed, c.Unacknowledged, true, err
+}
+
+// also says how many connections idle.
+func (d *draining) also() string {
+	if d.idle == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" and %d idle", d.idle)
 }
 
 func connections(n int) string {

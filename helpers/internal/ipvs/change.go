@@ -25,6 +25,7 @@ type Terms struct {
 	Scheduler string // what the virtual service gets; an empty one leaves an existing one as it is
 	Weight    int
 	Assign    bool // whether the host is given the address if it does not have it
+	Watch     bool // whether Answered is to know about its connections
 }
 
 // Add makes a destination, reached by masquerading, part of the virtual service
@@ -45,14 +46,14 @@ func (h *Handle) Add(ctx context.Context, at Address, to netip.AddrPort, terms T
 		return err
 	}
 	// Before the destination: from here on no other container's unit removes it.
-	if err := errors.Join(note{terms.Owner, scheduler, terms.Weight, here, terms.Assign}.write(at, to), noteScheduler(at, scheduler)); err != nil {
+	if err := errors.Join(note{terms.Owner, scheduler, terms.Weight, here, terms.Assign, terms.Watch}.write(at, to), noteScheduler(at, scheduler)); err != nil {
 		return errors.Join(err, h.removeEmpty(at))
 	}
 	if terms.Assign {
 		err = assign(at.Addr())
 	}
 	if err == nil {
-		err = openPaths(Place{at, to})
+		err = openPaths(map[Place]bool{{at, to}: terms.Watch})
 	}
 	if err == nil {
 		err = h.putDestination(at, to, terms.Weight)
@@ -60,7 +61,7 @@ func (h *Handle) Add(ctx context.Context, at Address, to netip.AddrPort, terms T
 	if err != nil {
 		// A virtual service without a destination refuses what another program
 		// on this host might serve.
-		return errors.Join(err, forget(at, to), h.removeEmpty(at))
+		return errors.Join(err, forget(at, to), unwatch(to), h.removeEmpty(at))
 	}
 	d, found, err := h.Destination(at, to)
 	if err != nil {
@@ -168,7 +169,7 @@ func (h *Handle) Remove(ctx context.Context, at Address, to netip.AddrPort, owne
 		if found {
 			return hint.Add(fmt.Errorf("remove %s from %s: the kernel still has it", to, at), "run ipvsadm -Ln")
 		}
-		return errors.Join(forget(at, to), h.removeEmpty(at))
+		return errors.Join(forget(at, to), unwatch(to), h.removeEmpty(at))
 	})
 	return err
 }

@@ -39,8 +39,13 @@ func Load(context.Context) error { return nil }
 func Configure() error { return nil }
 
 // No packet comes here.
-func openPaths(...Place) error { return nil }
-func closePath(Address) error  { return nil }
+func openPaths(map[Place]bool) error { return nil }
+func closePath(Address) error        { return nil }
+
+// Answered knows of no connection.
+func (*Handle) Answered(Address, netip.AddrPort) (int, error) { return 0, nil }
+
+func unwatch(netip.AddrPort) error { return nil }
 
 // Reachable is true: no packet comes here.
 func Reachable(Address) (bool, error) { return true, nil }

@@ -27,6 +27,7 @@ type note struct {
 	weight    int
 	namespace string // the network namespace; each has a table of its own
 	assign    bool   // whether the host was to be given the address
+	watch     bool   // whether Answered is to know about its connections
 }
 
 // noteFolder has a file for each destination.
@@ -70,6 +71,9 @@ func (n note) write(at Address, to netip.AddrPort) error {
 		text := fmt.Appendf(nil, "%s\n%s %d %s", n.owner, n.scheduler, n.weight, n.namespace)
 		if n.assign {
 			text = append(text, " assign"...)
+		}
+		if n.watch {
+			text = append(text, " watch"...)
 		}
 		err = os.WriteFile(notePath(at, to), append(text, '\n'), 0o644)
 	}
@@ -117,7 +121,8 @@ func readNote(at Address, to netip.AddrPort) (n note, found bool, err error) {
 	owner, rest, _ := strings.Cut(string(text), "\n")
 	n.owner = owner
 	if fields := strings.Split(strings.TrimSuffix(rest, "\n"), " "); len(fields) >= 3 {
-		n.scheduler, n.namespace, n.assign = fields[0], fields[2], slices.Contains(fields[3:], "assign")
+		n.scheduler, n.namespace = fields[0], fields[2]
+		n.assign, n.watch = slices.Contains(fields[3:], "assign"), slices.Contains(fields[3:], "watch")
 		if n.weight, err = strconv.Atoi(fields[1]); err != nil {
 			return n, false, fmt.Errorf("look up what %s at %s is: %s: weight: %w", to, at, notePath(at, to), err)
 		}

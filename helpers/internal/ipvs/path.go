@@ -10,17 +10,18 @@ import (
 	"service-manager/helpers/internal/ipvs/reach"
 )
 
-// openPaths lets every client reach those destinations. The lock must be held.
-func openPaths(places ...Place) error {
-	if len(places) == 0 {
+// openPaths lets every client reach destinations, which are watched or not. The lock must
+// be held.
+func openPaths(destinations map[Place]bool) error {
+	if len(destinations) == 0 {
 		return nil
 	}
 	if err := setConntrack(); err != nil {
 		return err
 	}
-	paths := make([]reach.Path, 0, len(places))
-	for _, p := range places {
-		paths = append(paths, reach.Path{Address: p.Address.AddrPort, Protocol: uint8(p.Address.Protocol), Destination: p.Destination.Addr()})
+	paths := make([]reach.Path, 0, len(destinations))
+	for p, watch := range destinations {
+		paths = append(paths, reach.Path{Address: p.Address.AddrPort, Protocol: uint8(p.Address.Protocol), Destination: p.Destination, Watch: watch})
 	}
 	if err := reach.Open(paths...); err != nil {
 		return hint.Add(err, "the kernel needs nftables with dup, fib, ct and masquerade; see lsmod and dmesg")

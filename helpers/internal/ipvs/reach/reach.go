@@ -8,10 +8,10 @@
 // container on the network of the one that answers would be answered past the host,
 // from an address that it does not know; and one that is sent to itself would be
 // asked by its own address. So there is a table of nftables, service-manager, for
-// IPv4 and for IPv6, with three chains: requests labels connections to virtual
-// services, answers sends what comes back on them out as the host's own, and containers
-// gives clients on the network of the container an address of the host. All others keep
-// the address that they have, and no other table is touched.
+// IPv4 and for IPv6: its chain requests labels connections to virtual services, answers
+// sends what comes back on them out as the host's own, and containers gives clients on
+// the network of the container an address of the host. All others keep the address that
+// they have, and no other table is touched.
 //
 // That the kernel knows the connection of an answer takes net.ipv4.vs.conntrack=1,
 // which package ipvs sees to.
@@ -32,7 +32,8 @@ import (
 type Path struct {
 	Address     netip.AddrPort // of the virtual service
 	Protocol    uint8          // IPPROTO_TCP, say
-	Destination netip.Addr
+	Destination netip.AddrPort
+	Watch       bool // whether Answered is to know about its connections of TCP
 }
 
 // Open lets clients reach destinations. It adds what there is not, and writes the rules
@@ -102,12 +103,20 @@ func (f family) open(paths []Path) error {
 	if err := f.openNetworks(c, t.networks, paths); err != nil {
 		return err
 	}
-	addresses := make([]nftables.SetElement, len(paths))
-	for i, p := range paths {
-		addresses[i] = addressElement(p.Address, p.Protocol)
+	var addresses, watched []nftables.SetElement
+	for _, p := range paths {
+		addresses = append(addresses, addressElement(p.Address, p.Protocol))
+		if p.Watch {
+			watched = append(watched, placeElement(p.Destination))
+		}
 	}
-	for some := range slices.Chunk(addresses, chunk) {
-		if err := c.SetAddElements(t.addresses, some); err != nil {
+	return errors.Join(add(c, t.watched, watched), add(c, t.addresses, addresses), c.Flush())
+}
+
+// add adds elements to a set.
+func add(c *nftables.Conn, set *nftables.Set, elements []nftables.SetElement) error {
+	for some := range slices.Chunk(elements, chunk) {
+		if err := c.SetAddElements(set, some); err != nil {
 			return err
 		}
 		if err := c.Flush(); err != nil {
@@ -132,11 +141,12 @@ func (f family) openNetworks(c *nftables.Conn, set *nftables.Set, paths []Path) 
 	var wants []span
 	seen := make(map[netip.Addr]bool) // one container may be behind many addresses
 	for _, p := range paths {
-		if seen[p.Destination] {
+		container := p.Destination.Addr()
+		if seen[container] {
 			continue
 		}
-		seen[p.Destination] = true
-		prefix, ok := bridged(p.Destination)
+		seen[container] = true
+		prefix, ok := bridged(container)
 		if s := spanOf(prefix); ok && !slices.Contains(wants, s) {
 			wants = append(wants, s)
 		}

@@ -34,6 +34,12 @@ type table struct {
 	addresses *nftables.Set
 	// networks are those that destinations are on.
 	networks *nftables.Set
+	// watched are destinations, each with its port, for whose connections answered is
+	// kept.
+	watched *nftables.Set
+	// answered are connections, each by its client and its destination, in which the
+	// destination has sent last.
+	answered *nftables.Set
 	chains   []chain
 }
 
@@ -68,6 +74,11 @@ func newTable(f family) table {
 	t.addresses = &nftables.Set{Table: t.Table, Name: "addresses", Concatenation: true,
 		KeyType: nftables.MustConcatSetType(address, nftables.TypeInetProto, nftables.TypeInetService)}
 	t.networks = &nftables.Set{Table: t.Table, Name: "networks", Interval: true, KeyType: address}
+	t.watched = &nftables.Set{Table: t.Table, Name: "watched", Concatenation: true,
+		KeyType: nftables.MustConcatSetType(address, nftables.TypeInetService)}
+	t.answered = &nftables.Set{Table: t.Table, Name: "answered", Concatenation: true,
+		Dynamic: true, Size: most, HasTimeout: true, Timeout: remembered,
+		KeyType: nftables.MustConcatSetType(address, nftables.TypeInetService, address, nftables.TypeInetService)}
 
 	t.chains = []chain{{
 		&nftables.Chain{Table: t.Table, Name: "requests", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: beforeBalancing},
@@ -80,14 +91,10 @@ func newTable(f family) table {
 	}, {
 		&nftables.Chain{Table: t.Table, Name: "answers", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: afterTranslation},
 		[]rule{
-			{"large datagrams, which a copy would not carry", []expr.Any{
-				&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
-				&expr.Meta{Key: expr.MetaKeyLEN, Register: 1},
-				&expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: 4, Size: 4},
-				&expr.Cmp{Op: expr.CmpOpGt, Register: 1, Data: binary.BigEndian.AppendUint32(nil, mtu)},
+			{"a watched destination sends the last of what it has to say", join(hasFlags(expr.CmpOpEq, push), f.isIn(t.watched, source), f.note(t.answered, update, destination))},
+			{"large datagrams, which a copy would not carry", join(is(unix.IPPROTO_UDP), isLonger(mtu), []expr.Any{
 				&expr.Verdict{Kind: expr.VerdictReturn},
-			}},
+			})},
 			{"what virtual services answer leaves as the host's own", join([]expr.Any{
 				&expr.Ct{Key: expr.CtKeyDIRECTION, Register: 1},
 				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{1}}, // reply
@@ -98,6 +105,12 @@ func newTable(f family) table {
 				&expr.Dup{RegAddr: 1},
 				&expr.Verdict{Kind: expr.VerdictDrop},
 			})},
+		},
+	}, {
+		&nftables.Chain{Table: t.Table, Name: "deliveries", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPostrouting, Priority: beforeBalancing},
+		[]rule{
+			{"a client begins, ends, or sends the last of what it has to say, to a watched destination", join(hasFlags(expr.CmpOpNeq, 0), f.isIn(t.watched, destination), f.note(t.answered, remove, source))},
+			{"a client sends more than one packet takes", join(is(unix.IPPROTO_TCP), isLonger(headers), f.isIn(t.watched, destination), f.note(t.answered, remove, source))},
 		},
 	}, {
 		&nftables.Chain{Table: t.Table, Name: "containers", Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPostrouting, Priority: beforeTranslation},
@@ -127,18 +140,40 @@ var isLabelled = []expr.Any{
 	&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, len(label))},
 }
 
-// isSentTo tests whether a packet goes to an address of the set. The registers of
-// 4 bytes begin at 8, and what is looked up together lies side by side.
+// first is the first of the registers of 4 bytes. What is looked up together lies side
+// by side.
+const first = 8
+
+// isSentTo tests whether a packet goes to an address of the set.
 func (f family) isSentTo(set *nftables.Set) []expr.Any {
-	const first = 8
-	words := uint32(f.size() / 4)
+	words := f.words()
 	return []expr.Any{
 		f.load(destination, first),
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: first + words},
-		&expr.Payload{DestRegister: first + words + 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		loadPort(destination, first+words+1),
 		&expr.Lookup{SourceRegister: first, SetName: set.Name},
 	}
 }
+
+// is tests the protocol of a packet.
+func is(protocol byte) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{protocol}},
+	}
+}
+
+// isLonger tests the length of a packet in bytes.
+func isLonger(than uint32) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyLEN, Register: 1},
+		&expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: 4, Size: 4},
+		&expr.Cmp{Op: expr.CmpOpGt, Register: 1, Data: binary.BigEndian.AppendUint32(nil, than)},
+	}
+}
+
+// words is how many registers an address takes.
+func (f family) words() uint32 { return uint32(f.size() / 4) }
 
 // size is how many bytes an address has.
 func (f family) size() int {
@@ -162,6 +197,11 @@ func (f family) load(which int, register uint32) expr.Any {
 	}
 	size := f.size()
 	return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: uint32(first + which*size), Len: uint32(size)}
+}
+
+// loadPort puts a port of the packet into a register.
+func loadPort(which int, register uint32) expr.Any {
+	return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: uint32(2 * which), Len: 2}
 }
 
 func join(parts ...[]expr.Any) []expr.Any {
@@ -193,10 +233,16 @@ func (t table) hasRules(c *nftables.Conn) (bool, error) {
 	return true, nil
 }
 
+// placeElement is the element for the address and port of a destination.
+func placeElement(place netip.AddrPort) nftables.SetElement {
+	key := binary.BigEndian.AppendUint16(place.Addr().AsSlice(), place.Port())
+	return nftables.SetElement{Key: append(key, 0, 0)}
+}
+
 // put adds the table with all that is in it but elements.
 func (t table) put(c *nftables.Conn) error {
 	c.AddTable(t.Table)
-	for _, set := range []*nftables.Set{t.addresses, t.networks} {
+	for _, set := range []*nftables.Set{t.addresses, t.networks, t.watched, t.answered} {
 		if err := c.AddSet(set, nil); err != nil {
 			return err
 		}
