@@ -88,7 +88,7 @@ func stopTime(s Service) time.Duration {
 		if d := s.Definition(rev); d != nil {
 			// One endpoint drains after the other.
 			drains := time.Duration(max(1, len(d.Endpoints)))
-			longest = max(longest, drains*d.DrainTimeout+d.StopTimeout)
+			longest = max(longest, drains*d.Drain.Timeout+d.StopTimeout)
 		}
 	}
 	return longest + 2*slack

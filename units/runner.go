@@ -50,7 +50,7 @@ func runner(helpers string, s Service, d *definition.Definition) []File {
 	}
 	steps.writeEnd(t)
 	t.Set("TimeoutStartSec", unitfile.Seconds(max(d.StartTimeout, d.HealthCheck.Timeout+hold+slack)))
-	t.Set("TimeoutStopSec", unitfile.Seconds(max(d.DrainTimeout, d.StopTimeout)+slack))
+	t.Set("TimeoutStopSec", unitfile.Seconds(max(d.Drain.Timeout, d.StopTimeout)+slack))
 
 	unit := d.Unit()
 	files := []File{{Path: unit, Content: t.Bytes()}}

@@ -52,11 +52,19 @@ func traffic(smIPVS unitfile.Word, d *definition.Definition) []step {
 	var declare, open []step
 	for _, e := range d.Endpoints {
 		address, destination := unitfile.Literal(e.Address.String()), containerPort(e.Address, e.Port)
+		answered := d.Drain.Until == definition.Answered && e.Address.Protocol == definition.TCP
 		add := func(flags ...unitfile.Word) command {
 			if d.AssignAddress {
 				flags = append(flags, "--assign")
 			}
+			if answered {
+				flags = append(flags, "--watch")
+			}
 			return append(append(command{smIPVS, "add"}, flags...), address, destination)
+		}
+		drain := command{smIPVS, "drain", "--timeout", duration(d.Drain.Timeout)}
+		if answered {
+			drain = append(drain, "--until", definition.Answered)
 		}
 		var scheduler []unitfile.Word
 		if e.Scheduler != "" {
@@ -68,7 +76,7 @@ func traffic(smIPVS unitfile.Word, d *definition.Definition) []step {
 		}
 		open = append(open, step{
 			do:      add(scheduler...),
-			stop:    command{smIPVS, "drain", "--timeout", duration(d.DrainTimeout), address, destination},
+			stop:    append(drain, address, destination),
 			undo:    command{smIPVS, "remove", address, destination},
 			lasting: true,
 		})

@@ -56,6 +56,13 @@ func checkHealthCheckType(s string) error {
 	return nil
 }
 
+func checkUntil(s string) error {
+	if s != Closed && s != Answered {
+		return errors.New(`must be "closed" or "answered"`)
+	}
+	return nil
+}
+
 func checkPath(s string) error {
 	switch {
 	case !strings.HasPrefix(s, "/"):

@@ -23,8 +23,7 @@ type Definition struct {
 	Flags         []Flag     // what else docker run would be given, in the order of the fields
 	Entrypoint    []string   // empty: the image's
 	Command       []string   // empty: the image's, unless there is an Entrypoint
-	// DrainTimeout is how long connections may take to end once no new ones come.
-	DrainTimeout time.Duration
+	Drain         Drain
 	// StopTimeout is how long the container may take to end after SIGTERM.
 	StopTimeout time.Duration
 	// StartTimeout bounds each step of a start that reports no progress.
@@ -42,6 +41,18 @@ func (d *Definition) Addresses() []Address {
 	}
 	return addresses
 }
+
+// Drain says what is waited for once no new connections come.
+type Drain struct {
+	Timeout time.Duration // how long it may take
+	Until   string        // Closed or Answered
+}
+
+// What a drain waits for.
+const (
+	Closed   = "closed"   // the end of every connection
+	Answered = "answered" // of those on which an answer is due or something was just sent
+)
 
 // HealthCheck says how a new container proves that it can serve.
 type HealthCheck struct {

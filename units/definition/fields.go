@@ -26,6 +26,7 @@ type field struct {
 	flag     string // of docker run: a string or each of a list of strings is handed to that
 	many     bool   // a list of strings
 	list     bool   // a list of objects
+	instead  string // the field in whose place it may stand, as a short form
 	check    func(string) error
 	parse    func(p *parser, path string, value json.RawMessage) // not for those with a flag
 }
@@ -150,9 +151,24 @@ func init() {
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Command = p.words(path, v) },
 		},
 		{
-			name: "drain_timeout", says: "how long connections may take to end once no new ones come",
+			name: "drain", says: "how a container that gets no new connections loses its old ones before it is told to end: an object of the fields below",
+			without: "the values below", example: `{"timeout": "1m", "until": "answered"}`,
+			parse: (*parser).drain,
+		},
+		{
+			name: "drain.timeout", says: "how long it may take",
 			absent: `"30s"`, example: `"1m"`, schema: duration,
-			parse: func(p *parser, path string, v json.RawMessage) { p.d.DrainTimeout = p.duration(path, v, 0) },
+			parse: func(p *parser, path string, v json.RawMessage) { p.d.Drain.Timeout = p.duration(path, v, 0) },
+		},
+		{
+			name: "drain.until", says: "`\"closed\"`: every connection must end; `\"answered\"`: one that was answered and has idled for a second, as a proxy keeps it for a next request, may be left",
+			absent: `"closed"`, example: `"answered"`, schema: `{"enum": ["closed", "answered"]}`,
+			parse: func(p *parser, path string, v json.RawMessage) { p.d.Drain.Until = p.text(path, v, checkUntil) },
+		},
+		{
+			name: "drain_timeout", says: "short for `drain` with a `timeout` alone", instead: "drain",
+			without: "what `drain` says", example: `"1m"`, schema: duration,
+			parse: func(p *parser, path string, v json.RawMessage) { p.d.Drain.Timeout = p.duration(path, v, 0) },
 		},
 		{
 			name: "stop_timeout", says: "how long the container may take to end when it is told to",

@@ -91,6 +91,11 @@ func (p *parser) document(document []byte) {
 	p.object("", "", given)
 	slices.SortStableFunc(p.d.Flags, func(a, b Flag) int { return cmp.Compare(position(a.Field), position(b.Field)) })
 	p.wordsFit()
+	for _, f := range fields {
+		if f.instead != "" && has[f.name] && has[f.instead] {
+			p.problem(f.name, "cannot be combined with %s", f.instead)
+		}
+	}
 	switch {
 	case has["endpoints"] && (has["port"] || has["address"]):
 		p.problem("endpoints", "cannot be combined with address and port")
@@ -208,6 +213,15 @@ func (p *parser) healthCheck(path string, value json.RawMessage) {
 	if h.Type != HTTP && h.Type != "" && h.Path != "" {
 		p.problem(path+".path", `is for the type "http" only`)
 	}
+}
+
+func (p *parser) drain(path string, value json.RawMessage) {
+	given, err := members(value)
+	if err != nil {
+		p.problem(path, "%v", objectError(err, `must be an object like {"timeout": "30s", "until": "answered"}`, value))
+		return
+	}
+	p.object(path, path+".", given)
 }
 
 func (p *parser) entrypoint(path string, value json.RawMessage) {

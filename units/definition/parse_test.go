@@ -22,9 +22,9 @@ const rev = "3-0123456789abcdef0123456789abcdef"
 func TestParse(t *testing.T) {
 	least := Definition{
 		Revision: name.Revision{Service: "web", Rev: rev}, Image: "nginx:1.27",
-		Endpoints:    []Endpoint{{Address: tcp("172.17.0.1:7001"), Port: 80, Field: "address"}},
-		HealthCheck:  HealthCheck{Type: "http", Port: 80, Path: "/", Timeout: time.Minute, Interval: 250 * time.Millisecond},
-		DrainTimeout: 30 * time.Second, StopTimeout: 10 * time.Second, StartTimeout: 5 * time.Minute,
+		Endpoints:   []Endpoint{{Address: tcp("172.17.0.1:7001"), Port: 80, Field: "address"}},
+		HealthCheck: HealthCheck{Type: "http", Port: 80, Path: "/", Timeout: time.Minute, Interval: 250 * time.Millisecond},
+		Drain:       Drain{30 * time.Second, Closed}, StopTimeout: 10 * time.Second, StartTimeout: 5 * time.Minute,
 	}
 	with := func(change func(*Definition)) Definition {
 		d := least
@@ -61,7 +61,11 @@ func TestParse(t *testing.T) {
 				d.Entrypoint, d.Command = []string{"/bin/sh"}, []string{"-c", "echo $HOME; ls", ""}
 			})},
 		{"time-outs", `{"drain_timeout": "0s", "stop_timeout": "1m30s", "start_timeout": "24h"}`,
-			with(func(d *Definition) { d.DrainTimeout, d.StopTimeout, d.StartTimeout = 0, 90*time.Second, 24*time.Hour })},
+			with(func(d *Definition) { d.Drain.Timeout, d.StopTimeout, d.StartTimeout = 0, 90*time.Second, 24*time.Hour })},
+		{"drain", `{"drain": {"timeout": "2m", "until": "answered"}}`,
+			with(func(d *Definition) { d.Drain = Drain{2 * time.Minute, Answered} })},
+		{"drain, with a default", `{"drain": {"until": "answered"}}`,
+			with(func(d *Definition) { d.Drain.Until = Answered })},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -236,6 +240,11 @@ func TestParseInvalid(t *testing.T) {
 		{`{"drain_timeout": "-1s", "stop_timeout": "soon", "start_timeout": "25h"}`, []string{
 			`drain_timeout: must be at least 0s (got "-1s")`, `stop_timeout: must be a duration like "30s" or "5m" (got "soon")`,
 			`start_timeout: must be at most 24h0m0s (got "25h")`}},
+		{`{"drain": {"timeout": "-1s", "until": "idle"}}`, []string{
+			`drain.timeout: must be at least 0s (got "-1s")`, `drain.until: must be "closed" or "answered" (got "idle")`}},
+		{`{"drain": "1m"}`, []string{`drain: must be an object like {"timeout": "30s", "until": "answered"} (got a string)`}},
+		{`{"drain": {"time_out": "1m"}, "drain_timeout": "1m"}`, []string{
+			`drain.time_out: is not a field of a definition; did you mean "timeout"?`, `drain_timeout: cannot be combined with drain`}},
 		{`{"description": "a\nExecStart=/bin/evil"}`, []string{`description: must be one line of printable characters (got "a\nExecStart=/bin/evil")`}},
 		{`{"_id": "other", "_rev": 1}`, []string{`_id: must be "web", as the store calls it (got "other")`, `_rev: must be a string (got 1)`}},
 		{`{"healthcheck": "http", "volume": [], "colour": 1, "a\nb": 1}`, []string{

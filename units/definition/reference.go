@@ -110,8 +110,10 @@ func object(parent string) string {
 		switch {
 		case f.list:
 			schema = fmt.Sprintf(`{"type": "array", "minItems": 1, "maxItems": %d, "items": {%s}}`, maxEndpoints, object(f.name))
-		case len(names(f.name)) > 0:
+		case byName()[f.name]["type"] != nil: // alone, it stands for the object
 			schema = fmt.Sprintf(`{"anyOf": [%s, {%s}]}`, byName()[f.name]["type"].schema, object(f.name))
+		case len(names(f.name)) > 0:
+			schema = fmt.Sprintf(`{%s}`, object(f.name))
 		}
 		described := fmt.Sprintf(`{"description": %s`, quote(strings.ReplaceAll(f.says, "`", "")))
 		if f.absent != "" {
