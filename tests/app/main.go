@@ -16,7 +16,8 @@
 //	                      at-once exits; fail exits with APP_EXIT_STATUS;
 //	                      ignore is deaf to it
 //
-// GET /slow?for=8s answers after 8 seconds. Everything else is answered at once.
+// GET /slow?for=8s answers after 8 seconds. Everything else is answered at once. What
+// has an X-Request-Id is printed with it.
 package main
 
 import (
@@ -128,7 +129,7 @@ func run(getenv func(string) string, out io.Writer, terminate <-chan os.Signal) 
 		return 1
 	}
 	log("listening on %s", listener.Addr())
-	server := &http.Server{Handler: s.handler(time.Now())}
+	server := &http.Server{Handler: s.handler(time.Now(), log)}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	var exit <-chan time.Time
@@ -170,11 +171,14 @@ func run(getenv func(string) string, out io.Writer, terminate <-chan os.Signal) 
 }
 
 // handler answers the requests of an application that began to listen at start.
-func (s settings) handler(start time.Time) http.Handler {
+func (s settings) handler(start time.Time, log func(format string, args ...any)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Revision", s.revision)
 		if client, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 			w.Header().Set("X-Client", client)
+		}
+		if id := r.Header.Get("X-Request-Id"); id != "" {
+			log("request %q", id)
 		}
 		wait, status := s.slow, http.StatusOK
 		if r.URL.Path == "/slow" {

@@ -116,6 +116,30 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+func TestPrintsRequests(t *testing.T) {
+	a := start(t, nil)
+	a.listening(t)
+	request, err := http.NewRequest("POST", a.url, strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("X-Request-Id", "12")
+	answered := make(chan error, 1)
+	go func() {
+		response, err := http.DefaultClient.Do(request)
+		if err == nil {
+			err = response.Body.Close()
+		}
+		answered <- err
+	}()
+	if line := a.line(t); line != `app none: request "12"` {
+		t.Errorf("line %q", line)
+	}
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestExits(t *testing.T) {
 	t.Run("at once", func(t *testing.T) {
 		a := start(t, map[string]string{"APP_EXIT_AT_ONCE": "1", "APP_EXIT_STATUS": "3", "APP_LAST_LINE": "no database"})

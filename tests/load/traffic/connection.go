@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -29,6 +30,7 @@ func (e *lossError) Unwrap() error { return e.err }
 type connection struct {
 	net.Conn
 	in        *bufio.Reader
+	post      bool  // send POST, and not GET
 	halfClose bool  // say that nothing comes after the request
 	received  int   // bytes since the request was sent
 	failed    error // of the last read
@@ -86,7 +88,12 @@ func (c *connection) get(u *url.URL, timeout time.Duration) (reply, *lossError) 
 	}
 	c.received = 0
 	c.SetDeadline(time.Now().Add(timeout))
-	request := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: load\r\nAccept: */*\r\n\r\n", u.RequestURI(), u.Host)
+	request := fmt.Sprintf("%%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: load\r\nAccept: */*\r\n%%s\r\n", u.RequestURI(), u.Host)
+	if c.post {
+		request = fmt.Sprintf(request, http.MethodPost, fmt.Sprintf("X-Request-Id: %d\r\nContent-Length: 7\r\n", rand.Uint64())) + "a=order"
+	} else {
+		request = fmt.Sprintf(request, http.MethodGet, "")
+	}
 	if _, err := io.WriteString(c, request); err != nil {
 		return lost(c.answerKind(err), err)
 	}

@@ -27,6 +27,7 @@ type Options struct {
 	KeepAlivePause       time.Duration // between two requests of one of these
 	SlowPerSecond        float64       // requests of /slow?for=SlowFor
 	SlowFor              time.Duration
+	Post                 bool          // POST, which no client may send again by itself, in the place of GET
 	HalfClose            bool          // who has a connection for one request closes it for writing behind it
 	For                  time.Duration // the run's length
 	ConnectTimeout       time.Duration
@@ -165,7 +166,7 @@ func (r *run) once(traffic string, u *url.URL, asked time.Duration) {
 		return
 	}
 	defer c.Close()
-	c.halfClose = r.HalfClose
+	c.halfClose, c.post = r.HalfClose, r.Post
 	connected := time.Since(began)
 	answer, loss := c.get(u, r.AnswerTimeout+asked)
 	if loss != nil {
@@ -210,7 +211,9 @@ func (r *run) next(c *connection) *connection {
 	connect := func() *lossError {
 		start := time.Now()
 		var loss *lossError
-		c, loss = dial(r.url.Host, r.ConnectTimeout)
+		if c, loss = dial(r.url.Host, r.ConnectTimeout); c != nil {
+			c.post = r.Post
+		}
 		connected = time.Since(start)
 		return loss
 	}
@@ -227,7 +230,7 @@ func (r *run) next(c *connection) *connection {
 	// A server may close a connection that it keeps at any time, also while a
 	// request is on its way. A client may then send a GET again. One that the
 	// server had for longer it has cut.
-	if reused && loss != nil && (loss.kind == EOFBeforeReply || loss.kind == ResetBeforeReply) && time.Since(asked) < onItsWay {
+	if reused && !r.Post && loss != nil && (loss.kind == EOFBeforeReply || loss.kind == ResetBeforeReply) && time.Since(asked) < onItsWay {
 		r.recorder.retried(traffic)
 		c.Close()
 		if loss = connect(); loss == nil {

@@ -304,6 +304,30 @@ func TestKeepAliveRetriesOnce(t *testing.T) {
 	}
 }
 
+// A client that cannot know whether a POST was taken must not send it again.
+func TestPostIsNotRetried(t *testing.T) {
+	t.Parallel()
+	methods := make(chan string, 1)
+	o := options(serve(t, func(_ int, c *net.TCPConn, in *bufio.Reader) {
+		if r, err := http.ReadRequest(in); err == nil {
+			body, _ := io.ReadAll(r.Body)
+			select {
+			case methods <- fmt.Sprintf("%s %s, with an id: %t", r.Method, body, r.Header.Get("X-Request-Id") != ""):
+			default:
+			}
+		}
+		io.WriteString(c, ok)
+	}))
+	o.KeepAlive, o.ConnectionsPerSecond, o.Post = 1, 20, true
+	r := mustRun(t, o)
+	if r.Total.Retried != 0 || r.KeepAlive.LostByKind[EOFBeforeReply]+r.KeepAlive.LostByKind[ResetBeforeReply] == 0 || r.New.Answered == 0 || r.New.Lost != 0 {
+		t.Errorf("%s", r)
+	}
+	if got := <-methods; got != "POST a=order, with an id: true" {
+		t.Error(got)
+	}
+}
+
 func TestSlowRequests(t *testing.T) {
 	t.Parallel()
 	o := options(serve(t, func(_ int, c *net.TCPConn, in *bufio.Reader) {
