@@ -155,7 +155,7 @@ func TestMachineAnsweredHoldsOpenConnections(t *testing.T) {
 	must(t, err)
 	b.ask(conn)
 	out := b.ok("drain", "--until", "answered", "--timeout", "2s", "10.77.0.1:7001", "10.77.0.2:80")
-	if !strings.Contains(out, "time is up after 2s with 1 active connection left") {
+	if !strings.Contains(out, "warning: drain 10.77.0.2:80: it was added without --watch") || !strings.Contains(out, "time is up after 2s with 1 active connection left") {
 		t.Error(out)
 	}
 	if _, err := os.Stat("/run/service-manager/ipvs/10.77.0.1:7002_10.77.0.2:80"); err == nil {

@@ -95,19 +95,24 @@ func drain(ctx context.Context, w command.World) error {
 	if err := putBack(ctx, w, handle, at); err != nil {
 		return err
 	}
-	watched, release, err := mainprocess.Watch(ctx, w)
+	living, release, err := mainprocess.Watch(ctx, w)
 	if err != nil {
 		// An error would have connections cut. All that is lost without it is time.
-		watched, release = ctx, func() {}
+		living, release = ctx, func() {}
 	}
 	defer release()
-	if mine, err := quiesce(watched, w, handle, at, to, min(opening, *timeout)); err != nil || !mine {
+	if mine, err := quiesce(living, w, handle, at, to, min(opening, *timeout)); err != nil || !mine {
 		return err
 	}
 	d := &draining{w: w, handle: handle, at: at, to: to, answered: *until == untilAnswered}
-	left, err := d.await(watched, *timeout)
+	if d.answered {
+		if watched, err := handle.Watched(ctx, at, to); err == nil && !watched {
+			w.Warning("drain %s: it was added without --watch, so each of its connections has to end", to)
+		}
+	}
+	left, err := d.await(living, *timeout)
 	switch {
-	case errors.Is(context.Cause(watched), mainprocess.ErrGone):
+	case errors.Is(context.Cause(living), mainprocess.ErrGone):
 		// The answers that its connections wait for will not come.
 		fmt.Fprintf(w.Stdout, "drain %s: %v\n", to, mainprocess.ErrGone)
 		return nil

@@ -140,6 +140,17 @@ func namespace() (string, error) {
 	return name, nil
 }
 
+// Watched reports whether Answered knows about the connections of a destination.
+func (h *Handle) Watched(ctx context.Context, at Address, to netip.AddrPort) (bool, error) {
+	unlock, err := lock(ctx, h.Waiting)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	n, _, err := readNote(at, to)
+	return n.watch, err
+}
+
 // Noted reports whether any destination has a note.
 func Noted() (bool, error) {
 	places, err := noted()

@@ -14,7 +14,7 @@ import (
 // Whether a connection waits for an answer cannot be read from the times at which
 // either side has sent: they are known to 4 ms, and a client that is near sends its next
 // request sooner. So two sets of the table say who has sent last, for those destinations
-// only of which somebody wants to know: watched and answered.
+// only that are to be watched: watched and answered.
 
 const (
 	// remembered is how long a connection counts as answered without a packet: a client

@@ -11,7 +11,8 @@
 // IPv4 and for IPv6: its chain requests labels connections to virtual services, answers
 // sends what comes back on them out as the host's own, and containers gives clients on
 // the network of the container an address of the host. All others keep the address that
-// they have, and no other table is touched.
+// they have, and no other table is touched. Of destinations that are watched it also knows
+// which connections have their answer.
 //
 // That the kernel knows the connection of an answer takes net.ipv4.vs.conntrack=1,
 // which package ipvs sees to.
