@@ -22,7 +22,15 @@ func TestIPVS(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v: %s", err, out)
 	}
-	g := start(t, base(t, bookworm), vm.Options{})
+	t.Run("Debian 12", func(t *testing.T) { testIPVS(t, binary, bookworm) })
+	t.Run("Debian 13", func(t *testing.T) {
+		long(t)
+		testIPVS(t, binary, trixie)
+	})
+}
+
+func testIPVS(t *testing.T, binary, release string) {
+	g := start(t, base(t, release), vm.Options{})
 	if err := g.Put(ctx(t, time.Minute), binary, "/root/sm-ipvs.test"); err != nil {
 		t.Fatal(err)
 	}

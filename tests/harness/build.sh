@@ -78,7 +78,7 @@ X
   rm -rf "$R"
 }
 
-packages=systemd,systemd-sysv,udev,dbus,docker.io,docker-registry,ipvsadm,iptables,nftables,ufw,firewalld,curl,iproute2,iputils-ping,jq,openssh-server,kmod,procps,psmisc,ca-certificates,openssl,conntrack,tcpdump,strace,less,e2fsprogs,gawk,socat,linux-image-cloud-amd64
+packages=systemd,systemd-sysv,udev,dbus,docker.io,docker-registry,ipvsadm,iptables,nftables,ufw,firewalld,nginx,haproxy,caddy,curl,iproute2,iputils-ping,jq,openssh-server,kmod,procps,psmisc,ca-certificates,openssl,conntrack,tcpdump,strace,less,e2fsprogs,gawk,socat,linux-image-cloud-amd64
 
 root() {
   local R=$1/root release=$2 kernel
@@ -131,8 +131,8 @@ customize() {
   printf '[Journal]\nStorage=volatile\nRuntimeMaxUse=64M\nRateLimitIntervalSec=0\n' > "$R/etc/systemd/journald.conf.d/guest.conf"
   mkdir -p "$U/multi-user.target.wants"
   ln -sf /lib/systemd/system/systemd-networkd.service "$U/multi-user.target.wants/"
-  # Firewalls, for tests that start them.
-  rm -f "$U"/*.wants/{ufw,firewalld}.service
+  # Firewalls and proxies, for tests that start them.
+  rm -f "$U"/*.wants/{ufw,firewalld,nginx,haproxy,caddy}.service
   # A registry to pull from, for tests that start it: anyone may push.
   rm -f "$U"/*.wants/docker-registry.service
   printf 'version: 0.1\nstorage: {filesystem: {rootdirectory: /var/lib/docker-registry}}\nhttp: {addr: "127.0.0.1:5000"}\n' > "$R/etc/docker/registry/config.yml"
