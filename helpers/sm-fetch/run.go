@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/hint"
 	"service-manager/helpers/sm-fetch/apply"
 	"service-manager/helpers/sm-fetch/follow"
+	"service-manager/helpers/sm-fetch/pool"
 	"service-manager/helpers/sm-fetch/reload"
 	"service-manager/units"
 	"service-manager/units/definition"
@@ -66,6 +68,7 @@ func run(ctx context.Context, w command.World, system system) error {
 type settings struct {
 	root, services, generated string
 	couchdb                   string
+	pool                      *pool.Pool // nil without ADDRESSES=
 	arguments                 []string
 }
 
@@ -80,6 +83,9 @@ func parse(w command.World, verb string) (settings, error) {
 	}
 	var err error
 	if s.couchdb, err = s.database(w); err != nil {
+		return settings{}, err
+	}
+	if s.pool, err = s.addresses(w); err != nil {
 		return settings{}, err
 	}
 	if s.services == "" {
@@ -100,6 +106,25 @@ func (s settings) database(w command.World) (string, error) {
 		return url, nil
 	}
 	return host.Setting(s.root, "COUCHDB_URL")
+}
+
+// addresses returns the pool that ADDRESSES= describes, nil without that.
+func (s settings) addresses(w command.World) (*pool.Pool, error) {
+	text, ok := w.Env("ADDRESSES")
+	if !ok {
+		var err error
+		if text, err = host.Setting(s.root, "ADDRESSES"); err != nil {
+			return nil, err
+		}
+	}
+	if text == "" {
+		return nil, nil
+	}
+	r, err := pool.ParseRange(text)
+	if err != nil {
+		return nil, hint.Add(fmt.Errorf("ADDRESSES= %w", err), "edit %s", filepath.Join(s.root, host.Settings))
+	}
+	return &pool.Pool{Range: r, Path: filepath.Join(s.root, revision.Root, ".addresses.json")}, nil
 }
 
 // parts are the parts of a run, put together.
@@ -147,6 +172,7 @@ func (s settings) assemble(w command.World, system system, retry time.Duration) 
 			Source:    definitions.Name(),
 			Root:      s.root,
 			Addresses: func() (map[name.Service]netip.AddrPort, error) { return host.Addresses(s.root) },
+			Pool:      s.pool,
 			Listening: listening,
 		},
 		Revisions: revisions.Root,

@@ -16,6 +16,9 @@ import (
 // Addresses is the file with the addresses of services whose documents have none.
 const Addresses = "/etc/service-manager/addresses.json"
 
+// settings is the file with the settings of the host.
+const settings = "/etc/service-manager/service-manager.conf"
+
 // ParseAddresses reads the text of Addresses: a list of objects like
 // {"name": "web", "address": "172.17.0.1:7001"}. Other members of them say nothing
 // here. The error has everything that is wrong, on one line; the addresses of the
@@ -97,11 +100,14 @@ func WithAddress(document []byte, address netip.AddrPort) []byte {
 	return slices.Concat(document[:begin], []byte(member), document[begin:])
 }
 
-// parseAddress returns an address that the kernel can balance.
-func parseAddress(s string) (netip.AddrPort, error) {
+// ParseAddress returns an address that the kernel can balance.
+func ParseAddress(s string) (netip.AddrPort, error) {
 	address, err := netip.ParseAddrPort(s)
 	ip := address.Addr()
+	_, alone := parsePortAlone(s)
 	switch {
+	case alone:
+		err = errors.New("must have an IP, unless ADDRESSES= in " + settings + " says that of this host")
 	case err != nil:
 		err = errors.New("must be IP:port or [IPv6]:port")
 	case address.Port() == 0:

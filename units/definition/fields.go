@@ -44,8 +44,8 @@ func init() {
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Image = p.text(path, v, checkImage) },
 		},
 		{
-			name: "address", says: "where clients reach the service: `IP:port` or `[IPv6]:port`",
-			without: "what `addresses.json` says, see below",
+			name: "address", says: "where clients reach the service: `IP:port`, `[IPv6]:port`, or `:port` of the IP in `ADDRESSES=`, see below",
+			without: "what the host gives it, see below",
 			example: `"172.17.0.1:7001"`, schema: `{"type": "string"}`,
 			parse: func(p *parser, path string, v json.RawMessage) { p.short.Address.AddrPort = p.address(path, v) },
 		},
@@ -61,7 +61,7 @@ func init() {
 			parse: (*parser).endpoints,
 		},
 		{
-			name: "endpoints.address", says: "`IP:port` or `[IPv6]:port`", required: true,
+			name: "endpoints.address", says: "`IP:port`, `[IPv6]:port` or `:port`", required: true,
 			example: `"172.17.0.1:7001"`, schema: `{"type": "string"}`,
 			parse: func(p *parser, path string, v json.RawMessage) { p.endpoint.Address.AddrPort = p.address(path, v) },
 		},

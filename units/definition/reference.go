@@ -48,21 +48,24 @@ A duration is a string of numbers with units, such as "300ms", "30s" or "1m30s".
 .SH FIELDS
 `)
 	for _, f := range fields {
-		fmt.Fprintf(&b, ".TP\n.B %s\n%s.\n", roff(f.name), roff(sentence(f.says)))
+		fmt.Fprintf(&b, ".TP\n.B %s\n%s.\n", roff(f.name), roff(sentence(inManual(f.says))))
 		switch otherwise := f.otherwise(); {
 		case f.absent != "":
 			fmt.Fprintf(&b, "The default is %s.\n", roff(otherwise))
 		case f.required:
 			b.WriteString("Required.\n")
 		case otherwise != "":
-			fmt.Fprintf(&b, "When absent: %s.\n", roff(strings.Replace(otherwise, ", see below", "", 1)))
+			fmt.Fprintf(&b, "When absent: %s.\n", roff(inManual(otherwise)))
 		}
 		fmt.Fprintf(&b, "Example: %s\n", roff(f.example))
 	}
 	b.WriteString(`.SH FILES
 .TP
 .I /etc/service-manager/addresses.json
-Addresses of services whose definitions have none: [{"name": "web", "address": "172.17.0.1:7001"}]
+Addresses of services whose definitions have none: [{"name": "web", "address": "172.17.0.1:7001"}].
+What is not there, ADDRESSES= in
+.BR service-manager.conf (5)
+gives.
 .SH SEE ALSO
 .BR sm-fetch (8),
 .BR service-manager-generator (8),
@@ -70,6 +73,9 @@ Addresses of services whose definitions have none: [{"name": "web", "address": "
 `)
 	return b.String()
 }
+
+// inManual leaves out what points to the text around README's table.
+func inManual(s string) string { return strings.Replace(s, ", see below", "", 1) }
 
 // sentence begins with a capital letter, unless it begins with code.
 func sentence(s string) string {

@@ -143,7 +143,7 @@ func (p *parser) address(path string, value json.RawMessage) netip.AddrPort {
 		}
 		return netip.AddrPort{}
 	}
-	address, err := parseAddress(s)
+	address, err := ParseAddress(s)
 	if err != nil {
 		p.problem(path, "%v%s", err, got(value))
 	}

@@ -1,8 +1,10 @@
 package apply
 
 import (
+	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"slices"
 
@@ -12,10 +14,75 @@ import (
 )
 
 // addressed returns a change whose document has the address that the host gives to
-// the service, if it has none. From then on it belongs to the revision.
-func (a *Applier) addressed(c source.Change) source.Change {
-	if a.Addresses == nil || definition.HasAddress(c.Document) {
-		return c
+// the service, if it has none. From then on it belongs to the revision. The error says
+// why the host gives none.
+func (a *Applier) addressed(ctx context.Context, c source.Change) (source.Change, error) {
+	if a.Pool != nil {
+		c.Document = definition.WithIP(c.Document, a.Pool.First().Addr())
+	}
+	if definition.HasAddress(c.Document) {
+		return c, nil
+	}
+	addresses, damaged := a.listed()
+	if address, ok := addresses[c.Service]; ok {
+		c.Document = definition.WithAddress(c.Document, address)
+		return c, nil
+	}
+	if a.Pool == nil || damaged {
+		return c, nil // a damaged list may have named it
+	}
+	given, err := a.Pool.Given()
+	if err != nil {
+		return c, err
+	}
+	if address, ok := given[c.Service]; ok {
+		c.Document = definition.WithAddress(c.Document, address)
+		return c, nil
+	}
+	try := c
+	try.Document = definition.WithAddress(c.Document, a.Pool.First())
+	if d, _, _, err := a.validate(try); err != nil || d != nil && d.Worker() {
+		return c, nil // a worker needs none, and what is invalid gets none
+	}
+	a.claiming.Lock()
+	defer a.claiming.Unlock()
+	a.readClaims()
+	var before []netip.AddrPort
+	for _, address := range slices.Concat(a.claimOf(c.Service).addresses[0], a.claimOf(c.Service).addresses[1]) {
+		before = append(before, address.AddrPort)
+	}
+	listed := slices.Collect(maps.Values(addresses))
+	address, isNew, err := a.Pool.Give(ctx, c.Service, before, func(address netip.AddrPort) bool {
+		return slices.Contains(listed, address) || a.taken(definition.Address{AddrPort: address, Protocol: definition.TCP}, c.Service)
+	})
+	if err != nil {
+		return c, err
+	}
+	if isNew {
+		a.Log.Info("%s: is given the address %s", c.Service, address)
+	}
+	c.Document = definition.WithAddress(c.Document, address)
+	return c, nil
+}
+
+// taken reports whether an address is that of another service or of a program of the
+// host. a.claiming is held.
+func (a *Applier) taken(address definition.Address, except name.Service) bool {
+	if a.owner(address, except) != "" {
+		return true
+	}
+	if a.Listening == nil || a.claimOf(except).has(address) {
+		return false
+	}
+	_, listens := a.Listening(address)
+	return listens
+}
+
+// listed returns the addresses that the host's administrator gives to services by name.
+// Of what is damaged about them it says so, once, and returns the rest.
+func (a *Applier) listed() (addresses map[name.Service]netip.AddrPort, damaged bool) {
+	if a.Addresses == nil {
+		return nil, false
 	}
 	addresses, err := a.Addresses()
 	problem := ""
@@ -29,10 +96,7 @@ func (a *Applier) addressed(c source.Change) source.Change {
 	if !told && err != nil {
 		a.Log.Error("%v", err)
 	}
-	if address, ok := addresses[c.Service]; ok {
-		c.Document = definition.WithAddress(c.Document, address)
-	}
-	return c
+	return addresses, err != nil
 }
 
 // claim is what a service takes of what the services of a host share.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"service-manager/helpers/sm-fetch/pool"
 	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/definition"
 	"service-manager/units/name"
@@ -332,6 +333,76 @@ func TestAddressOfTheHost(t *testing.T) {
 	a.must(t, source.Change{Service: "api", Document: []byte(`{"image": "app", "port": 80, "volumes": 1}`)})
 	if a.Waits("api") {
 		t.Error("what is invalid anyhow waits for an address")
+	}
+}
+
+// What has no address is given one, which it keeps through everything.
+func TestAddressOfThePool(t *testing.T) {
+	a := newApplier(t)
+	a.Retry = 0
+	r, err := pool.ParseRange("10.0.0.1:7000-7004")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Pool = &pool.Pool{Range: r, Path: filepath.Join(a.Revisions.Root, ".addresses.json")}
+	a.Addresses = func() (map[name.Service]netip.AddrPort, error) {
+		return map[name.Service]netip.AddrPort{"listed": netip.MustParseAddrPort("10.0.0.1:7001")}, nil
+	}
+	a.Listening = func(at definition.Address) (netip.AddrPort, bool) { return at.AddrPort, at.Port() == 7002 }
+	address := func(service name.Service, document string) string {
+		t.Helper()
+		rev := a.must(t, source.Change{Service: service, Document: []byte(document)})
+		if rev == "" {
+			return ""
+		}
+		d, err := a.Revisions.Read(service.Revision(rev))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Worker() {
+			return "worker"
+		}
+		return d.Addresses()[0].String()
+	}
+	const document = `{"image": "app", "port": 80}`
+	for _, c := range []struct {
+		service        name.Service
+		document, want string
+	}{
+		{"own", `{"image": "app", "port": 80, "address": "10.0.0.1:7000"}`, "10.0.0.1:7000"},
+		{"worker", `{"image": "app"}`, "worker"},
+		{"wrong", `{"image": "app", "port": 80, "volumes": 1}`, ""},
+		{"web", document, "10.0.0.1:7003"}, // own has the first, listed the second, a program the third
+		{"listed", document, "10.0.0.1:7001"},
+		{"alone", `{"image": "app", "port": 80, "address": ":9000"}`, "10.0.0.1:9000"},
+		{"api", document, "10.0.0.1:7004"},
+		{"web", `{"image": "app:2", "port": 80}`, "10.0.0.1:7003"},
+		{"late", document, ""},
+	} {
+		if got := address(c.service, c.document); got != c.want {
+			t.Errorf("%s, %s: got %s, want %s", c.service, c.document, got, c.want)
+		}
+	}
+	if a.saying("web: is given the address 10.0.0.1:7003") != 1 || a.saying("address: no address of ADDRESSES=10.0.0.1:7000-7004 is free") != 1 {
+		t.Errorf("%q", a.Log.(*lines).lines)
+	}
+	// It comes back, and so does what another run has given it.
+	if err := a.Apply(t.Context(), source.Change{Service: "web", Deleted: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if got := address("late", document); got != "" {
+		t.Errorf("late has %s, which is web's", got)
+	}
+	if got := address("web", document); got != "10.0.0.1:7003" {
+		t.Errorf("web came back at %s", got)
+	}
+	// A damaged list may have named it.
+	a.Addresses = func() (map[name.Service]netip.AddrPort, error) { return nil, errors.New("addresses.json: is damaged") }
+	if got := address("new", document); got != "" || a.saying("new: is given") != 0 {
+		t.Errorf("new has %s", got)
 	}
 }
 

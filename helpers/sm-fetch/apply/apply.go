@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"service-manager/helpers/sm-fetch/pool"
 	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/definition"
 	"service-manager/units/name"
@@ -45,6 +46,9 @@ type Applier struct {
 	// documents that have none. An error says what is wrong with them, not that there
 	// are none. With nil there are none.
 	Addresses func() (map[name.Service]netip.AddrPort, error)
+	// Pool gives addresses to services that have none from Addresses either. With nil
+	// they get none.
+	Pool *pool.Pool
 	// Listening returns the socket that takes connections, or datagrams, to an address. With nil
 	// none does.
 	Listening func(definition.Address) (netip.AddrPort, bool)
@@ -160,12 +164,15 @@ func (a *Applier) InvalidCount() int {
 }
 
 func (a *Applier) accept(ctx context.Context, c source.Change) error {
-	addressed := a.addressed(c)
+	addressed, none := a.addressed(ctx, c)
 	d, rev, document, err := a.validate(addressed)
 	var invalid *definition.Invalid
 	if errors.As(err, &invalid) {
 		if len(invalid.Problems) == 1 && !definition.HasAddress(addressed.Document) {
 			a.refuse(c, "", definition.Address{}) // the host may give it one later
+			if none != nil {
+				invalid.Problems[0].Reason = none.Error()
+			}
 		} else {
 			a.forgetRefused(c.Service)
 		}

@@ -22,7 +22,7 @@ func (a *Applier) handOver(ctx context.Context, service name.Service) error {
 	reloaded := false
 	defer a.handingOver(service, false)
 	for {
-		successor, address, failed := a.successor(service)
+		successor, address, failed := a.successor(ctx, service)
 		if successor == "" {
 			return nil
 		}
@@ -60,7 +60,7 @@ func (a *Applier) handingOver(service name.Service, waits bool) {
 // waiting returns which other services get which addresses by the changes that wait
 // for the end of work on them, or that are being applied. Those that themselves wait
 // for a successor are left out: two could wait for each other.
-func (a *Applier) waiting(service name.Service) map[definition.Address]name.Service {
+func (a *Applier) waiting(ctx context.Context, service name.Service) map[definition.Address]name.Service {
 	var changes []source.Change
 	a.mu.Lock()
 	for other, w := range a.work {
@@ -77,7 +77,8 @@ func (a *Applier) waiting(service name.Service) map[definition.Address]name.Serv
 	get := make(map[definition.Address]name.Service)
 	for _, c := range changes {
 		// What is invalid, or refused for another reason, gets nothing.
-		if d, _, _, err := a.validate(a.addressed(c)); err == nil && d != nil {
+		addressed, _ := a.addressed(ctx, c) // without an address it is invalid
+		if d, _, _, err := a.validate(addressed); err == nil && d != nil {
 			for _, e := range d.Endpoints {
 				get[e.Address] = c.Service
 			}
@@ -88,8 +89,8 @@ func (a *Applier) waiting(service name.Service) map[definition.Address]name.Serv
 
 // successor returns the service that has got an address where a service that goes
 // has served, and has not served there yet, and whether that has failed.
-func (a *Applier) successor(service name.Service) (successor name.Service, address definition.Address, failed bool) {
-	waiting := a.waiting(service)
+func (a *Applier) successor(ctx context.Context, service name.Service) (successor name.Service, address definition.Address, failed bool) {
+	waiting := a.waiting(ctx, service)
 	a.claiming.Lock()
 	defer a.claiming.Unlock()
 	good, _ := a.Revisions.Good(service)
