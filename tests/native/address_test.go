@@ -18,7 +18,7 @@ func TestGivenAddresses(t *testing.T) {
 			t.Helper()
 			m.waitFor(t, patience, `set -e
 . "$(ls /run/service-manager/`+service+`/*.env)"
-/opt/service-manager/bin/sm-ipvs list `+address+` | grep -F "$SM_CONTAINER_IP:80"`)
+sm-ipvs list `+address+` | grep -F "$SM_CONTAINER_IP:80"`)
 		}
 		m.edit(t, "web", unnamed("r0"))
 		at("172.17.0.1:7300", "web")
