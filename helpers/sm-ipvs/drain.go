@@ -62,7 +62,7 @@ const (
 func drain(ctx context.Context, w command.World) error {
 	flags := command.NewFlags("sm-ipvs drain", drainHelp)
 	timeout := flags.Duration("timeout", 30*time.Second, "the longest `duration` to wait for open connections")
-	until := flags.String("until", untilClosed, "`what` to wait for: "+untilClosed+", the end of every connection, or "+untilAnswered+", also of those that idle")
+	until := flags.String("until", untilClosed, "`what` to wait for: "+untilClosed+", the end of every connection, or "+untilAnswered+", that of all but those that idle")
 	if err := flags.Parse(w, w.Args); err != nil {
 		return err
 	}

@@ -86,9 +86,9 @@ func (p *Pool) Given() (map[name.Service]netip.AddrPort, error) {
 }
 
 // Give returns the address of a service. One that has none is given that which it had
-// before, if it is in the range, or else the first of the range that is not taken. new
-// says that it was given just now.
-func (p *Pool) Give(ctx context.Context, service name.Service, before []netip.AddrPort, taken func(netip.AddrPort) bool) (address netip.AddrPort, new bool, err error) {
+// before, if it is in the range, or else the first of the range that is not taken.
+// isNew says that it was given just now.
+func (p *Pool) Give(ctx context.Context, service name.Service, before []netip.AddrPort, taken func(netip.AddrPort) bool) (address netip.AddrPort, isNew bool, err error) {
 	unlock, err := p.lock(ctx)
 	if err != nil {
 		return address, false, err
