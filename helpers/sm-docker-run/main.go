@@ -19,6 +19,7 @@ func main() { command.Main("sm-docker-run", run) }
 func run(ctx context.Context, w command.World) error {
 	return command.Verbs(w, help, map[string]func(command.World) error{
 		"pull":   func(w command.World) error { return pull(ctx, w) },
+		"once":   func(w command.World) error { return once(ctx, w) },
 		"run":    func(w command.World) error { return runContainer(ctx, w) },
 		"remove": func(w command.World) error { return remove(ctx, w) },
 		"sweep":  func(w command.World) error { return sweep(ctx, w) },
@@ -27,6 +28,7 @@ func run(ctx context.Context, w command.World) error {
 
 const help = `
 Usage: sm-docker-run pull   [flags] IMAGE
+       sm-docker-run once   [flags] --done FILE IMAGE [ARGUMENT...]
        sm-docker-run run    [flags] IMAGE [ARGUMENT...]
        sm-docker-run remove [flags] --name NAME
        sm-docker-run sweep  [flags]
@@ -34,6 +36,7 @@ Usage: sm-docker-run pull   [flags] IMAGE
 One container, from image to exit, as a systemd service.
 
   pull    fetch the image when it is not here; progress shows in systemctl status
+  once    run a container to its end, unless that was done before
   run     create and start the container, say READY=1, and wait for its end; exit
           with its exit status; on SIGTERM stop it gracefully
   remove  remove the container of that name and its anonymous volumes

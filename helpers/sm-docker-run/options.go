@@ -59,11 +59,19 @@ var unitName = regexp.MustCompile(`^[A-Za-z0-9:_.\\-][A-Za-z0-9:_.\\@-]*\.servic
 
 // parseOptions reads the command line of run.
 func parseOptions(w command.World) (*options, error) {
-	o := &options{stopTimeout: stopTimeout(10 * time.Second)}
+	o := newOptions()
 	f := command.NewFlags("run", runHelp)
+	o.define(f)
+	f.StringVar(&o.record, "record", "", "run record: write the container's name, id and addresses to `file` before READY=1, for EnvironmentFile=")
+	return o, o.read(f, w)
+}
+
+func newOptions() *options { return &options{stopTimeout: stopTimeout(10 * time.Second)} }
+
+// define adds the flags that say what the container is.
+func (o *options) define(f *command.Flags) {
 	f.StringVar(&o.name, "name", "", "`name` of the container (required)")
 	f.StringVar(&o.unit, "unit", "", "systemd `unit` that the container belongs to, %n in a unit file: its output goes to the journal under that unit, and sweep removes it when the unit, of the system's service manager, is not running")
-	f.StringVar(&o.record, "record", "", "run record: write the container's name, id and addresses to `file` before READY=1, for EnvironmentFile=")
 	f.Var(&o.stopTimeout, "stop-timeout", "kill the container when it has not ended this long after its stop signal: a `duration`, or seconds")
 	o.pull = pullFlag(f)
 	o.patience = daemonFlag(f)
@@ -91,17 +99,21 @@ func parseOptions(w command.World) (*options, error) {
 	f.StringVar(&o.user, "user", "", "`user[:group]` to run as")
 	f.Var(&o.volumes, "volume", "mount `source:path[:options]`, or an anonymous volume at path (repeatable)")
 	f.StringVar(&o.workdir, "workdir", "", "working `folder`")
+}
+
+// read reads the command line, and checks what any container needs.
+func (o *options) read(f *command.Flags, w command.World) error {
 	if err := f.Parse(w, w.Args); err != nil {
-		return nil, err
+		return err
 	}
 	if f.NArg() == 0 {
-		return nil, command.Usagef("run: the image is missing")
+		return command.Usagef("%s: the image is missing", f.Name())
 	}
 	o.image, o.args = f.Arg(0), f.Args()[1:]
 	if o.unit != "" && (!unitName.MatchString(o.unit) || len(o.unit) > 255) {
-		return nil, command.Usagef("--unit: must be the full name of a service unit, such as web.service; in a unit file, %%n (got %q)", o.unit)
+		return command.Usagef("--unit: must be the full name of a service unit, such as web.service; in a unit file, %%n (got %q)", o.unit)
 	}
-	return o, checkName(o.name)
+	return checkName(o.name)
 }
 
 // container translates the options to what the daemon's API takes.

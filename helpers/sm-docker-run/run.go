@@ -13,7 +13,6 @@ import (
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
-	"golang.org/x/sys/unix"
 
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/docker"
@@ -51,11 +50,7 @@ func runContainer(ctx context.Context, w command.World) error {
 		defer r.d.Close()
 	}
 	if err != nil {
-		if ctx.Err() != nil && !errors.As(err, new(*leftError)) {
-			// A stop in the middle of the start; nothing is left of it.
-			return &command.SignalError{Signal: unix.SIGTERM}
-		}
-		return about(o.name, err)
+		return r.unstarted(ctx, err)
 	}
 	return r.follow(ctx, c, caught)
 }
