@@ -18,8 +18,8 @@ const lastDropIn = "zz-rollout.conf"
 
 // runner returns the unit of one revision of a service, with its drop-ins.
 func runner(helpers string, s Service, d *definition.Definition) []File {
-	steps := rollout(helpers, d)
 	good := d.Rev == s.Good
+	steps := rollout(helpers, d, good)
 
 	t := newText(3 << 10)
 	t.Set("Description", unitfile.SpecifierFree(fmt.Sprintf("%s (%s)", d.Revision, d.Image)))
@@ -49,7 +49,11 @@ func runner(helpers string, s Service, d *definition.Definition) []File {
 		steps.writeLast(t)
 	}
 	steps.writeEnd(t)
-	t.Set("TimeoutStartSec", unitfile.Seconds(max(d.StartTimeout, d.HealthCheck.Timeout+hold+slack)))
+	longest := max(d.StartTimeout, d.HealthCheck.Timeout+hold+slack)
+	if preStarts(d, good) {
+		longest = max(longest, d.PreStart.Timeout+d.StopTimeout+slack)
+	}
+	t.Set("TimeoutStartSec", unitfile.Seconds(longest))
 	t.Set("TimeoutStopSec", unitfile.Seconds(max(d.Drain.Timeout, d.StopTimeout)+slack))
 
 	unit := d.Unit()

@@ -14,7 +14,7 @@ import (
 const hold = 2 * time.Second
 
 // rollout returns the steps by which a revision of a service comes to serve.
-func rollout(helpers string, d *definition.Definition) chain {
+func rollout(helpers string, d *definition.Definition, good bool) chain {
 	var (
 		smDockerRun = helper(helpers, "sm-docker-run")
 		smIPVS      = helper(helpers, "sm-ipvs")
@@ -24,6 +24,8 @@ func rollout(helpers string, d *definition.Definition) chain {
 		rev     = unitfile.Literal(string(d.Rev))
 		name    = unitfile.Literal(d.Container())
 		record  = unitfile.Literal(recordPath(d))
+
+		beforeName = unitfile.Literal(d.Container() + ".pre-start")
 	)
 	turn := step{
 		do:   command{smRollout, "wait", service, rev},
@@ -32,8 +34,14 @@ func rollout(helpers string, d *definition.Definition) chain {
 	image := step{
 		do: command{smDockerRun, "pull", "--name", name, "--record", record, unitfile.Literal(d.Image)},
 	}
+	before := step{
+		do: append(command{smDockerRun, "once", "--unit", "%n", "--name", beforeName, "--done", unitfile.Literal(preStartedPath(d)),
+			"--timeout", duration(d.PreStart.Timeout)}, containerWords(d, d.PreStart.Command)...),
+		undo:    command{smDockerRun, "remove", "--name", beforeName},
+		lasting: true,
+	}
 	container := step{
-		do:      append(command{smDockerRun, "run", "--unit", "%n", "--name", name, "--record", record}, containerWords(d)...),
+		do:      append(command{smDockerRun, "run", "--unit", "%n", "--name", name, "--record", record}, containerWords(d, d.Command)...),
 		undo:    command{smDockerRun, "remove", "--name", name, "--record", record},
 		lasting: true,
 	}
@@ -44,7 +52,17 @@ func rollout(helpers string, d *definition.Definition) chain {
 	outcome := step{
 		do: command{smRollout, "accept", service, rev},
 	}
-	return chain{before: []step{turn, image}, main: container, after: []step{health}, last: append(traffic(smIPVS, d), outcome)}
+	first := []step{turn, image}
+	if preStarts(d, good) {
+		first = append(first, before)
+	}
+	return chain{before: first, main: container, after: []step{health}, last: append(traffic(smIPVS, d), outcome)}
+}
+
+// preStarts reports whether something is to be run once before a revision serves. For one
+// that is good it was.
+func preStarts(d *definition.Definition, good bool) bool {
+	return len(d.PreStart.Command) > 0 && !good
 }
 
 // traffic returns the steps by which clients reach the container, none for a worker.
@@ -88,8 +106,8 @@ func traffic(smIPVS unitfile.Word, d *definition.Definition) []step {
 const hostname = "SYSTEM_HOSTNAME"
 
 // containerWords returns the part of the command line that docker run would
-// take, too.
-func containerWords(d *definition.Definition) []unitfile.Word {
+// take, too, with that command.
+func containerWords(d *definition.Definition, command []string) []unitfile.Word {
 	words := []unitfile.Word{"--stop-timeout", duration(d.StopTimeout)}
 	words = append(words, "--label", unitfile.Literal("service_name="+string(d.Service)))
 	if !slices.ContainsFunc(d.Environment, func(v definition.Variable) bool { return v.Name == hostname }) {
@@ -108,7 +126,7 @@ func containerWords(d *definition.Definition) []unitfile.Word {
 		arguments = d.Entrypoint[1:]
 	}
 	words = append(words, unitfile.Literal(d.Image))
-	for _, a := range append(arguments[:len(arguments):len(arguments)], d.Command...) {
+	for _, a := range append(arguments[:len(arguments):len(arguments)], command...) {
 		words = append(words, unitfile.Literal(a))
 	}
 	return words

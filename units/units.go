@@ -106,6 +106,11 @@ func recordPath(d *definition.Definition) string {
 	return revision.Store{Run: revision.Run}.RecordPath(d.Revision)
 }
 
+// preStartedPath says that the pre_start of a revision has succeeded.
+func preStartedPath(d *definition.Definition) string {
+	return revision.Store{Root: revision.Root}.PreStartedPath(d.Revision)
+}
+
 // newText begins a unit file. The size is what most units of that kind fit in.
 func newText(size int) *unitfile.Text {
 	var t unitfile.Text

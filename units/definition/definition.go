@@ -23,6 +23,7 @@ type Definition struct {
 	Flags         []Flag     // what else docker run would be given, in the order of the fields
 	Entrypoint    []string   // empty: the image's
 	Command       []string   // empty: the image's, unless there is an Entrypoint
+	PreStart      PreStart
 	Drain         Drain
 	// StopTimeout is how long the container may take to end after SIGTERM.
 	StopTimeout time.Duration
@@ -40,6 +41,12 @@ func (d *Definition) Addresses() []Address {
 		addresses = append(addresses, e.Address)
 	}
 	return addresses
+}
+
+// PreStart says what is run once, before the first container that serves.
+type PreStart struct {
+	Command []string // empty: nothing
+	Timeout time.Duration
 }
 
 // Drain says what is waited for once no new connections come.

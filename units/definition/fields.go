@@ -151,6 +151,23 @@ func init() {
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Command = p.words(path, v) },
 		},
 		{
+			name: "pre_start", says: "what is run once for each revision, in a container of its own, before the first one that serves: an object of the fields below",
+			without: "nothing", example: `{"command": ["migrate", "--up"]}`,
+			parse: (*parser).preStart,
+		},
+		{
+			name: "pre_start.command", says: "what the entrypoint is given, in the place of `command`", required: true,
+			example: `["migrate", "--up"]`, schema: words, secret: true,
+			parse: func(p *parser, path string, v json.RawMessage) { p.d.PreStart.Command = p.words(path, v) },
+		},
+		{
+			name: "pre_start.timeout", says: "how long it may take",
+			absent: `"5m"`, example: `"1h"`, schema: duration,
+			parse: func(p *parser, path string, v json.RawMessage) {
+				p.d.PreStart.Timeout = p.duration(path, v, time.Second)
+			},
+		},
+		{
 			name: "drain", says: "how a container that gets no new connections loses its old ones before it is told to end: an object of the fields below",
 			without: "the values below", example: `{"timeout": "1m", "until": "answered"}`,
 			parse: (*parser).drain,

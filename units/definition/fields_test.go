@@ -62,7 +62,11 @@ func TestFields(t *testing.T) {
 			t.Errorf("the default of %s: %v", f.name, err)
 			continue
 		}
-		if without, _ := Parse("web", rev, withRequired("{}")); !jsonEqual(given, without) {
+		bare := "{}"
+		if must := required(parent); len(must) > 0 {
+			bare = string(with(*byName()[parent][must[0]], byName()[parent][must[0]].example))
+		}
+		if without, _ := Parse("web", rev, withRequired(bare)); !jsonEqual(given, without) {
 			t.Errorf("with the default of %s: %+v; without it: %+v", f.name, given, without)
 		}
 	}
@@ -74,15 +78,17 @@ func with(f field, value string) []byte {
 	document := quote(name) + ":" + value
 	switch {
 	case parent == "":
-	case fields[position(parent)].list:
-		for required, value := range map[string]string{"address": `"10.0.0.1:80"`, "port": "80"} {
-			if required != name {
-				document += "," + quote(required) + ":" + value
+	default:
+		for _, other := range required(parent) {
+			if other != name {
+				document += "," + quote(other) + ":" + byName()[parent][other].example
 			}
 		}
-		document = quote(parent) + ":[{" + document + "}]"
-	default:
-		document = quote(parent) + ":{" + document + "}"
+		document = "{" + document + "}"
+		if fields[position(parent)].list {
+			document = "[" + document + "]"
+		}
+		document = quote(parent) + ":" + document
 	}
 	return withRequired("{" + document + "}")
 }

@@ -215,6 +215,20 @@ func (p *parser) healthCheck(path string, value json.RawMessage) {
 	}
 }
 
+func (p *parser) preStart(path string, value json.RawMessage) {
+	given, err := members(value)
+	if err != nil {
+		p.problem(path, "%v", objectError(err, `must be an object like {"command": ["migrate", "--up"]}`, value))
+		return
+	}
+	before := len(p.problems) + p.more
+	p.object(path, path+".", given)
+	p.complete(path+".", given, required(path))
+	if len(p.d.PreStart.Command) == 0 && len(p.problems)+p.more == before {
+		p.problem(path+".command", "must not be empty")
+	}
+}
+
 func (p *parser) drain(path string, value json.RawMessage) {
 	given, err := members(value)
 	if err != nil {

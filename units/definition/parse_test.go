@@ -24,6 +24,7 @@ func TestParse(t *testing.T) {
 		Revision: name.Revision{Service: "web", Rev: rev}, Image: "nginx:1.27",
 		Endpoints:   []Endpoint{{Address: tcp("172.17.0.1:7001"), Port: 80, Field: "address"}},
 		HealthCheck: HealthCheck{Type: "http", Port: 80, Path: "/", Timeout: time.Minute, Interval: 250 * time.Millisecond},
+		PreStart:    PreStart{Timeout: 5 * time.Minute},
 		Drain:       Drain{30 * time.Second, Closed}, StopTimeout: 10 * time.Second, StartTimeout: 5 * time.Minute,
 	}
 	with := func(change func(*Definition)) Definition {
@@ -62,6 +63,10 @@ func TestParse(t *testing.T) {
 			})},
 		{"time-outs", `{"drain_timeout": "0s", "stop_timeout": "1m30s", "start_timeout": "24h"}`,
 			with(func(d *Definition) { d.Drain.Timeout, d.StopTimeout, d.StartTimeout = 0, 90*time.Second, 24*time.Hour })},
+		{"pre_start", `{"pre_start": {"command": ["migrate", "--up"], "timeout": "1h"}}`,
+			with(func(d *Definition) { d.PreStart = PreStart{[]string{"migrate", "--up"}, time.Hour} })},
+		{"pre_start, with a default", `{"pre_start": {"command": "migrate"}}`,
+			with(func(d *Definition) { d.PreStart.Command = []string{"migrate"} })},
 		{"drain", `{"drain": {"timeout": "2m", "until": "answered"}}`,
 			with(func(d *Definition) { d.Drain = Drain{2 * time.Minute, Answered} })},
 		{"drain, with a default", `{"drain": {"until": "answered"}}`,
@@ -242,6 +247,11 @@ func TestParseInvalid(t *testing.T) {
 			`start_timeout: must be at most 24h0m0s (got "25h")`}},
 		{`{"drain": {"timeout": "-1s", "until": "idle"}}`, []string{
 			`drain.timeout: must be at least 0s (got "-1s")`, `drain.until: must be "closed" or "answered" (got "idle")`}},
+		{`{"pre_start": ["migrate"]}`, []string{`pre_start: must be an object like {"command": ["migrate", "--up"]} (got a list)`}},
+		{`{"pre_start": {"timeout": "1m"}}`, []string{`pre_start.command: is missing`}},
+		{`{"pre_start": {"command": []}}`, []string{`pre_start.command: must not be empty`}},
+		{`{"pre_start": {"command": "migrate --up", "timeout": "0s"}}`, []string{
+			`pre_start.command: must be a list of strings, like ["sleep", "5"] (got a string)`, `pre_start.timeout: must be at least 1s (got "0s")`}},
 		{`{"drain": "1m"}`, []string{`drain: must be an object like {"timeout": "30s", "until": "answered"} (got a string)`}},
 		{`{"drain": {"time_out": "1m"}, "drain_timeout": "1m"}`, []string{
 			`drain.time_out: is not a field of a definition; did you mean "timeout"?`, `drain_timeout: cannot be combined with drain`}},

@@ -82,6 +82,7 @@ func (p *parser) wordsFit() {
 	}
 	add("entrypoint", p.d.Entrypoint...)
 	add("command", p.d.Command...)
+	add("pre_start.command", p.d.PreStart.Command...)
 	for _, f := range p.d.Flags {
 		add(f.Field, f.Value)
 	}

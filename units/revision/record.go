@@ -25,6 +25,16 @@ func (s Store) RecordPath(r name.Revision) string {
 	return filepath.Join(s.Run, string(r.Service), string(r.Rev)+recordSuffix)
 }
 
+// preStartedPrefix begins the name of the file that says that a revision's pre_start
+// has succeeded. Readers of revisions pass over it.
+const preStartedPrefix = ".pre-started-"
+
+// PreStartedPath returns the file that is there when the pre_start of a revision has
+// succeeded. It outlives a reboot, and goes with the revision.
+func (s Store) PreStartedPath(r name.Revision) string {
+	return filepath.Join(s.Root, string(r.Service), preStartedPrefix+string(r.Rev))
+}
+
 func (s Store) failedPath(r name.Revision) string {
 	return filepath.Join(s.Run, string(r.Service), string(r.Rev)+failedSuffix)
 }

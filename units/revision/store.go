@@ -178,6 +178,9 @@ func (s Store) Prune(service name.Service, busy func() ([]name.Rev, error)) erro
 		if err := os.Remove(s.Path(r)); err != nil {
 			return fmt.Errorf("%s: prune: %w", r, err)
 		}
+		if err := os.Remove(s.PreStartedPath(r)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: prune: %w", r, err)
+		}
 		if err := s.ClearFailed(r); err != nil {
 			return err
 		}

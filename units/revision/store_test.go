@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -175,6 +176,7 @@ func TestPrune(t *testing.T) {
 	for n := 1; n <= 20; n++ {
 		s.mustSave(t, n)
 		must(t, s.SetFailed(web(n), "x"))
+		write(t, s.PreStartedPath(web(n)), "")
 	}
 	must(t, s.SetGood(web(2)))
 	must(t, s.SetCurrent(web(20)))
@@ -197,6 +199,12 @@ func TestPrune(t *testing.T) {
 	}
 	if _, failed, _ := s.records("web"); !cmp.Equal(failed, want) {
 		t.Errorf("failed records of %v; want those of what is left", failed)
+	}
+	for n := 1; n <= 20; n++ {
+		_, err := os.Stat(s.PreStartedPath(web(n)))
+		if is := err == nil; is != slices.Contains(want, rev(n)) {
+			t.Errorf("that the pre_start of %s has succeeded is noted: %t", web(n), is)
+		}
 	}
 }
 
