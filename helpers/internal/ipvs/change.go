@@ -45,15 +45,16 @@ func (h *Handle) Add(ctx context.Context, at Address, to netip.AddrPort, terms T
 	if err != nil {
 		return err
 	}
+	n := note{terms.Owner, scheduler, terms.Weight, here, terms.Assign, terms.Watch}
 	// Before the destination: from here on no other container's unit removes it.
-	if err := errors.Join(note{terms.Owner, scheduler, terms.Weight, here, terms.Assign, terms.Watch}.write(at, to), noteScheduler(at, scheduler)); err != nil {
+	if err := errors.Join(n.write(at, to), noteScheduler(at, scheduler)); err != nil {
 		return errors.Join(err, h.removeEmpty(at))
 	}
 	if terms.Assign {
 		err = assign(at.Addr())
 	}
 	if err == nil {
-		err = openPaths(map[Place]bool{{at, to}: terms.Watch})
+		err = openPaths(map[Place]note{{at, to}: n})
 	}
 	if err == nil {
 		err = h.putDestination(at, to, terms.Weight)

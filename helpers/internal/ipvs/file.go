@@ -39,7 +39,7 @@ func Load(context.Context) error { return nil }
 func Configure() error { return nil }
 
 // No packet comes here.
-func openPaths(map[Place]bool) error { return nil }
+func openPaths(map[Place]note) error { return nil }
 func closePath(Address) error        { return nil }
 
 // Answered knows of no connection.

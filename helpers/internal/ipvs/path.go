@@ -10,18 +10,17 @@ import (
 	"service-manager/helpers/internal/ipvs/reach"
 )
 
-// openPaths lets every client reach destinations, which are watched or not. The lock must
-// be held.
-func openPaths(destinations map[Place]bool) error {
-	if len(destinations) == 0 {
+// openPaths lets every client reach destinations, as they are noted. The lock must be held.
+func openPaths(notes map[Place]note) error {
+	if len(notes) == 0 {
 		return nil
 	}
 	if err := setConntrack(); err != nil {
 		return err
 	}
-	paths := make([]reach.Path, 0, len(destinations))
-	for p, watch := range destinations {
-		paths = append(paths, reach.Path{Address: p.Address.AddrPort, Protocol: uint8(p.Address.Protocol), Destination: p.Destination, Watch: watch})
+	paths := make([]reach.Path, 0, len(notes))
+	for p, n := range notes {
+		paths = append(paths, reach.Path{Address: p.Address.AddrPort, Protocol: uint8(p.Address.Protocol), Destination: p.Destination, Watch: n.watch})
 	}
 	if err := reach.Open(paths...); err != nil {
 		return hint.Add(err, "the kernel needs nftables with dup, fib, ct and masquerade; see lsmod and dmesg")

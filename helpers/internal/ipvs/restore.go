@@ -27,7 +27,6 @@ func (h *Handle) Restore(ctx context.Context, addresses ...Address) ([]Place, er
 		return nil, err
 	}
 	var mine, restored []Place
-	watched := make(map[Place]bool)
 	var failed []error
 	notes := make(map[Place]note)
 	for _, p := range places {
@@ -39,10 +38,10 @@ func (h *Handle) Restore(ctx context.Context, addresses ...Address) ([]Place, er
 			failed = append(failed, err)
 		}
 		if err == nil && found && n.namespace == here {
-			mine, notes[p], watched[p] = append(mine, p), n, n.watch
+			mine, notes[p] = append(mine, p), n
 		}
 	}
-	failed = append(failed, openPaths(watched))
+	failed = append(failed, openPaths(notes))
 	for _, p := range mine {
 		if notes[p].assign {
 			failed = append(failed, assign(p.Address.Addr()))

@@ -120,18 +120,13 @@ func (f family) unwatch(to netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
-	set := newTable(f).watched
-	if _, err := c.GetSetByName(set.Table, set.Name); err != nil {
-		if missing(err) {
-			return nil
-		}
+	set, element := newTable(f).watched, placeElement(to)
+	elements, err := elementsOf(c, set)
+	if err != nil || !has(elements, element) {
 		return err
 	}
-	if err := c.SetDeleteElements(set, []nftables.SetElement{placeElement(to)}); err != nil {
+	if err := c.SetDeleteElements(set, []nftables.SetElement{element}); err != nil {
 		return err
 	}
-	if err := c.Flush(); !missing(err) {
-		return err
-	}
-	return nil
+	return c.Flush()
 }

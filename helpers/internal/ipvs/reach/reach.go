@@ -85,8 +85,7 @@ func (f family) isOpen(address netip.AddrPort, protocol uint8) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	key := addressElement(address, protocol).Key
-	if !slices.ContainsFunc(elements, func(e nftables.SetElement) bool { return bytes.Equal(e.Key, key) }) {
+	if !has(elements, addressElement(address, protocol)) {
 		return false, nil
 	}
 	return t.hasRules(c)
@@ -209,6 +208,11 @@ func elementsOf(c *nftables.Conn, set *nftables.Set) ([]nftables.SetElement, err
 		return nil, err
 	}
 	return c.GetSetElements(set)
+}
+
+// has reports whether one of the elements has the key of another one.
+func has(elements []nftables.SetElement, one nftables.SetElement) bool {
+	return slices.ContainsFunc(elements, func(e nftables.SetElement) bool { return bytes.Equal(e.Key, one.Key) })
 }
 
 // missing reports whether the kernel has no such table, chain or set.
