@@ -16,8 +16,8 @@ import (
 // Addresses is the file with the addresses of services whose documents have none.
 const Addresses = "/etc/service-manager/addresses.json"
 
-// settings is the file with the settings of the host.
-const settings = "/etc/service-manager/service-manager.conf"
+// Settings is the file with the settings of the host.
+const Settings = "/etc/service-manager/service-manager.conf"
 
 // ParseAddresses reads the text of Addresses: a list of objects like
 // {"name": "web", "address": "172.17.0.1:7001"}. Other members of them say nothing
@@ -107,7 +107,7 @@ func ParseAddress(s string) (netip.AddrPort, error) {
 	_, alone := parsePortAlone(s)
 	switch {
 	case alone:
-		err = errors.New("must have an IP, unless ADDRESSES= in " + settings + " says that of this host")
+		err = errors.New("must have an IP, unless ADDRESSES= in " + Settings + " says that of this host")
 	case err != nil:
 		err = errors.New("must be IP:port or [IPv6]:port")
 	case address.Port() == 0:

@@ -45,9 +45,8 @@ func (p *parser) endpoints(path string, value json.RawMessage) {
 	}
 	for i, element := range elements {
 		at := fmt.Sprintf("%s[%d]", path, i)
-		given, err := members(element)
-		if err != nil {
-			p.problem(at, "%v", objectError(err, "must be an object", element))
+		given, ok := p.members(at, element, "must be an object")
+		if !ok {
 			continue
 		}
 		before := len(p.problems) + p.more

@@ -203,9 +203,8 @@ func (p *parser) healthCheck(path string, value json.RawMessage) {
 	if isString(value) {
 		h.Type = p.text(path, value, checkHealthCheckType)
 	} else {
-		given, err := members(value)
-		if err != nil {
-			p.problem(path, "%v", objectError(err, `must be "http", "tcp", "none" or an object`, value))
+		given, ok := p.members(path, value, `must be "http", "tcp", "none" or an object`)
+		if !ok {
 			return
 		}
 		p.object(path, path+".", given)
@@ -216,9 +215,8 @@ func (p *parser) healthCheck(path string, value json.RawMessage) {
 }
 
 func (p *parser) preStart(path string, value json.RawMessage) {
-	given, err := members(value)
-	if err != nil {
-		p.problem(path, "%v", objectError(err, `must be an object like {"command": ["migrate", "--up"]}`, value))
+	given, ok := p.members(path, value, `must be an object like {"command": ["migrate", "--up"]}`)
+	if !ok {
 		return
 	}
 	before := len(p.problems) + p.more
@@ -230,12 +228,9 @@ func (p *parser) preStart(path string, value json.RawMessage) {
 }
 
 func (p *parser) drain(path string, value json.RawMessage) {
-	given, err := members(value)
-	if err != nil {
-		p.problem(path, "%v", objectError(err, `must be an object like {"timeout": "30s", "until": "answered"}`, value))
-		return
+	if given, ok := p.members(path, value, `must be an object like {"timeout": "30s", "until": "answered"}`); ok {
+		p.object(path, path+".", given)
 	}
-	p.object(path, path+".", given)
 }
 
 func (p *parser) entrypoint(path string, value json.RawMessage) {

@@ -31,6 +31,16 @@ func (p *parser) text(path string, value json.RawMessage, check func(string) err
 	return s
 }
 
+// members returns the members of an object; must says what else the value should have
+// been. ok is false when a problem was reported.
+func (p *parser) members(path string, value json.RawMessage, must string) (given []member, ok bool) {
+	given, err := members(value)
+	if err != nil {
+		p.problem(path, "%v", objectError(err, must, value))
+	}
+	return given, err == nil
+}
+
 // elements returns the elements of an array of at most that many; must says what else
 // the value should have been. ok is false when a problem was reported.
 func (p *parser) elements(path string, value json.RawMessage, must string, most int) (elements []json.RawMessage, ok bool) {
@@ -152,9 +162,8 @@ func (p *parser) address(path string, value json.RawMessage) netip.AddrPort {
 }
 
 func (p *parser) environment(path string, value json.RawMessage) {
-	variables, err := members(value)
-	if err != nil {
-		p.problem(path, "%v", objectError(err, `must be an object of strings, like {"NAME": "value"}`, value))
+	variables, ok := p.members(path, value, `must be an object of strings, like {"NAME": "value"}`)
+	if !ok {
 		return
 	}
 	for _, v := range variables {

@@ -18,7 +18,7 @@ import (
 
 const (
 	// Settings is the file with the settings of this host.
-	Settings = "/etc/service-manager/service-manager.conf"
+	Settings = definition.Settings
 	// DefaultHelpers is the folder of the helpers unless HELPERS= says another.
 	DefaultHelpers = "/usr/local/bin"
 )
