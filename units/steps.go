@@ -24,8 +24,6 @@ func rollout(helpers string, d *definition.Definition, good bool) chain {
 		rev     = unitfile.Literal(string(d.Rev))
 		name    = unitfile.Literal(d.Container())
 		record  = unitfile.Literal(recordPath(d))
-
-		beforeName = unitfile.Literal(d.Container() + ".pre-start")
 	)
 	turn := step{
 		do:   command{smRollout, "wait", service, rev},
@@ -33,12 +31,6 @@ func rollout(helpers string, d *definition.Definition, good bool) chain {
 	}
 	image := step{
 		do: command{smDockerRun, "pull", "--name", name, "--record", record, unitfile.Literal(d.Image)},
-	}
-	before := step{
-		do: append(command{smDockerRun, "once", "--unit", "%n", "--name", beforeName, "--done", unitfile.Literal(preStartedPath(d)),
-			"--timeout", duration(d.PreStart.Timeout)}, containerWords(d, d.PreStart.Command)...),
-		undo:    command{smDockerRun, "remove", "--name", beforeName},
-		lasting: true,
 	}
 	container := step{
 		do:      append(command{smDockerRun, "run", "--unit", "%n", "--name", name, "--record", record}, containerWords(d, d.Command)...),
@@ -54,7 +46,7 @@ func rollout(helpers string, d *definition.Definition, good bool) chain {
 	}
 	first := []step{turn, image}
 	if preStarts(d, good) {
-		first = append(first, before)
+		first = append(first, preStart(smDockerRun, d))
 	}
 	return chain{before: first, main: container, after: []step{health}, last: append(traffic(smIPVS, d), outcome)}
 }
@@ -63,6 +55,17 @@ func rollout(helpers string, d *definition.Definition, good bool) chain {
 // that is good it was.
 func preStarts(d *definition.Definition, good bool) bool {
 	return len(d.PreStart.Command) > 0 && !good
+}
+
+// preStart returns the step that runs something once.
+func preStart(smDockerRun unitfile.Word, d *definition.Definition) step {
+	name := unitfile.Literal(d.Container() + ".pre-start")
+	return step{
+		do: append(command{smDockerRun, "once", "--unit", "%n", "--name", name, "--done", unitfile.Literal(preStartedPath(d)),
+			"--timeout", duration(d.PreStart.Timeout)}, containerWords(d, d.PreStart.Command)...),
+		undo:    command{smDockerRun, "remove", "--name", name},
+		lasting: true,
+	}
 }
 
 // traffic returns the steps by which clients reach the container, none for a worker.
