@@ -48,7 +48,8 @@ func (a *Applier) addressed(ctx context.Context, c source.Change) (source.Change
 	defer a.claiming.Unlock()
 	a.readClaims()
 	var before []netip.AddrPort
-	for _, address := range slices.Concat(a.claimOf(c.Service).addresses[0], a.claimOf(c.Service).addresses[1]) {
+	mine := a.claimOf(c.Service)
+	for _, address := range slices.Concat(mine.addresses[0], mine.addresses[1]) {
 		before = append(before, address.AddrPort)
 	}
 	listed := slices.Collect(maps.Values(addresses))
@@ -68,14 +69,20 @@ func (a *Applier) addressed(ctx context.Context, c source.Change) (source.Change
 // taken reports whether an address is that of another service or of a program of the
 // host. a.claiming is held.
 func (a *Applier) taken(address definition.Address, except name.Service) bool {
-	if a.owner(address, except) != "" {
-		return true
+	owner, socket := a.inTheWay(address, except)
+	return owner != "" || socket.IsValid() && !a.claimOf(except).has(address)
+}
+
+// inTheWay returns the service that has an address, another one than that, or else the
+// socket of this host that takes what is sent there. a.claiming is held.
+func (a *Applier) inTheWay(address definition.Address, except name.Service) (owner name.Service, socket netip.AddrPort) {
+	if owner = a.owner(address, except); owner != "" || a.Listening == nil {
+		return owner, socket
 	}
-	if a.Listening == nil || a.claimOf(except).has(address) {
-		return false
+	if at, listens := a.Listening(address); listens {
+		socket = at
 	}
-	_, listens := a.Listening(address)
-	return listens
+	return "", socket
 }
 
 // listed returns the addresses that the host's administrator gives to services by name.
@@ -228,15 +235,13 @@ func (a *Applier) admit(d *definition.Definition, size int) error {
 		if mine.has(e.Address) {
 			continue
 		}
-		if owner := a.owner(e.Address, d.Service); owner != "" {
+		owner, socket := a.inTheWay(e.Address, d.Service)
+		if owner != "" {
 			refused := no(e.Field, "%s is the address of %s; choose another one, or delete %s, and this is applied then", e.Address, owner, owner)
 			refused.owner, refused.address = owner, e.Address
 			return refused
 		}
-		if a.Listening == nil {
-			continue
-		}
-		if socket, is := a.Listening(e.Address); is {
+		if socket.IsValid() {
 			return no(e.Field, "a program of this host listens on %s, and would get no more connections; choose another port, or stop it (see 'ss -lntup'), and this is applied then", socket)
 		}
 	}
