@@ -1,7 +1,8 @@
 // Command sm-ipvs puts destinations into the kernel's load balancer and takes
 // them out again without losing a connection: add when a container serves, drain
-// before it stops, remove when it is gone. restore puts back what another program has
-// removed; check and list look at the result.
+// before it stops, remove when it is gone. hold keeps clients waiting for the next
+// one, restore puts back what another program has removed; check and list look at the
+// result.
 package main
 
 import (
@@ -23,6 +24,7 @@ Commands:
   add ADDRESS DESTINATION     give DESTINATION new connections
   drain ADDRESS DESTINATION   give it no new ones, and wait for its open ones
   remove ADDRESS DESTINATION  take it out, with whatever connections it has left
+  hold ADDRESS...             keep clients waiting until there is a destination again
   restore [ADDRESS]...        put back what the kernel has lost
   check ADDRESS               succeed if a destination gets new connections
   list [ADDRESS]              show virtual services and their destinations
@@ -48,6 +50,7 @@ func run(ctx context.Context, w command.World) error {
 		"add":     verb(add),
 		"drain":   verb(drain),
 		"remove":  verb(remove),
+		"hold":    verb(hold),
 		"restore": verb(restore),
 		"check":   verb(check),
 		"list":    verb(list),

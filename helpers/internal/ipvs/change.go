@@ -71,7 +71,10 @@ func (h *Handle) Add(ctx context.Context, at Address, to netip.AddrPort, terms T
 	if !found || d.Weight != terms.Weight || !d.Masquerading {
 		return hint.Add(fmt.Errorf("add %s to %s: the kernel took it and does not have it", to, at), "run ipvsadm -Ln")
 	}
-	return nil
+	if terms.Weight == 0 {
+		return nil
+	}
+	return endHold(at)
 }
 
 // ensureService creates the virtual service at an address unless it is there, and
@@ -176,10 +179,14 @@ func (h *Handle) Remove(ctx context.Context, at Address, to netip.AddrPort, owne
 }
 
 // removeEmpty deletes the virtual service at an address, with the way to it, unless it
-// has destinations.
+// has destinations, or will have some soon.
 func (h *Handle) removeEmpty(at Address) error {
 	service, found, err := h.Service(at)
 	if err != nil || len(service.Destinations) > 0 {
+		return err
+	}
+	// With the last virtual service the kernel would drop what is held.
+	if held, err := isHeld(at); err != nil || held {
 		return err
 	}
 	if found {

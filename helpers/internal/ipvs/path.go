@@ -40,6 +40,15 @@ func closePath(at Address) error {
 	return nil
 }
 
+// catchPackets keeps clients of the addresses waiting.
+func catchPackets(addresses []Address) (catch, error) {
+	targets := make([]reach.Target, 0, len(addresses))
+	for _, at := range addresses {
+		targets = append(targets, reach.Target{Address: at.AddrPort, Protocol: uint8(at.Protocol)})
+	}
+	return reach.Hold(targets...)
+}
+
 // Reachable reports whether clients reach an address as Add has seen to. An address at
 // which nothing was added is not this program's affair, and reachable.
 func Reachable(at Address) (bool, error) {

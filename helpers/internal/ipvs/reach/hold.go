@@ -1,0 +1,116 @@
+package reach
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
+	"golang.org/x/sys/unix"
+)
+
+// A Target is an address that clients send packets to.
+type Target struct {
+	Address  netip.AddrPort
+	Protocol uint8 // IPPROTO_TCP, say
+}
+
+// Held is what the kernel keeps from addresses: the first packet of each connection of
+// TCP, and every datagram of UDP. The tables of nftables that do so go with this process,
+// also when it is killed.
+type Held struct {
+	queue  *queue
+	conn   *nftables.Conn
+	tables []*nftables.Table
+	chains []*nftables.Chain
+}
+
+// Hold keeps packets from the addresses, whether they come from this host or from
+// elsewhere. Connections that are open go on.
+func Hold(targets ...Target) (*Held, error) {
+	q, err := openQueue()
+	if err != nil {
+		return nil, err
+	}
+	h := &Held{queue: q}
+	if h.conn, err = nftables.New(nftables.AsLasting()); err == nil {
+		for _, family := range families {
+			if err = h.hold(family, targets); err != nil {
+				break
+			}
+		}
+		if err == nil {
+			err = h.conn.Flush()
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make a table of nftables that holds packets: %w", err), h.close())
+	}
+	return h, nil
+}
+
+// hold adds the table for a family.
+func (h *Held) hold(f family, targets []Target) error {
+	var elements []nftables.SetElement
+	for _, t := range targets {
+		if familyOf(t.Address) == f {
+			elements = append(elements, addressElement(t.Address, t.Protocol))
+		}
+	}
+	if len(elements) == 0 {
+		return nil
+	}
+	const owned = 2 // the kernel removes the table with the connection that made it
+	table := &nftables.Table{Name: fmt.Sprintf("%s-hold-%d", tableName, h.queue.number), Family: nftables.TableFamily(f), Flags: owned}
+	addresses := &nftables.Set{Table: table, Name: "addresses", Concatenation: true, KeyType: newTable(f).addresses.KeyType}
+	h.tables = append(h.tables, h.conn.AddTable(table))
+	if err := h.conn.AddSet(addresses, elements); err != nil {
+		return err
+	}
+	keep := []expr.Any{&expr.Queue{Num: h.queue.number}}
+	for _, c := range []*nftables.Chain{
+		{Table: table, Name: "arriving", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: beforeBalancing},
+		{Table: table, Name: "leaving", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityMangle},
+	} {
+		h.chains = append(h.chains, h.conn.AddChain(c))
+		for _, r := range []rule{
+			{"connections that begin", join(hasFlags(expr.CmpOpEq, syn), f.isSentTo(addresses), keep)},
+			{"datagrams", join(is(unix.IPPROTO_UDP), f.isSentTo(addresses), keep)},
+		} {
+			h.conn.AddRule(&nftables.Rule{Table: table, Chain: c, Exprs: r.expressions, UserData: userdata.AppendString(nil, userdata.TypeComment, r.comment)})
+		}
+	}
+	return nil
+}
+
+// Packets returns how many packets are held: one for each connection of TCP.
+func (h *Held) Packets() int { return h.queue.length() }
+
+// underway is how long a packet may take from a rule into the queue.
+const underway = 20 * time.Millisecond
+
+// Release has the packets go on their way, and keeps no more.
+func (h *Held) Release() error {
+	problems := []error{h.queue.acceptAll()}
+	// Without the chains the kernel would drop what has come meanwhile.
+	for _, chain := range h.chains {
+		h.conn.FlushChain(chain)
+	}
+	problems = append(problems, h.conn.Flush())
+	time.Sleep(underway)
+	problems = append(problems, h.queue.acceptAll())
+	for _, table := range h.tables {
+		h.conn.DelTable(table)
+	}
+	return errors.Join(append(problems, h.conn.Flush(), h.close())...)
+}
+
+func (h *Held) close() error {
+	if h.conn == nil {
+		return h.queue.close()
+	}
+	return errors.Join(h.conn.CloseLasting(), h.queue.close())
+}

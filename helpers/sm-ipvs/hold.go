@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/ipvs"
+	"service-manager/helpers/internal/watch"
+)
+
+const holdHelp = `
+Usage: sm-ipvs hold [--flag VALUE]... ADDRESS...
+
+Keeps clients that connect to the ADDRESSes waiting, in the place of refusing them,
+until 'add' has given each ADDRESS a destination with a weight, or the time is up.
+For what cannot run twice: hold, then stop the old container, then start the new
+one. Connections that are open go on. Datagrams of UDP wait, too.
+
+It runs until then, and tells systemd when clients wait from now on. When it is
+stopped, or killed, they go on at once.
+
+In a unit that is started before the old container is stopped:
+  Type=notify
+  ExecStart=sm-ipvs hold --timeout 30s 172.17.0.1:7001
+`
+
+func hold(ctx context.Context, w command.World) error {
+	flags := command.NewFlags("sm-ipvs hold", holdHelp)
+	timeout := flags.Duration("timeout", 30*time.Second, "the longest `duration` to keep clients waiting")
+	if err := flags.Parse(w, w.Args); err != nil {
+		return err
+	}
+	if *timeout <= 0 {
+		return command.Usagef("--timeout: must be more than 0 (got %s)", *timeout)
+	}
+	var addresses []ipvs.Address
+	for _, arg := range flags.Args() {
+		at, err := address(arg)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(addresses, at) {
+			return command.Usagef("%s is given twice", at)
+		}
+		addresses = append(addresses, at)
+	}
+	if len(addresses) == 0 {
+		return command.Usagef("an address must be given")
+	}
+	what := "hold " + joined(addresses)
+	if err := ipvs.Load(ctx); err != nil {
+		return fmt.Errorf("%s: %w", what, &command.HostError{Err: err})
+	}
+	handle, err := open(w)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	defer handle.Close()
+	watcher, err := watch.New()
+	if err != nil {
+		return err
+	}
+	defer watcher.Close()
+	held, err := handle.Hold(ctx, addresses...)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	w.Notify.Status("holding connections to %s for at most %s", joined(addresses), *timeout)
+	w.Notify.Ready()
+	left, err := await(ctx, watcher, held, *timeout)
+	waited, packets := time.Since(begin), held.Packets()
+	// What has begun ends, also when this process was told to stop.
+	if err := errors.Join(err, held.End(context.WithoutCancel(ctx))); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	text := fmt.Sprintf("%s: %d packets waited, for at most %.2fs", what, packets, waited.Seconds())
+	if len(left) > 0 && ctx.Err() == nil {
+		text += fmt.Sprintf("; the time is up without a destination at %s", joined(left))
+	}
+	fmt.Fprintln(w.Stdout, text)
+	w.Notify.Status("%s", text)
+	return nil
+}
+
+// await returns when each address has a destination again, when the time is up, or when
+// ctx ends, with the addresses that have none.
+func await(ctx context.Context, watcher *watch.Watcher, held *ipvs.Hold, timeout time.Duration) ([]ipvs.Address, error) {
+	up := time.After(timeout)
+	for {
+		if err := watcher.Sync([]string{ipvs.HoldFolder}); err != nil {
+			return nil, err
+		}
+		left, err := held.Left()
+		if err != nil || len(left) == 0 {
+			return nil, err
+		}
+		select {
+		case <-watcher.Changed():
+		case <-up:
+			return left, nil
+		case <-ctx.Done():
+			return left, nil
+		}
+	}
+}
+
+func joined(addresses []ipvs.Address) string {
+	var names []string
+	for _, at := range addresses {
+		names = append(names, at.String())
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
