@@ -210,8 +210,8 @@ uninstall() {
     fi
   done
   systemctl disable --quiet --now service-manager.target sm-sweep.service 2>/dev/null || true
-  systemctl stop 'sm-settle@*.service' 'sm-outage@*.service' 2>/dev/null || true
-  systemctl reset-failed 'sm-settle@*.service' 'sm-outage@*.service' 2>/dev/null || true
+  systemctl stop 'sm-settle@*.service' 'sm-outage@*.service' 'sm-hold@*.service' 2>/dev/null || true
+  systemctl reset-failed 'sm-settle@*.service' 'sm-outage@*.service' 'sm-hold@*.service' 2>/dev/null || true
   for file in $STATIC_UNITS; do rm -f "$UNIT_DIR/$file"; done
   rm -f $GENERATOR $MODULES $NEEDRESTART
   rmdir "${NEEDRESTART%/*}" "${NEEDRESTART%/*/*}" 2>/dev/null || true

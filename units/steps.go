@@ -45,6 +45,10 @@ func rollout(helpers string, d *definition.Definition, good bool) chain {
 		do: command{smRollout, "accept", service, rev},
 	}
 	first := []step{turn, image}
+	if d.StopsFirst() {
+		// With the image here, so that nothing is without a container for a download.
+		first = append(first, step{do: command{smRollout, "replace", service, rev}})
+	}
 	if preStarts(d, good) {
 		first = append(first, preStart(smDockerRun, d))
 	}

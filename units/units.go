@@ -73,6 +73,9 @@ func RenderService(helpers string, s Service) []File {
 	if s.Managed() {
 		files = append(files, File{Path: s.Service.Manager(), Content: manager(helpers, s)})
 	}
+	if d := s.Definition(s.Current); d != nil && d.Holds() {
+		files = append(files, File{Path: s.Service.Hold(), Content: holdUnit(helpers, d)})
+	}
 	for _, d := range s.Definitions {
 		files = append(files, runner(helpers, s, d)...)
 	}

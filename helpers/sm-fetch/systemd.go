@@ -60,7 +60,7 @@ func (realSystem) stop(ctx context.Context, service name.Service, progress func(
 		if err := conn.StopUnits(ctx, []string{service.Manager()}, "replace", tell); err != nil {
 			return err
 		}
-		if err := conn.StopRunners(ctx, service, tell); err != nil {
+		if err := conn.StopRunners(ctx, service, nil, tell); err != nil {
 			return err
 		}
 		outage := service.Outage()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
@@ -43,7 +44,7 @@ func (s scene) planStart(tried map[name.Rev]bool, restarted bool) startPlan {
 	switch {
 	case len(start) > 0:
 		return startPlan{verdict: waits, start: start, status: "starting"}
-	case s.MayServe():
+	case s.MayServe(""):
 		return startPlan{verdict: waits, status: "waiting: " + s.Why()}
 	case restarted:
 		return startPlan{verdict: waits, status: fmt.Sprintf("nothing serves: %s; waiting for an edit, or for systemctl start of a revision", s.Why())}
@@ -70,6 +71,7 @@ func (s scene) toStart(tried map[name.Rev]bool) (start []name.Rev) {
 type ending struct {
 	result        string // $SERVICE_RESULT
 	stopRequested bool   // it is being stopped or restarted
+	alone         bool   // it has taken the place of the good revision
 	hostFailed    bool   // a helper said that it was the host's failure
 	killed        bool   // a helper was killed by SIGKILL
 	first         string // the helper that failed first, if known
@@ -100,6 +102,9 @@ func planReject(rev, good, current name.Rev, e ending) rejectPlan {
 	case rev != current || e.result == "success":
 		// It has been replaced, and may have served before; what failed is its stop.
 		return rejectPlan{}
+	case e.alone && good != "":
+		// To try it again would stop the good one again.
+		return rejectPlan{reject: true}
 	case e.hostFailed, e.killed && good == "" && e.failures < killsForgiven:
 		return rejectPlan{start: !e.restarts, count: true}
 	}
@@ -211,6 +216,41 @@ func (s scene) planOutage(since, now time.Time) vigil {
 // has ended.
 func (s scene) watchOutage(ended name.Rev) bool {
 	return !s.Stopped() && s.Manager.JobType != "stop" && s.Manager.LoadState == "loaded" && !s.Serves(ended)
+}
+
+// about is how long a runner may have no job yet that a manager's start is about to
+// start.
+const about = 2 * time.Second
+
+// awaitsGood reports whether a revision that must run alone waits for the good one, which
+// starts, or is about to, before it takes its place: clients would have neither of them
+// for longer. waited is how long it has done so.
+func (s scene) awaitsGood(rev name.Rev, waited time.Duration) bool {
+	good, ok := s.Runner(s.Good)
+	switch {
+	case !ok || rev == s.Good || rev != s.Current || good.Unit.LoadState != "loaded":
+		return false
+	case good.Unit.JobType == "start":
+		return true
+	case good.Unit.ActiveState == "activating":
+		return !strings.HasPrefix(good.Unit.SubState, "auto-restart")
+	}
+	return good.Unit.ActiveState == "inactive" && s.Manager.ActiveState == "activating" && waited < about
+}
+
+// givesBack reports whether the good revision is to be started again after a runner that
+// has stopped it, and has ended.
+func (s scene) givesBack(ended name.Rev) bool {
+	good, ok := s.Runner(s.Good)
+	one, _ := s.Runner(ended)
+	switch {
+	case !ok || s.Good == ended || good.Unit.LoadState != "loaded" || good.Unit.ActiveState == "active":
+		return false
+	case s.Stopped() || s.Manager.JobType == "stop":
+		return false
+	}
+	// One that is being restarted would stop it again.
+	return one.Unit.JobType != "restart" && one.Unit.JobType != "try-restart"
 }
 
 // stopsRunners reports whether the end of the manager is the end of its runners.

@@ -119,6 +119,31 @@ func TestPlanSettle(t *testing.T) {
 	}
 }
 
+func TestAwaitsGood(t *testing.T) {
+	for _, test := range []struct {
+		name, manager, good, sub, job string
+		current                       name.Rev
+		waited                        time.Duration
+		want                          bool
+	}{
+		{"good serves", "active", "active", "running", "", two, 0, false},
+		{"good starts", "active", "activating", "start-post", "start", two, time.Hour, true},
+		{"good is queued", "active", "inactive", "dead", "start", two, time.Hour, true},
+		{"good pauses after a failure", "activating", "activating", "auto-restart", "", two, 0, false},
+		{"good has failed", "activating", "failed", "failed", "", two, 0, false},
+		{"good is about to be started by the manager", "activating", "inactive", "dead", "", two, time.Second, true},
+		{"the manager has not started it", "activating", "inactive", "dead", "", two, 3 * time.Second, false},
+		{"good was stopped by hand", "active", "inactive", "dead", "", two, 0, false},
+		{"this is not the current one", "active", "activating", "start-post", "start", three, 0, false},
+	} {
+		s := scene{overview.Service{Good: one, Current: test.current, Manager: dbus.UnitStatus{ActiveState: test.manager},
+			Runners: []overview.Runner{{Revision: web.Revision(one), Unit: dbus.UnitStatus{LoadState: "loaded", ActiveState: test.good, SubState: test.sub, JobType: test.job}}}}}
+		if got := s.awaitsGood(two, test.waited); got != test.want {
+			t.Errorf("%s: awaitsGood = %t; want %t", test.name, got, test.want)
+		}
+	}
+}
+
 func TestPlanOutage(t *testing.T) {
 	now := time.Now()
 	for _, test := range []struct {

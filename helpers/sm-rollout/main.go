@@ -2,8 +2,9 @@
 // stops the runners that it replaces.
 //
 // It is the manager's start and stop (start, stop), the first step of a runner's
-// start (wait) and its last (accept), the last of its stop (reject), and what
-// watches over them (settle, outage).
+// start (wait) and its last (accept), the last of its stop (reject), the step before the
+// container of one that must run alone (replace), and what watches over them (settle,
+// outage).
 package main
 
 import (
@@ -19,6 +20,7 @@ import (
 const help = `
 Usage: sm-rollout start SERVICE
        sm-rollout wait SERVICE REVISION
+       sm-rollout replace SERVICE REVISION
        sm-rollout accept SERVICE REVISION
        sm-rollout reject SERVICE REVISION
        sm-rollout stop SERVICE
@@ -32,8 +34,13 @@ that they replace.
           Docker, and wait until one serves. Fails, with the reason of each, when
           none will. When systemd has restarted the unit, it does not fail but
           waits for an edit, and leaves Docker alone.
-  wait    wait for the end of the pause after failures, for Docker, and for a turn:
+  wait    wait for the end of the pause after failures, for Docker, for the end of a
+          revision that runs alone (see replace), and for a turn:
           PARALLEL_STARTS= in service-manager.conf limits how many start at once.
+  replace the container of the revision must not run beside another. If it is the
+          current one, clients are kept waiting (sm-hold@SERVICE.service), every other
+          runner of the service is stopped, and replace waits for that. When it fails
+          later, reject starts the good one again.
   accept  the revision serves. If it is the current one, it becomes the good one
           and every other runner of the service is stopped; accept does not wait
           for that. If it is the good one already, there is nothing to do.
@@ -74,12 +81,13 @@ func main() {
 func run(ctx context.Context, w command.World, store revision.Store, connect func(context.Context) (systemdConn, error)) error {
 	r := rollout{w: w, store: store, connect: connect}
 	return command.Verbs(w, help, map[string]func(command.World) error{
-		"start":  ofService(ctx, r.start),
-		"stop":   ofService(ctx, r.stop),
-		"outage": ofService(ctx, r.outage),
-		"accept": ofRevision(ctx, r.accept),
-		"reject": ofRevision(ctx, r.reject),
-		"settle": ofRunner(ctx, r.settle),
+		"start":   ofService(ctx, r.start),
+		"stop":    ofService(ctx, r.stop),
+		"outage":  ofService(ctx, r.outage),
+		"accept":  ofRevision(ctx, r.accept),
+		"reject":  ofRevision(ctx, r.reject),
+		"replace": ofRevision(ctx, r.replace),
+		"settle":  ofRunner(ctx, r.settle),
 		"wait": ofRevision(ctx, func(ctx context.Context, revision name.Revision) error {
 			setting, err := host.Setting("/", "PARALLEL_STARTS")
 			if err == nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -22,7 +23,11 @@ func (r rollout) reject(ctx context.Context, revision name.Revision) error {
 	}
 	unit := revision.Unit()
 	r.turns().release(unit)
-	if result == "success" {
+	alone, err := r.isAlone(revision)
+	if err != nil {
+		return err
+	}
+	if result == "success" && !alone {
 		// The usual end of a revision that has been replaced.
 		if good, err := r.store.Good(revision.Service); err != nil || revision.Rev != good {
 			return err
@@ -47,7 +52,8 @@ func (r rollout) reject(ctx context.Context, revision name.Revision) error {
 		if err != nil {
 			return err
 		}
-		return r.carryOut(ctx, conn, s, revision, e)
+		e.alone = alone
+		return errors.Join(r.carryOut(ctx, conn, s, revision, e), r.giveBack(ctx, conn, s, revision))
 	})
 }
 

@@ -25,7 +25,9 @@ type systemdConn interface {
 	Stop(ctx context.Context, unit string) error
 	ResetFailed(ctx context.Context, unit string) error
 	ControlPID(ctx context.Context, unit string) (int, error)
-	StopRunners(ctx context.Context, service name.Service, progress func(stopping []string)) error
+	StartAgain(ctx context.Context, unit string) error
+	StartAndWait(ctx context.Context, unit string) error
+	StopRunners(ctx context.Context, service name.Service, stays func(name.Rev) bool, progress func(stopping []string)) error
 	io.Closer
 }
 

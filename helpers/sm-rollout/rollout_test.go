@@ -94,8 +94,20 @@ func (r *recorder) Start(_ context.Context, unit string) (bool, error) {
 }
 
 func (r *recorder) ControlPID(context.Context, string) (int, error) { return 0, nil }
-func (r *recorder) StopRunners(_ context.Context, service name.Service, _ func([]string)) error {
-	return r.record("stop runners of %s", service)
+func (r *recorder) StartAgain(_ context.Context, unit string) error {
+	return r.record("start %s again", unit)
+}
+func (r *recorder) StartAndWait(_ context.Context, unit string) error {
+	return r.record("start %s, and wait", unit)
+}
+func (r *recorder) StopRunners(_ context.Context, service name.Service, stays func(name.Rev) bool, _ func([]string)) error {
+	but := ""
+	for _, rev := range []name.Rev{one, two, three} {
+		if stays != nil && stays(rev) {
+			but += " but " + string(rev)
+		}
+	}
+	return r.record("stop runners of %s%s", service, but)
 }
 func (r *recorder) RestartsByItself(context.Context, string) (bool, error) { return r.restarts, nil }
 func (r *recorder) Restarts(context.Context, string) (int, error)          { return r.again, nil }
@@ -138,6 +150,7 @@ func TestOutcomes(t *testing.T) {
 		name          string
 		current, good name.Rev
 		recorded      bool // revision two has a run record
+		alone         bool // revision two has taken the place of the others
 		env           map[string]string
 		systemd       recorder
 		args          string
@@ -147,6 +160,7 @@ func TestOutcomes(t *testing.T) {
 		wantFailed    string // reason in the record of revision two, empty for none
 		wantStatus    string
 		wantFailures  int
+		wantAlone     bool
 	}{
 		{name: "a pending revision becomes good", current: two, good: one, args: "accept web " + two, systemd: recorder{units: older}, wantGood: two, wantAsked: retire, wantStatus: "serving"},
 		{name: "the first revision becomes good", current: two, args: "accept web " + two, systemd: recorder{units: older}, wantGood: two, wantAsked: retire, wantStatus: "serving"},
@@ -210,6 +224,27 @@ func TestOutcomes(t *testing.T) {
 		{name: "accept clears an outage", current: two, good: one, args: "accept web " + two, systemd: recorder{units: with("sm-outage@web.service", "failed")}, wantGood: two,
 			wantAsked: []string{"reset sm-outage@web.service"}, wantStatus: "serving"},
 
+		{name: "one that must run alone stops the others, while clients wait", current: two, good: one, args: "replace web " + two, wantGood: one, systemd: recorder{units: older}, wantAlone: true,
+			wantAsked: []string{"start sm-hold@web.service, and wait", "stop runners of web but " + two}},
+		{name: "there is no other", current: two, good: two, args: "replace web " + two, wantGood: two, wantAlone: true,
+			wantAsked: []string{"stop runners of web but " + two}},
+		{name: "clients cannot be kept waiting", current: two, good: one, args: "replace web " + two, wantGood: one, systemd: recorder{units: older, fail: errors.New("no")}, wantAlone: true,
+			wantError: "web " + two + ": clients cannot be kept waiting: no", wantAsked: []string{"start sm-hold@web.service, and wait"}},
+		{name: "the good one stops none", current: three, good: two, args: "replace web " + two, wantGood: two},
+		{name: "an old one does not start", current: three, good: one, args: "replace web " + two, wantGood: one, wantError: "web " + two + ": not started: it would take the place of " + one},
+		{name: "the good one comes back after one that fails", current: two, good: one, alone: true, env: failure, systemd: recorder{status: "not healthy", units: with("web@"+one+".service", "inactive")}, args: "reject web " + two, wantGood: one,
+			wantAsked: []string{outage, "start web@" + one + ".service again"}, wantFailed: "not healthy (exit-code; main process exited 3)\n", wantStatus: "rejected: not healthy (exit-code; main process exited 3)"},
+		{name: "after one for which the host fails", current: two, good: one, alone: true, env: failure, systemd: recorder{status: "no space", exits: []systemd.Exit{{Status: 75}}, units: with("web@"+one+".service", "inactive")}, args: "reject web " + two, wantGood: one,
+			wantAsked: []string{outage, "start web@" + one + ".service again"}, wantFailed: "no space (exit-code; main process exited 3)\n", wantStatus: "rejected: no space (exit-code; main process exited 3)"},
+		{name: "after one that is stopped", current: two, good: one, alone: true, env: success, systemd: recorder{stopping: true, units: with("web@"+one+".service", "deactivating")}, args: "reject web " + two, wantGood: one,
+			wantAsked: []string{outage, "start web@" + one + ".service again"}},
+		{name: "after one that was replaced meanwhile", current: three, good: one, alone: true, env: success, systemd: recorder{stopping: true, units: with("web@"+one+".service", "inactive")}, args: "reject web " + two, wantGood: one,
+			wantAsked: []string{outage, "start web@" + one + ".service again"}},
+		{name: "not when the service is stopped", current: two, good: one, alone: true, env: failure, systemd: recorder{stopping: true, units: with("web@manager.service", "deactivating")}, args: "reject web " + two, wantGood: one},
+		{name: "not when it is good itself", current: two, good: two, alone: true, env: failure, systemd: recorder{restarts: true, units: up}, args: "reject web " + two, wantGood: two, wantAsked: []string{outage}, wantFailures: 1},
+		{name: "also when its reject was killed", current: two, good: one, alone: true, args: "settle web@" + two, wantGood: one, wantFailed: "pulling\n",
+			systemd: recorder{status: "pulling", units: with("web@"+two+".service", "failed")}, wantAsked: []string{"start web@" + one + ".service again"}},
+
 		{name: "stop by hand", current: two, good: two, args: "stop web", wantGood: two, wantAsked: []string{"stop runners of web", "stop sm-outage@web.service"}, wantStatus: "stopped"},
 		{name: "the manager is stopped", current: two, good: two, args: "stop web", env: success, wantGood: two, systemd: recorder{units: with("web@manager.service", "deactivating")},
 			wantAsked: []string{"stop runners of web", "stop sm-outage@web.service"}, wantStatus: "stopped"},
@@ -258,6 +293,10 @@ func TestOutcomes(t *testing.T) {
 				must(t, os.Mkdir(filepath.Join(store.Run, "web"), 0o700))
 				must(t, os.WriteFile(store.RecordPath(web.Revision(two)), nil, 0o600))
 			}
+			r := rollout{store: store}
+			if test.alone {
+				must(t, r.setAlone(web.Revision(two)))
+			}
 			var stdout, stderr bytes.Buffer
 			var status string
 			w := command.World{Args: strings.Fields(test.args), Stdout: &stdout, Stderr: &stderr,
@@ -285,7 +324,10 @@ func TestOutcomes(t *testing.T) {
 			if recorded, err := store.Recorded(web); err != nil || len(recorded) > 0 {
 				t.Errorf("run records left: %v, %v", recorded, err)
 			}
-			if got := (rollout{store: store}).pace(web.Revision(two)).failures; got != test.wantFailures {
+			if alone, err := r.isAlone(web.Revision(two)); err != nil || alone != test.wantAlone {
+				t.Errorf("runs alone: %t, %v; want %t", alone, err, test.wantAlone)
+			}
+			if got := r.pace(web.Revision(two)).failures; got != test.wantFailures {
 				t.Errorf("%d failures are counted; want %d", got, test.wantFailures)
 			}
 			if status != test.wantStatus {

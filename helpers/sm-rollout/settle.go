@@ -42,6 +42,12 @@ func (r rollout) settleOnce(ctx context.Context, revision name.Revision) (what s
 			return err
 		}
 		what = s.planSettle(revision.Rev, r.pace(revision).failures)
+		if what == recordOnly || what == tidy {
+			// reject has done that, unless it was killed.
+			if err := r.giveBack(ctx, conn, s, revision); err != nil {
+				return err
+			}
+		}
 		switch what {
 		case again:
 			fmt.Fprintf(r.w.Stdout, "%s: starting it again: %s\n", revision, startLost)

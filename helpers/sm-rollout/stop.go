@@ -27,7 +27,11 @@ func (r rollout) stop(ctx context.Context, service name.Service) error {
 			// unit that watches for outages sees to that.
 			return watchOutage(ctx, conn, service)
 		}
-		err = conn.StopRunners(ctx, service, func(stopping []string) {
+		// Who waits waits in vain.
+		if err := endHold(ctx, conn, service); err != nil {
+			return err
+		}
+		err = conn.StopRunners(ctx, service, nil, func(stopping []string) {
 			r.w.Notify.Status("stopping %s", strings.Join(stopping, ", "))
 		})
 		if err != nil {

@@ -13,7 +13,7 @@ import (
 )
 
 // wait is the first step of a runner's start. It waits for the end of a pause
-// after failures, for Docker, and for a turn.
+// after failures, for Docker, for a runner that must be alone, and for a turn.
 func (r rollout) wait(ctx context.Context, revision name.Revision) error {
 	extending, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -21,8 +21,8 @@ func (r rollout) wait(ctx context.Context, revision name.Revision) error {
 	// A short wait is not worth a line in the journal.
 	reporter := reporter{w: r.w, when: time.Now().Add(quiet - reportEvery)}
 	turns := r.turns()
-	for {
-		what, err := r.obstacle(ctx, revision, turns)
+	for began := time.Now(); ; {
+		what, err := r.obstacle(ctx, revision, turns, time.Since(began))
 		if ctx.Err() != nil {
 			return &command.SignalError{Signal: unix.SIGTERM}
 		}
@@ -42,8 +42,9 @@ func (r rollout) wait(ctx context.Context, revision name.Revision) error {
 // quiet is how long a runner waits before the journal says so.
 const quiet = 10 * time.Second
 
-// obstacle returns what a start has to wait for, empty when it has its turn.
-func (r rollout) obstacle(ctx context.Context, revision name.Revision, turns *turns) (string, error) {
+// obstacle returns what a start that has waited for that long has to wait for, empty when
+// it has its turn.
+func (r rollout) obstacle(ctx context.Context, revision name.Revision, turns *turns, waited time.Duration) (string, error) {
 	if p := r.pace(revision); time.Now().Before(p.next()) {
 		failures := "a failure"
 		if p.failures > 1 {
@@ -57,6 +58,9 @@ func (r rollout) obstacle(ctx context.Context, revision name.Revision, turns *tu
 	}
 	if state != "active" {
 		return fmt.Sprintf("for %s, which is %s", dockerUnit, state), nil
+	}
+	if other, err := r.otherRunner(ctx, revision, waited); err != nil || other != "" {
+		return other, err
 	}
 	taken, err := turns.take(revision.Unit(), func(unit string) (bool, error) { return r.starting(ctx, unit) })
 	if err != nil || taken {

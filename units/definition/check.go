@@ -56,6 +56,13 @@ func checkHealthCheckType(s string) error {
 	return nil
 }
 
+func checkOrder(s string) error {
+	if s != StartFirst && s != StopFirst {
+		return errors.New(`must be "start-first" or "stop-first"`)
+	}
+	return nil
+}
+
 func checkUntil(s string) error {
 	if s != Closed && s != Answered {
 		return errors.New(`must be "closed" or "answered"`)

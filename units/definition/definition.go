@@ -24,6 +24,7 @@ type Definition struct {
 	Entrypoint    []string   // empty: the image's
 	Command       []string   // empty: the image's, unless there is an Entrypoint
 	PreStart      PreStart
+	Rollout       Rollout
 	Drain         Drain
 	// StopTimeout is how long the container may take to end after SIGTERM.
 	StopTimeout time.Duration
@@ -48,6 +49,24 @@ type PreStart struct {
 	Command []string // empty: nothing
 	Timeout time.Duration
 }
+
+// Rollout says how one revision takes the place of another.
+type Rollout struct {
+	Order string        // StartFirst or StopFirst
+	Hold  time.Duration // how long clients wait at most while there is no container
+}
+
+// What a rollout does first.
+const (
+	StartFirst = "start-first" // start the new container
+	StopFirst  = "stop-first"  // stop the old one
+)
+
+// StopsFirst reports whether no other revision may run beside this one.
+func (d *Definition) StopsFirst() bool { return d.Rollout.Order == StopFirst }
+
+// Holds reports whether clients wait while this revision takes the place of another.
+func (d *Definition) Holds() bool { return d.StopsFirst() && d.Rollout.Hold > 0 && !d.Worker() }
 
 // Drain says what is waited for once no new connections come.
 type Drain struct {

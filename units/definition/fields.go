@@ -168,6 +168,21 @@ func init() {
 			},
 		},
 		{
+			name: "rollout", says: "how one revision takes the place of another: an object of the fields below",
+			without: "the values below", example: `{"order": "stop-first", "hold": "10s"}`,
+			parse: (*parser).rollout,
+		},
+		{
+			name: "rollout.order", says: "`\"start-first\"`: the old container ends when the new one serves; `\"stop-first\"`: the new one starts when the old one has ended, for what cannot run twice",
+			absent: `"start-first"`, example: `"stop-first"`, schema: `{"enum": ["start-first", "stop-first"]}`,
+			parse: func(p *parser, path string, v json.RawMessage) { p.d.Rollout.Order = p.text(path, v, checkOrder) },
+		},
+		{
+			name: "rollout.hold", says: "how long clients wait at most, in the place of being refused, while `\"stop-first\"` leaves them no container",
+			absent: `"30s"`, example: `"10s"`, schema: duration,
+			parse: func(p *parser, path string, v json.RawMessage) { p.d.Rollout.Hold = p.duration(path, v, 0) },
+		},
+		{
 			name: "drain", says: "how a container that gets no new connections loses its old ones before it is told to end: an object of the fields below",
 			without: "the values below", example: `{"timeout": "1m", "until": "answered"}`,
 			parse: (*parser).drain,

@@ -227,6 +227,12 @@ func (p *parser) preStart(path string, value json.RawMessage) {
 	}
 }
 
+func (p *parser) rollout(path string, value json.RawMessage) {
+	if given, ok := p.members(path, value, `must be an object like {"order": "stop-first"}`); ok {
+		p.object(path, path+".", given)
+	}
+}
+
 func (p *parser) drain(path string, value json.RawMessage) {
 	if given, ok := p.members(path, value, `must be an object like {"timeout": "30s", "until": "answered"}`); ok {
 		p.object(path, path+".", given)

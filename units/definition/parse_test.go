@@ -25,6 +25,7 @@ func TestParse(t *testing.T) {
 		Endpoints:   []Endpoint{{Address: tcp("172.17.0.1:7001"), Port: 80, Field: "address"}},
 		HealthCheck: HealthCheck{Type: "http", Port: 80, Path: "/", Timeout: time.Minute, Interval: 250 * time.Millisecond},
 		PreStart:    PreStart{Timeout: 5 * time.Minute},
+		Rollout:     Rollout{StartFirst, 30 * time.Second},
 		Drain:       Drain{30 * time.Second, Closed}, StopTimeout: 10 * time.Second, StartTimeout: 5 * time.Minute,
 	}
 	with := func(change func(*Definition)) Definition {
@@ -65,6 +66,8 @@ func TestParse(t *testing.T) {
 			with(func(d *Definition) { d.Drain.Timeout, d.StopTimeout, d.StartTimeout = 0, 90*time.Second, 24*time.Hour })},
 		{"pre_start", `{"pre_start": {"command": ["migrate", "--up"], "timeout": "1h"}}`,
 			with(func(d *Definition) { d.PreStart = PreStart{[]string{"migrate", "--up"}, time.Hour} })},
+		{"rollout", `{"rollout": {"order": "stop-first", "hold": "10s"}}`,
+			with(func(d *Definition) { d.Rollout = Rollout{StopFirst, 10 * time.Second} })},
 		{"pre_start, with a default", `{"pre_start": {"command": "migrate"}}`,
 			with(func(d *Definition) { d.PreStart.Command = []string{"migrate"} })},
 		{"drain", `{"drain": {"timeout": "2m", "until": "answered"}}`,
@@ -247,6 +250,9 @@ func TestParseInvalid(t *testing.T) {
 			`start_timeout: must be at most 24h0m0s (got "25h")`}},
 		{`{"drain": {"timeout": "-1s", "until": "idle"}}`, []string{
 			`drain.timeout: must be at least 0s (got "-1s")`, `drain.until: must be "closed" or "answered" (got "idle")`}},
+		{`{"rollout": "stop-first"}`, []string{`rollout: must be an object like {"order": "stop-first"} (got a string)`}},
+		{`{"rollout": {"order": "stop", "hold": "-1s"}}`, []string{
+			`rollout.order: must be "start-first" or "stop-first" (got "stop")`, `rollout.hold: must be at least 0s (got "-1s")`}},
 		{`{"pre_start": ["migrate"]}`, []string{`pre_start: must be an object like {"command": ["migrate", "--up"]} (got a list)`}},
 		{`{"pre_start": {"timeout": "1m"}}`, []string{`pre_start.command: is missing`}},
 		{`{"pre_start": {"command": []}}`, []string{`pre_start.command: must not be empty`}},

@@ -12,6 +12,7 @@ const (
 	settlePrefix = "sm-settle@"
 	retirePrefix = "sm-retire@"
 	outagePrefix = "sm-outage@"
+	holdPrefix   = "sm-hold@"
 )
 
 // Manager returns the unit of the service as a whole.
@@ -22,6 +23,10 @@ func IsManager(unit string) bool { return strings.HasSuffix(unit, "@"+manager+su
 
 // Outage returns the unit that fails while the service has nothing that serves.
 func (s Service) Outage() string { return outagePrefix + string(s) + suffix }
+
+// Hold returns the unit that keeps clients waiting while one container of the service
+// takes the place of another.
+func (s Service) Hold() string { return holdPrefix + string(s) + suffix }
 
 // Units returns the pattern of the names of the units of the service: its manager
 // and its runners, and whatever else is called like them.
@@ -52,7 +57,8 @@ func Settle(runner string) string { return settlePrefix + runner }
 func Retire(runner string) string { return retirePrefix + runner }
 
 // Subject returns the unit that a unit acts on: what Start, Settle and Retire were
-// given, or the unit itself. For the unit of an outage, it is "web.service".
+// given, or the unit itself. For the units of an outage and of a hold, it is
+// "web.service".
 func Subject(unit string) string {
 	template, instance, isInstance := strings.Cut(unit, "@")
 	if !isInstance || !strings.HasPrefix(template, "sm-") {

@@ -103,10 +103,11 @@ func (s Service) Serves(except name.Rev) bool {
 	return false
 }
 
-// MayServe reports whether a runner may serve without help.
-func (s Service) MayServe() bool {
+// MayServe reports whether a runner may serve without help. A revision that is not to be
+// counted may be given.
+func (s Service) MayServe(except name.Rev) bool {
 	for _, r := range s.Runners {
-		if r.Live() {
+		if r.Rev != except && r.Live() {
 			return true
 		}
 	}

@@ -51,7 +51,7 @@ func failures(service name.Service, loaded []dbus.UnitStatus) []string {
 	var names []string
 	for _, unit := range loaded {
 		subject := name.Subject(unit.Name)
-		ours := isRunner(service, subject) || subject == service.Manager() || unit.Name == service.Outage()
+		ours := isRunner(service, subject) || subject == service.Manager() || unit.Name == service.Outage() || unit.Name == service.Hold()
 		if unit.ActiveState == "failed" && ours {
 			names = append(names, unit.Name)
 		}
@@ -62,7 +62,7 @@ func failures(service name.Service, loaded []dbus.UnitStatus) []string {
 // unitsOf returns the units that may be about a service and that systemd has
 // loaded.
 func (c *Conn) unitsOf(ctx context.Context, service name.Service) ([]dbus.UnitStatus, error) {
-	patterns := []string{service.Units(), "sm-*@" + service.Units(), service.Outage()}
+	patterns := []string{service.Units(), "sm-*@" + service.Units(), service.Outage(), service.Hold()}
 	loaded, err := c.ListUnitsByPatternsContext(ctx, nil, patterns)
 	if err != nil {
 		return nil, fmt.Errorf("list the units of %s: %w", service, err)

@@ -87,6 +87,12 @@ func (c *Conn) Runners(ctx context.Context, service name.Service) ([]dbus.UnitSt
 	return runners, nil
 }
 
+// goes reports whether a unit is a runner of the service that is not to stay.
+func goes(service name.Service, unit string, stays func(name.Rev) bool) bool {
+	runner, err := name.ParseUnit(unit)
+	return err == nil && runner.Service == service && (stays == nil || !stays(runner.Rev))
+}
+
 // isRunner reports whether a unit that is called SERVICE@….service is a runner of
 // the service. It may also be its manager, or an instance of another template of
 // that name: a service may be called postgresql, and must not stop
@@ -108,12 +114,13 @@ func Busy(unit dbus.UnitStatus) bool { return unit.JobId != 0 || Live(unit) }
 // still there to report it.
 const lookAgain = 5 * time.Second
 
-// StopRunners stops every runner of a service and returns when all have stopped.
+// StopRunners stops every runner of a service, but for those of which stays says that they
+// are to stay, unless it is nil, and returns when all have stopped.
 // The stop jobs do not pull in or wait for the stop of other units, so this may
 // be called from a command of the manager, which is ordered behind its runners.
 // progress is told which units are still stopping. The error may be
 // ErrConnectionLost.
-func (c *Conn) StopRunners(ctx context.Context, service name.Service, progress func(stopping []string)) error {
+func (c *Conn) StopRunners(ctx context.Context, service name.Service, stays func(name.Rev) bool, progress func(stopping []string)) error {
 	// What is about to start one more goes first.
 	helping, err := c.ListUnitsByPatternsContext(ctx, nil, []string{name.Start(service.Units()), name.Settle(service.Units())})
 	if err != nil {
@@ -121,7 +128,7 @@ func (c *Conn) StopRunners(ctx context.Context, service name.Service, progress f
 	}
 	var live []string
 	for _, unit := range helping {
-		if isRunner(service, name.Subject(unit.Name)) && Live(unit) {
+		if goes(service, name.Subject(unit.Name), stays) && Live(unit) {
 			live = append(live, unit.Name)
 		}
 	}
@@ -135,7 +142,7 @@ func (c *Conn) StopRunners(ctx context.Context, service name.Service, progress f
 		}
 		live = nil
 		for _, runner := range runners {
-			if Busy(runner) {
+			if goes(service, runner.Name, stays) && Busy(runner) {
 				live = append(live, runner.Name)
 				if err := c.awaitTraffic(ctx, runner); err != nil {
 					return err

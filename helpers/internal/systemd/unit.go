@@ -11,6 +11,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	godbus "github.com/godbus/dbus/v5"
+
+	"service-manager/helpers/internal/hint"
 )
 
 // Close ends the connection.
@@ -148,6 +150,39 @@ func (c *Conn) Start(ctx context.Context, unit string) (bool, error) {
 		return false, fmt.Errorf("start %s: %w", unit, err)
 	}
 	return true, nil
+}
+
+// StartAgain queues a start of the unit, also behind its stop.
+func (c *Conn) StartAgain(ctx context.Context, unit string) error {
+	if _, err := c.StartUnitContext(ctx, unit, "replace", nil); err != nil {
+		return fmt.Errorf("start %s: %w", unit, err)
+	}
+	return nil
+}
+
+// StartAndWait starts the unit, and returns when it has started.
+func (c *Conn) StartAndWait(ctx context.Context, unit string) error {
+	result := make(chan string, 1)
+	if _, err := c.StartUnitContext(ctx, unit, "replace", result); err != nil {
+		return fmt.Errorf("start %s: %w", unit, err)
+	}
+	alive := time.NewTicker(lookAgain)
+	defer alive.Stop()
+	for {
+		select {
+		case r := <-result:
+			if r != "done" {
+				return hint.Add(fmt.Errorf("start %s: the job ended as %q", unit, r), "run systemctl status %s", unit)
+			}
+			return nil
+		case <-alive.C:
+			if !c.Connected() {
+				return fmt.Errorf("start %s: %w", unit, ErrConnectionLost)
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("start %s: %w", unit, context.Cause(ctx))
+		}
+	}
 }
 
 // Restart queues a restart of the unit, unless another job is in the way.

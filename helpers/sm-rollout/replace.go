@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"service-manager/helpers/internal/hint"
+	"service-manager/units/name"
+)
+
+// replace is for a revision that must not run beside another. It comes before its
+// container, has clients wait, and stops the other runners of the service. If the
+// revision never becomes good, reject starts the good one again.
+func (r rollout) replace(ctx context.Context, revision name.Revision) error {
+	extending, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go r.keepExtending(extending)
+	replaces, err := r.takePlace(ctx, revision)
+	if err != nil || !replaces {
+		return err
+	}
+	return r.ask(ctx, fmt.Sprintf("%s: the others are not stopped", revision), func(conn systemdConn) error {
+		s, err := r.look(ctx, conn, revision.Service)
+		if err != nil {
+			return err
+		}
+		if s.MayServe(revision.Rev) {
+			if err := startHold(ctx, conn, revision.Service); err != nil {
+				return fmt.Errorf("%s: clients cannot be kept waiting: %w", revision, err)
+			}
+		}
+		// A newer revision is about to stop this one.
+		stays := func(rev name.Rev) bool {
+			current, err := r.store.Current(revision.Service)
+			return rev == revision.Rev || err == nil && rev == current
+		}
+		err = conn.StopRunners(ctx, revision.Service, stays, func(stopping []string) {
+			r.w.Notify.Status("stopping %s", strings.Join(stopping, ", "))
+		})
+		if err != nil {
+			return err
+		}
+		current, err := r.store.Current(revision.Service)
+		if err == nil && current != revision.Rev {
+			err = fmt.Errorf("%s: not started: %s has become current", revision, current)
+		}
+		return err
+	})
+}
+
+// takePlace decides whether a revision takes the place of the others, and notes that it
+// does. The lock keeps another one from becoming current meanwhile.
+func (r rollout) takePlace(ctx context.Context, revision name.Revision) (bool, error) {
+	unlock, err := r.lock(ctx, revision.Service)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	current, err := r.store.Current(revision.Service)
+	if err != nil {
+		return false, err
+	}
+	good, err := r.store.Good(revision.Service)
+	switch {
+	case err != nil:
+		return false, err
+	case revision.Rev == current:
+		return true, r.setAlone(revision)
+	case revision.Rev == good:
+		// The current one has precedence: it stops this one when it is ready to.
+		return false, nil
+	}
+	return false, hint.Add(fmt.Errorf("%s: not started: it would take the place of %s", revision, good), "edit the definition")
+}
+
+// startHold has clients of a service wait, if it has a unit for that.
+func startHold(ctx context.Context, conn systemdConn, service name.Service) error {
+	state, err := conn.State(ctx, service.Hold())
+	if err != nil || state.LoadState != "loaded" {
+		return err
+	}
+	return conn.StartAndWait(ctx, service.Hold())
+}
+
+// endHold has clients of a service wait no longer.
+func endHold(ctx context.Context, conn systemdConn, service name.Service) error {
+	state, err := conn.State(ctx, service.Hold())
+	if err != nil || state.ActiveState == "inactive" {
+		return err
+	}
+	return conn.Stop(ctx, service.Hold())
+}
+
+// giveBack starts the good revision again after one that had taken its place and has
+// ended without becoming good, unless another one has taken it meanwhile. The lock must be
+// held.
+func (r rollout) giveBack(ctx context.Context, conn systemdConn, s scene, revision name.Revision) error {
+	alone, err := r.isAlone(revision)
+	if err != nil || !alone {
+		return err
+	}
+	other, err := r.awaitAlone(s, revision, 0)
+	if err != nil {
+		return err
+	}
+	if other == "" && s.givesBack(revision.Rev) {
+		fmt.Fprintf(r.w.Stdout, "%s: starting %s again\n", revision, s.Good)
+		if err := conn.StartAgain(ctx, s.unit(s.Good)); err != nil {
+			return err
+		}
+	}
+	return r.clearAlone(revision)
+}

@@ -1,0 +1,25 @@
+package units
+
+import (
+	"service-manager/units/definition"
+	"service-manager/units/unitfile"
+)
+
+// holdUnit returns the unit that keeps clients of a service waiting while a revision
+// takes the place of another. sm-rollout starts it; it ends by itself.
+func holdUnit(helpers string, d *definition.Definition) []byte {
+	hold := command{helper(helpers, "sm-ipvs"), "hold", "--timeout", duration(d.Rollout.Hold)}
+	for _, address := range d.Addresses() {
+		hold = append(hold, unitfile.Literal(address.String()))
+	}
+	t := newText(1 << 10)
+	t.Set("Description", unitfile.SpecifierFree("clients of "+string(d.Service)+" wait for its next container (service manager)"))
+	t.Set("SourcePath", sourcePath(d))
+	t.Set("StartLimitIntervalSec", "0")
+
+	t.Blank()
+	t.Section("Service")
+	t.Set("Type", "notify")
+	t.Command("ExecStart", hold...)
+	return t.Bytes()
+}
