@@ -195,9 +195,7 @@ func TestImpoliteOnBothSides(t *testing.T) {
 		return app(revision, "APP_SHUTDOWN=at-once").With("drain_timeout", "30s")
 	}
 	first(t, g, impolite("r0"), "r0")
-	addClient(t, g, "far", "10.98.0")
-	output(t, g, `tc qdisc add dev to-far root netem delay 100ms loss 1%
-ip netns exec far tc qdisc add dev eth0 root netem delay 100ms loss 1%`)
+	addFarClient(t, g)
 	one := []string{"--connections-per-second", "5", "--keep-alive", "0", "--slow", "1", "--slow-for", "2s", "http://" + address + "/"}
 	loads := map[string]*load{
 		"far away":                   startLoad(t, g, "ip netns exec far", one...),

@@ -100,6 +100,15 @@ ip -n NAME link set lo up
 ip -n NAME route add default via NETWORK.1`))
 }
 
+// addFarClient makes the network namespace far, for a client that is 200 ms away and of
+// whose packets 1 % get lost.
+func addFarClient(t testing.TB, g *vm.Guest) {
+	t.Helper()
+	addClient(t, g, "far", "10.98.0")
+	output(t, g, `tc qdisc add dev to-far root netem delay 100ms loss 1%
+ip netns exec far tc qdisc add dev eth0 root netem delay 100ms loss 1%`)
+}
+
 // otherClients starts small loads from another container and from another
 // network namespace with an address of its own. They end with the test; check
 // returns once it has seen that they lost nothing.

@@ -3,6 +3,7 @@
 #
 #   build.sh qemu DIR            an emulator, unpacked into DIR
 #   build.sh nginx DIR           DIR/rootfs.tar, nginx and what it needs to run in a container
+#   build.sh postgresql DIR      DIR/rootfs.tar, the same for PostgreSQL
 #   build.sh root DIR RELEASE    DIR/root, vmlinuz, initrd.img, id_ed25519: a Debian RELEASE to boot
 #   build.sh disk DIR ROOT       DIR/root.raw, a disk with the files below ROOT
 #
@@ -74,6 +75,35 @@ exec /usr/sbin/nginx -g 'daemon off;'
 X
   chmod 755 "$R/docker-entrypoint"
   rm -f "$R/usr/share/nginx/html/index.html"
+  tar -C "$R" --numeric-owner -cf "$1/rootfs.tar" .
+  rm -rf "$R"
+}
+
+# Debian's PostgreSQL, as a container with its data on the volume /var/lib/postgresql.
+postgresql() {
+  local R=$1/root
+  debootstrap extract bookworm postgresql-15,postgresql-client-15,dash,coreutils,util-linux,libc-bin "$R"
+  # What it compiles queries with is as large as all else.
+  rm -rf "$R"/{dev,proc,sys,tmp} "$R"/usr/lib/postgresql/15/lib/{llvmjit.so,bitcode} "$R"/usr/lib/*/libLLVM* "$R"/usr/lib/llvm* \
+    "$R"/usr/lib/*/libz3* "$R"/usr/lib/*/perl* "$R"/usr/share/{perl*,i18n,locale} "$R"/var/{cache,lib}/{apt,dpkg}
+  mkdir -p "$R"/{dev,proc,sys,run,tmp,var/lib/postgresql}
+  chmod 1777 "$R/tmp"
+  printf 'root:x:0:0:root:/root:/bin/sh\npostgres:x:70:70::/var/lib/postgresql:/bin/sh\n' > "$R/etc/passwd"
+  printf 'root:x:0:\npostgres:x:70:\n' > "$R/etc/group"
+  cat > "$R/docker-entrypoint" <<'X'
+#!/bin/sh
+set -eu
+PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin
+data=/var/lib/postgresql/data
+as="setpriv --reuid=70 --regid=70 --clear-groups"
+chown postgres:postgres /var/lib/postgresql
+if [ ! -s $data/PG_VERSION ]; then
+  $as initdb --auth=trust --encoding=UTF8 --locale=C --pgdata=$data
+  echo 'host all all all trust' >> $data/pg_hba.conf
+fi
+exec $as postgres -D $data -c listen_addresses='*' -c unix_socket_directories=/tmp
+X
+  chmod 755 "$R/docker-entrypoint"
   tar -C "$R" --numeric-owner -cf "$1/rootfs.tar" .
   rm -rf "$R"
 }
@@ -181,6 +211,6 @@ X
 }
 
 case ${1:-} in
-  qemu | nginx | root | disk) "$@" ;;
-  *) sed -n 2,9p "$0" >&2; exit 2 ;;
+  qemu | nginx | postgresql | root | disk) "$@" ;;
+  *) sed -n 2,10p "$0" >&2; exit 2 ;;
 esac
