@@ -195,7 +195,7 @@ func TestImpoliteOnBothSides(t *testing.T) {
 		return app(revision, "APP_SHUTDOWN=at-once").With("drain_timeout", "30s")
 	}
 	first(t, g, impolite("r0"), "r0")
-	addFarClient(t, g)
+	addFarClient(t, g, "far", "10.98.0", 200*time.Millisecond)
 	one := []string{"--connections-per-second", "5", "--keep-alive", "0", "--slow", "1", "--slow-for", "2s", "http://" + address + "/"}
 	loads := map[string]*load{
 		"far away":                   startLoad(t, g, "ip netns exec far", one...),

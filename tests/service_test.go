@@ -100,13 +100,13 @@ ip -n NAME link set lo up
 ip -n NAME route add default via NETWORK.1`))
 }
 
-// addFarClient makes the network namespace far, for a client that is 200 ms away and of
-// whose packets 1 % get lost.
-func addFarClient(t testing.TB, g *vm.Guest) {
+// addFarClient makes a network namespace of that name, for a client that is so far away
+// and of whose packets 1 % get lost, in either direction.
+func addFarClient(t testing.TB, g *vm.Guest, name, network string, away time.Duration) {
 	t.Helper()
-	addClient(t, g, "far", "10.98.0")
-	output(t, g, `tc qdisc add dev to-far root netem delay 100ms loss 1%
-ip netns exec far tc qdisc add dev eth0 root netem delay 100ms loss 1%`)
+	addClient(t, g, name, network)
+	output(t, g, fmt.Sprintf(`tc qdisc add dev to-%[1]s root netem delay %[2]dus loss 1%%
+ip netns exec %[1]s tc qdisc add dev eth0 root netem delay %[2]dus loss 1%%`, name, (away/2).Microseconds()))
 }
 
 // otherClients starts small loads from another container and from another

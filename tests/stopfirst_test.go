@@ -25,7 +25,7 @@ func TestStopFirst(t *testing.T) {
 	}
 	first(t, g, single("r0"), "r0")
 	checkOthers := otherClients(t, g)
-	addFarClient(t, g)
+	addFarClient(t, g, "far", "10.98.0", 200*time.Millisecond)
 	far := startLoad(t, g, "ip netns exec far", "--connections-per-second", "3", "--keep-alive", "1", "http://"+address+"/")
 	near := startLoad(t, g, "", "--connections-per-second", "10", "--keep-alive", "2", "http://"+address+"/")
 	swaps := 10

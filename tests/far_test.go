@@ -1,0 +1,91 @@
+//go:build machine
+
+package tests
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"service-manager/tests/vm"
+)
+
+// Rollout after rollout, under clients that are 20 ms and 200 ms away and lose packets,
+// some of which may not ask twice, directly and through an nginx that keeps its
+// connections.
+func TestFarClients(t *testing.T) {
+	long(t)
+	const rollouts = 100
+	g := behindProxies(t)
+	answered := func(revision string) definition {
+		d := app(revision).With("drain", map[string]string{"timeout": "30s", "until": "answered"})
+		delete(d, "drain_timeout")
+		return d
+	}
+	first(t, g, answered("r0"), "r0")
+	output(t, g, "systemctl start nginx")
+	var reports []func()
+	for i, away := range []time.Duration{20 * time.Millisecond, 200 * time.Millisecond} {
+		name, network := fmt.Sprintf("far%d", i), fmt.Sprintf("10.98.%d", i)
+		addFarClient(t, g, name, network, away)
+		for _, method := range []string{"GET", "POST"} {
+			for path, to := range map[string]string{"directly": address, "through nginx": network + ".1:8084"} {
+				args := []string{"--connections-per-second", "1", "--keep-alive", "1", "--keep-alive-pause", "1s"}
+				if method == "POST" {
+					args = append(args, "--post")
+				}
+				if method == "POST" && path == "directly" {
+					// A server closes the connections that idle when it is told to end. What a client
+					// asks on one just then it has to ask again, which it may not do here.
+					args = append(args, "--keep-alive", "0")
+				}
+				l := startLoad(t, g, "ip netns exec "+name, append(args, "http://"+to+"/")...)
+				reports = append(reports, func() {
+					what := fmt.Sprintf("%s %s from %s away", method, path, away)
+					report := l.stop(t)
+					t.Logf("FIGURE %d rollouts, %s: %d sent, %d lost, %d sent again by the client, slowest connect %.2fs", rollouts, what,
+						report.Total.Sent, report.Total.Lost, report.Total.Retried, report.Total.SlowestConnect)
+					if method == "GET" || path == "directly" {
+						noneLost(t, what, report)
+					}
+				})
+			}
+		}
+	}
+	for i := range rollouts {
+		revision := fmt.Sprintf("r%d", i+1)
+		edit(t, g, "web", answered(revision))
+		answers(t, g, revision)
+		settled(t, g, revision)
+	}
+	for _, report := range reports {
+		report()
+	}
+}
+
+// One that ignores SIGTERM, one that exits at once and one whose requests take 30 s follow
+// one another: who has asked gets the answer.
+func TestImpoliteApplications(t *testing.T) {
+	long(t)
+	g := start(t, installed(t, bookworm), vm.Options{})
+	patient := func(revision string, settings ...string) definition {
+		return app(revision, settings...).With("drain_timeout", "60s")
+	}
+	first(t, g, patient("r0"), "r0")
+	checkOthers := otherClients(t, g)
+	l := startLoad(t, g, "", "--connections-per-second", "5", "--keep-alive", "0", "--slow", "0.5", "--slow-for", "30s", "http://"+address+"/")
+	for _, next := range []definition{
+		patient("ignores", "APP_SHUTDOWN=ignore"), patient("exits", "APP_SHUTDOWN=at-once"), patient("answers"), patient("last"),
+	} {
+		revision := next["environment"].(map[string]string)["APP_REVISION"]
+		edit(t, g, "web", next)
+		answers(t, g, revision)
+		// Its requests are under way when the next one comes.
+		waitFor(t, g, time.Minute, "test $(ipvsadm -Ln | awk '/Masq +[1-9]/ {n = $5} END {print n+0}') -ge 5")
+	}
+	settled(t, g, "last")
+	report := l.stop(t)
+	noneLost(t, "requests of 30 seconds and short ones", report)
+	checkOthers()
+	t.Logf("FIGURE three impolite applications in a row: %d requests of 30s sent, %d lost; %d short ones sent, %d lost", report.Slow.Sent, report.Slow.Lost, report.New.Sent, report.New.Lost)
+}
