@@ -35,18 +35,27 @@ func testIPVS(t *testing.T, binary, release string) {
 		t.Fatal(err)
 	}
 	output(t, g, "modprobe ip_vs")
+	short := ""
+	if testing.Short() {
+		short = " -test.short"
+	}
 	tests := strings.Fields(output(t, g, "/root/sm-ipvs.test -test.list '^TestMachine'"))
 	if len(tests) == 0 {
 		t.Fatal("there are none")
 	}
 	for _, name := range tests {
 		t.Run(strings.TrimPrefix(name, "TestMachine"), func(t *testing.T) {
-			r, err := g.Run(ctx(t, 5*time.Minute), "/root/sm-ipvs.test -test.v -test.timeout 4m -test.run '^"+name+"$'")
+			r, err := g.Run(ctx(t, 5*time.Minute), "/root/sm-ipvs.test -test.v -test.timeout 4m -test.run '^"+name+"$'"+short)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if r.ExitCode != 0 || !strings.Contains(r.Stdout, "--- PASS: "+name+" (") {
 				t.Errorf("exit status %d\n%s%s", r.ExitCode, r.Stdout, r.Stderr)
+			}
+			for _, line := range strings.Split(r.Stdout, "\n") {
+				if _, figure, ok := strings.Cut(line, "FIGURE "); ok {
+					t.Log("FIGURE " + figure)
+				}
 			}
 		})
 	}

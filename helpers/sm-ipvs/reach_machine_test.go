@@ -124,13 +124,16 @@ func TestMachineLargeAnswersThroughFirewall(t *testing.T) {
 	})
 }
 
-// However many addresses there are, all of them are put back.
+// However many addresses there are, all of them are put back, and one more costs little.
 func TestMachineRestoresMany(t *testing.T) {
 	b := newBench(t)
 	namespace, err := os.Readlink("/proc/thread-self/ns/net")
 	must(t, err)
 	must(t, os.MkdirAll("/run/service-manager/ipvs", 0o755))
-	const many = 1500
+	many := 1500
+	if !testing.Short() {
+		many = 10_000
+	}
 	note := func(i int) string { return fmt.Sprintf("/run/service-manager/ipvs/10.77.0.1:%d_10.77.0.2:80", 10000+i) }
 	for i := range many {
 		must(t, os.WriteFile(note(i), []byte("\nrr 1 "+namespace+"\n"), 0o644))
@@ -149,4 +152,14 @@ func TestMachineRestoresMany(t *testing.T) {
 	if have := strings.Count(nft(t, "list set ip service-manager addresses"), " . tcp . "); have != many {
 		t.Errorf("the table has %d addresses", have)
 	}
+	var took []string
+	for _, args := range [][]string{
+		{"add", "10.77.0.1:9000", "10.77.0.2:80"}, {"add", "10.77.0.1:9000", "10.77.0.3:80"}, {"list"}, {"check", "10.77.0.1:9000"},
+		{"drain", "10.77.0.1:9000", "10.77.0.3:80"}, {"remove", "10.77.0.1:9000", "10.77.0.3:80"}, {"remove", "10.77.0.1:9000", "10.77.0.2:80"},
+	} {
+		begin := time.Now()
+		b.ok(args...)
+		took = append(took, fmt.Sprintf("%s %.3f", args[0], time.Since(begin).Seconds()))
+	}
+	t.Logf("FIGURE seconds beside %d virtual services: %s", many, strings.Join(took, ", "))
 }
