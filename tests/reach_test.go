@@ -31,6 +31,7 @@ docker network create internal --internal --subnet 172.30.0.0/16 >/dev/null
 for network in bridge user internal; do
   docker run -d --name client-$network --network $network --restart always --env PORT=9000 app:1 >/dev/null
 done
+docker run -d --name client-host --network host --restart always --env PORT=9000 app:1 >/dev/null
 ip addr add fd00:99::1/64 dev to-outside nodad
 ip -n outside addr add fd00:99::2/64 dev eth0 nodad
 ip -n outside route add default via fd00:99::1
@@ -48,7 +49,7 @@ for address in `+docker0Six+` `+publicSix+`; do sm-ipvs VERB $address "[$SM_CONT
 
 // serveAll gives the container of web the other addresses, and makes its network, and
 // those of the clients, easy to enter.
-var serveAll = others("add") + `for client in client-bridge client-user client-internal web.${record##*/}; do
+var serveAll = others("add") + `for client in client-host client-bridge client-user client-internal web.${record##*/}; do
   ln -sf /proc/$(docker inspect -f '{{.State.Pid}}' ${client%.env})/ns/net /run/${client%%.*}.net
 done
 `
@@ -56,6 +57,7 @@ done
 // The clients of the matrix, in the order of its columns.
 var clients = []struct{ name, enter string }{
 	{"host", "env"},
+	{"its network", "nsenter --net=/run/client-host.net"}, // a container that shares it
 	{"outside", "ip netns exec outside"},
 	{"docker0", "nsenter --net=/run/client-bridge.net"},
 	{"user", "nsenter --net=/run/client-user.net"},
@@ -69,12 +71,12 @@ func ask(t testing.TB, g *vm.Guest, address string) map[string]string {
 	t.Helper()
 	var script strings.Builder
 	for _, c := range clients {
-		fmt.Fprintf(&script, "echo %s $(%s curl -sg -m 4 -o /dev/null -w '%%{http_code} %%header{x-client}' http://%s/) &\n", c.name, c.enter, address)
+		fmt.Fprintf(&script, "echo '%s:' $(%s curl -sg -m 4 -o /dev/null -w '%%{http_code} %%header{x-client}' http://%s/) &\n", c.name, c.enter, address)
 	}
 	script.WriteString("wait")
 	saw := make(map[string]string)
 	for line := range strings.Lines(output(t, g, script.String())) {
-		client, what, _ := strings.Cut(strings.TrimSpace(line), " ")
+		client, what, _ := strings.Cut(strings.TrimSpace(line), ": ")
 		saw[client] = what
 	}
 	return saw
@@ -159,7 +161,7 @@ func TestReach(t *testing.T) {
 				output(t, g, f.up)
 				if restarts {
 					waitFor(t, g, 3*time.Minute, tidy+answering("r0")+`
-for network in bridge user internal; do test "$(docker inspect -f '{{.State.Running}}' client-$network)" = true; done`)
+for network in host bridge user internal; do test "$(docker inspect -f '{{.State.Running}}' client-$network)" = true; done`)
 					output(t, g, serveAll)
 				}
 				for _, at := range addresses {
@@ -206,7 +208,7 @@ func (f firewall) check(t *testing.T, at, client, saw string) {
 	if client == f.may {
 		return
 	}
-	if f.closed && !slices.Contains(f.lets, client) {
+	if f.closed && !slices.Contains(f.lets, client) && client != "its network" {
 		if saw != "000" {
 			t.Errorf("%s reaches %s: %s", client, at, saw)
 		}

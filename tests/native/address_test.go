@@ -6,7 +6,7 @@ import "testing"
 
 // A host with ADDRESSES= gives each service that names no address one, for ever.
 func TestGivenAddresses(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.output(t, "echo ADDRESSES=172.17.0.1:7300-7301 >> /etc/service-manager/service-manager.conf && systemctl restart sm-fetch")
 		unnamed := func(revision string) definition {

@@ -22,6 +22,9 @@
 //		})
 //	}
 //
+// What does not depend on the release of systemd runs with onEither instead, with -short
+// on one of them.
+//
 // What a machine can do:
 //
 //	m.output(t, script)            stdout of a script, which must succeed

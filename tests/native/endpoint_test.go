@@ -15,7 +15,7 @@ func worker(revision string, settings ...string) definition {
 // Every endpoint of a service moves with a rollout. When one of them cannot be, none
 // does.
 func TestEndpoints(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		several := func(revision string, more ...any) definition {
 			return worker(revision).With("endpoints", append([]any{
@@ -75,7 +75,7 @@ test "$(systemctl list-jobs --no-legend | wc -l)" = 0`
 // A service without an address rolls out like any other: the new revision has to stay
 // up, or to answer its probe, and no traffic has a part in it.
 func TestWorker(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.edit(t, "queue", worker("r0"))
 		m.waitFor(t, patience, works("r0"))

@@ -187,7 +187,7 @@ func TestKilledWhileServing(t *testing.T) {
 
 // What is not in the chain of a runner: the manager's helpers, the sweep, sm-fetch.
 func TestKilledBesideTheChain(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.first(t, "web", app("r0"))
 		t.Run("the manager's stop", func(t *testing.T) {
@@ -232,7 +232,7 @@ systemctl list-units --no-legend --state=active,activating,deactivating 'web@*'`
 
 // A helper that is killed while it holds the lock of a service keeps nothing out.
 func TestKilledWithTheLock(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.first(t, "web", app("r0"))
 		// This one gets the lock, and then no answer: its systemd is a socket that

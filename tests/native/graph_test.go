@@ -425,7 +425,7 @@ func TestMasked(t *testing.T) {
 
 // Runners that start at once are limited, and wait without failing.
 func TestTurns(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.output(t, "echo PARALLEL_STARTS=2 >> /etc/service-manager/service-manager.conf")
 		begin := time.Now()

@@ -57,16 +57,38 @@ func ctx(t testing.TB, limit time.Duration) context.Context {
 	return c
 }
 
+var releases = []string{bookworm, trixie}
+
 // forReleases runs a test on each release, beside other tests.
 func forReleases(t *testing.T, test func(t *testing.T, release string)) {
 	t.Parallel()
-	alone(t, test)
+	on(t, releases, test)
+}
+
+// onEither is forReleases for what does not depend on the release of systemd.
+func onEither(t *testing.T, test func(t *testing.T, release string)) {
+	t.Parallel()
+	on(t, either(t), test)
 }
 
 // alone runs a test on each release, on both at once, and beside no other test.
 func alone(t *testing.T, test func(t *testing.T, release string)) {
 	t.Helper()
-	for _, release := range []string{bookworm, trixie} {
+	on(t, either(t), test)
+}
+
+// either returns both releases, with -short one of them. Which one depends on the name of
+// the test, so that both are used.
+func either(t *testing.T) []string {
+	if testing.Short() {
+		return releases[len(t.Name())%2:][:1]
+	}
+	return releases
+}
+
+func on(t *testing.T, releases []string, test func(t *testing.T, release string)) {
+	t.Helper()
+	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
 			test(t, release)

@@ -10,7 +10,7 @@ import (
 
 // A revision serves only when what it runs once has succeeded, and that is run once.
 func TestPreStart(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.output(t, "mkdir -p /srv/once && mkfifo /srv/once/go && : > /srv/once/log")
 		// before returns a definition of nginx that runs a script of its shell before it.

@@ -32,7 +32,7 @@ true`
 
 // A secret in an environment stays one, whatever goes wrong.
 func TestSecret(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.reach(t, 5001, harness.EmptyRegistry(t))
 		m.output(t, `od -An -N16 -tx1 /dev/urandom | tr -d ' \n' > `+secretFile)

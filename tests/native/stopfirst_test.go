@@ -204,7 +204,7 @@ func TestStopFirst(t *testing.T) {
 
 // A worker has no clients to keep waiting.
 func TestStopFirstWorker(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		worker := func(revision string) definition {
 			return definition{"image": "app:1", "environment": map[string]string{"APP_REVISION": revision}, "rollout": map[string]string{"order": "stop-first"}}

@@ -12,7 +12,7 @@ import (
 
 // A bad revision changes nothing, and everyone who looks learns why it is bad.
 func TestBadRevisions(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.first(t, "web", app("good"))
 		good := m.revision(t, "web", "good")
@@ -83,7 +83,7 @@ systemctl show -P StatusText sm-fetch | grep -qF '`+text+`'`)
 
 // Definitions in a CouchDB, and what happens to services when it goes away.
 func TestCouchDB(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		server := pouchdb.Start(t, t.TempDir())
 		m := start(t, release)
 		m.reach(t, 5984, server.Address)

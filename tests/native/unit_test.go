@@ -139,7 +139,7 @@ func TestDrain(t *testing.T) {
 // Whatever a definition contains arrives in the container as it is, and nowhere
 // else.
 func TestHostileDefinition(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		d, values := harness.Hostile()
 		m.first(t, "web", d)
@@ -161,7 +161,7 @@ func (m *machine) example(t testing.TB, name, path string) {
 
 // The units that are composed by hand do what they say of themselves.
 func TestExampleUnits(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		for _, name := range []string{"shop@.service", "cache.service"} {
 			m.example(t, name, "/etc/systemd/system/"+name)

@@ -27,7 +27,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("tests/run", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	short := flags.Bool("short", false, "leave out the tests of the machine that take minutes, and all but one Debian release")
+	short := flags.Bool("short", false, "leave out the tests that take minutes, and run many on one Debian release")
 	host := flags.Bool("host", false, "leave out the tests that need a machine, virtual or native")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
