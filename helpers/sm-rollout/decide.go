@@ -218,9 +218,8 @@ func (s scene) watchOutage(ended name.Rev) bool {
 	return !s.Stopped() && s.Manager.JobType != "stop" && s.Manager.LoadState == "loaded" && !s.Serves(ended)
 }
 
-// about is how long a runner may have no job yet that a manager's start is about to
-// start.
-const about = 2 * time.Second
+// soon is how long a manager that starts may take to start its runners.
+const soon = 2 * time.Second
 
 // awaitsGood reports whether a revision that must run alone waits for the good one, which
 // starts, or is about to, before it takes its place: clients would have neither of them
@@ -235,7 +234,7 @@ func (s scene) awaitsGood(rev name.Rev, waited time.Duration) bool {
 	case good.Unit.ActiveState == "activating":
 		return !strings.HasPrefix(good.Unit.SubState, "auto-restart")
 	}
-	return good.Unit.ActiveState == "inactive" && s.Manager.ActiveState == "activating" && waited < about
+	return good.Unit.ActiveState == "inactive" && s.Manager.ActiveState == "activating" && waited < soon
 }
 
 // givesBack reports whether the good revision is to be started again after a runner that

@@ -231,7 +231,7 @@ func TestOutcomes(t *testing.T) {
 		{name: "clients cannot be kept waiting", current: two, good: one, args: "replace web " + two, wantGood: one, systemd: recorder{units: older, fail: errors.New("no")}, wantAlone: true,
 			wantError: "web " + two + ": clients cannot be kept waiting: no", wantAsked: []string{"start sm-hold@web.service, and wait"}},
 		{name: "the good one stops none", current: three, good: two, args: "replace web " + two, wantGood: two},
-		{name: "an old one does not start", current: three, good: one, args: "replace web " + two, wantGood: one, wantError: "web " + two + ": not started: it would take the place of " + one},
+		{name: "an old one does not start", current: three, good: one, args: "replace web " + two, wantGood: one, wantError: "web " + two + ": not started: it would take the place of " + three + ", which is current"},
 		{name: "the good one comes back after one that fails", current: two, good: one, alone: true, env: failure, systemd: recorder{status: "not healthy", units: with("web@"+one+".service", "inactive")}, args: "reject web " + two, wantGood: one,
 			wantAsked: []string{outage, "start web@" + one + ".service again"}, wantFailed: "not healthy (exit-code; main process exited 3)\n", wantStatus: "rejected: not healthy (exit-code; main process exited 3)"},
 		{name: "after one for which the host fails", current: two, good: one, alone: true, env: failure, systemd: recorder{status: "no space", exits: []systemd.Exit{{Status: 75}}, units: with("web@"+one+".service", "inactive")}, args: "reject web " + two, wantGood: one,

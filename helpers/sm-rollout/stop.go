@@ -27,7 +27,7 @@ func (r rollout) stop(ctx context.Context, service name.Service) error {
 			// unit that watches for outages sees to that.
 			return watchOutage(ctx, conn, service)
 		}
-		// Who waits waits in vain.
+		// There is nothing left to wait for.
 		if err := endHold(ctx, conn, service); err != nil {
 			return err
 		}
