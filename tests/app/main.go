@@ -16,6 +16,8 @@
 //	                      at-once exits; fail exits with APP_EXIT_STATUS;
 //	                      ignore is deaf to it
 //
+// A datagram to PORT is answered by one, as if it were a GET of /.
+//
 // GET /slow?for=8s answers after 8 seconds. Everything else is answered at once. What
 // has an X-Request-Id is printed with it.
 package main
@@ -128,6 +130,12 @@ func run(getenv func(string) string, out io.Writer, terminate <-chan os.Signal) 
 		log("%v", err)
 		return 1
 	}
+	datagrams, err := net.ListenPacket("udp", listener.Addr().String())
+	if err != nil {
+		log("%v", err)
+		return 1
+	}
+	go s.answerDatagrams(datagrams)
 	log("listening on %s", listener.Addr())
 	server := &http.Server{Handler: s.handler(time.Now(), log)}
 	served := make(chan error, 1)
@@ -169,6 +177,29 @@ func run(getenv func(string) string, out io.Writer, terminate <-chan os.Signal) 
 		}
 	}
 }
+
+// answerDatagrams answers each datagram, until the socket is closed.
+func (s settings) answerDatagrams(socket net.PacketConn) {
+	for request := make([]byte, 1<<16); ; {
+		_, from, err := socket.ReadFrom(request)
+		if err != nil {
+			return
+		}
+		go func() {
+			time.Sleep(s.slow)
+			body := "revision " + s.revision + "\n"
+			_, _ = fmt.Fprintf(writerTo{socket, from}, "HTTP/1.1 200 OK\r\nX-Revision: %s\r\nContent-Length: %d\r\n\r\n%s", s.revision, len(body), body)
+		}()
+	}
+}
+
+// writerTo writes datagrams to an address.
+type writerTo struct {
+	net.PacketConn
+	to net.Addr
+}
+
+func (w writerTo) Write(datagram []byte) (int, error) { return w.WriteTo(datagram, w.to) }
 
 // handler answers the requests of an application that began to listen at start.
 func (s settings) handler(start time.Time, log func(format string, args ...any)) http.Handler {

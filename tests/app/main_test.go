@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -113,6 +114,25 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("exit status %d, want 0", status)
 			}
 		})
+	}
+}
+
+func TestAnswersDatagrams(t *testing.T) {
+	a := start(t, map[string]string{"APP_REVISION": "7"})
+	a.listening(t)
+	conn, err := net.Dial("udp", strings.TrimPrefix(a.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for range 2 {
+		io.WriteString(conn, "GET / HTTP/1.1\r\n\r\n")
+		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		answer := make([]byte, 1000)
+		n, err := conn.Read(answer)
+		if want := "HTTP/1.1 200 OK\r\nX-Revision: 7\r\nContent-Length: 11\r\n\r\nrevision 7\n"; string(answer[:n]) != want {
+			t.Errorf("got %q, %v; want %q", answer[:n], err, want)
+		}
 	}
 }
 

@@ -25,7 +25,7 @@ type lossError struct {
 func (e *lossError) Error() string { return e.err.Error() }
 func (e *lossError) Unwrap() error { return e.err }
 
-// connection is one TCP connection, and knows what came back on it: net/http
+// connection is one TCP connection, or a socket for datagrams, and knows what came back on it: net/http
 // reads a header that was cut short as a malformed one.
 type connection struct {
 	net.Conn
@@ -45,9 +45,13 @@ func (c *connection) Read(p []byte) (int, error) {
 
 // dial opens a connection. The context does not end it: a request that began is
 // waited for.
-func dial(address string, timeout time.Duration) (*connection, *lossError) {
+func dial(u *url.URL, timeout time.Duration) (*connection, *lossError) {
 	dialer := net.Dialer{Timeout: timeout, KeepAlive: -1}
-	conn, err := dialer.DialContext(context.Background(), "tcp", address)
+	network := "tcp"
+	if u.Scheme == "udp" {
+		network = "udp"
+	}
+	conn, err := dialer.DialContext(context.Background(), network, u.Host)
 	if err != nil {
 		return nil, &lossError{kind: connectKind(err), err: err}
 	}
@@ -141,6 +145,8 @@ func (c *connection) answerKind(err error) Kind {
 		return EOFInReply
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return NoRoute
+	case errors.Is(err, syscall.ECONNREFUSED): // the answer to a datagram
+		return Refused
 	}
 	return Malformed
 }

@@ -21,7 +21,7 @@ const maxOutstanding = 4000
 
 // Options say what to send.
 type Options struct {
-	URL                  string        // http://IP:port/path; port 80 when there is none
+	URL                  string        // http://IP:port/path; port 80 when there is none; or udp://, for requests that are a datagram each
 	ConnectionsPerSecond float64       // each with its own connection, closed by the client
 	KeepAlive            int           // connections that keep requesting
 	KeepAlivePause       time.Duration // between two requests of one of these
@@ -41,8 +41,10 @@ func (o Options) check() (*url.URL, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case u.Scheme != "http" || u.Hostname() == "":
-		return nil, fmt.Errorf("url %q: not http://HOST:PORT/…", o.URL)
+	case u.Scheme != "http" && u.Scheme != "udp" || u.Hostname() == "":
+		return nil, fmt.Errorf("url %q: not http://HOST:PORT/… or udp://HOST:PORT/…", o.URL)
+	case u.Scheme == "udp" && o.HalfClose:
+		return nil, errors.New("a datagram has no connection that could be closed for writing")
 	case o.For <= 0 || o.For > MaxDuration:
 		return nil, fmt.Errorf("for %s: not between 0 and %s", o.For, MaxDuration)
 	case o.ConnectionsPerSecond < 0 || o.ConnectionsPerSecond > 5000 || o.SlowPerSecond < 0 || o.SlowPerSecond > 1000:
@@ -160,7 +162,7 @@ func (r *run) atRate(ctx context.Context, perSecond float64, traffic string, u *
 func (r *run) once(traffic string, u *url.URL, asked time.Duration) {
 	r.recorder.sent(traffic)
 	began := time.Now()
-	c, loss := dial(u.Host, r.ConnectTimeout)
+	c, loss := dial(u, r.ConnectTimeout)
 	if loss != nil {
 		r.recorder.lost(traffic, loss, began)
 		return
@@ -211,7 +213,7 @@ func (r *run) next(c *connection) *connection {
 	connect := func() *lossError {
 		start := time.Now()
 		var loss *lossError
-		if c, loss = dial(r.url.Host, r.ConnectTimeout); c != nil {
+		if c, loss = dial(r.url, r.ConnectTimeout); c != nil {
 			c.post = r.Post
 		}
 		connected = time.Since(start)

@@ -240,6 +240,35 @@ func TestTheRateDoesNotWaitForAnswers(t *testing.T) {
 	}
 }
 
+// A request is a datagram, and its answer another one.
+func TestDatagrams(t *testing.T) {
+	t.Parallel()
+	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	go func() {
+		request := make([]byte, 1000)
+		for n := 0; ; n++ {
+			_, from, err := socket.ReadFrom(request)
+			if err != nil {
+				return
+			}
+			if n != 5 { // which gets lost
+				socket.WriteTo([]byte(ok), from)
+			}
+		}
+	}()
+	o := options(socket.LocalAddr().String())
+	o.URL = strings.Replace(o.URL, "http:", "udp:", 1)
+	o.KeepAlive, o.ConnectionsPerSecond, o.For = 1, 20, time.Second
+	r := mustRun(t, o)
+	if r.Total.Lost != 1 || r.Total.LostByKind[AnswerTimeout] != 1 || r.KeepAlive.Answered < 10 || r.New.Answered < 10 {
+		t.Errorf("%s", r)
+	}
+}
+
 func TestKeepAliveUsesOneConnection(t *testing.T) {
 	t.Parallel()
 	var connections atomic.Int32
