@@ -42,6 +42,9 @@ func TestRollouts(t *testing.T) {
 		{"nginx", "nginx:1", nginx},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
+			if kind.name == "nginx" {
+				long(t)
+			}
 			g := start(t, installed(t, bookworm), vm.Options{})
 			plain := dockerRun(t, g, kind.image)
 			first(t, g, kind.make("r0"), "r0")
@@ -218,6 +221,7 @@ func TestImpoliteOnBothSides(t *testing.T) {
 }
 
 func TestNewestWins(t *testing.T) {
+	long(t) // as with real systemd and no traffic, in tests/native
 	g := start(t, installed(t, bookworm), vm.Options{})
 	first(t, g, app("r0"), "r0")
 	checkOthers := otherClients(t, g)

@@ -30,7 +30,7 @@ func TestStopFirst(t *testing.T) {
 	near := startLoad(t, g, "", "--connections-per-second", "10", "--keep-alive", "2", "http://"+address+"/")
 	swaps := 10
 	if testing.Short() {
-		swaps = 2
+		swaps = 1
 	}
 	last := "r0"
 	for i := range swaps {
@@ -143,7 +143,7 @@ for c in`+every+`; do wc -l < $c > $c.before; done`)
 	writes()
 	swaps := 10
 	if testing.Short() {
-		swaps = 2
+		swaps = 1
 	}
 	for n := range swaps {
 		edit(t, g, "db", database(n+1))

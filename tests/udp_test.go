@@ -39,7 +39,7 @@ test "$(systemctl list-jobs --no-legend | wc -l)" = 0
 	}
 	rollouts := 10
 	if testing.Short() {
-		rollouts = 3
+		rollouts = 2
 	}
 	for i := range rollouts {
 		revision := fmt.Sprintf("r%d", i+1)

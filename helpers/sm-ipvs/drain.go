@@ -25,8 +25,8 @@ once neither side has sent anything for 1 s: proxies keep such connections for t
 next request. It takes add --watch.
 While connections are opening, for at most 4 s, DESTINATION is full rather than of
 weight 0, and may get one more.
-A UDP destination is removed at once instead, because clients that it has would
-stay with it for ever.
+A UDP destination is removed instead, because clients that it has would stay with it
+for ever: after 0.2 s, in which it answers what it has got, and their datagrams wait.
 
 Succeeds without doing anything when there is no such destination, when another
 container has been added as DESTINATION since ($SM_CONTAINER_ID tells), and when
@@ -55,6 +55,8 @@ const (
 	// what got lost of the answer has been sent again by then. One that has vanished
 	// never does.
 	closing = 5 * time.Second
+	// lastAnswers is how long the container may take to answer the datagrams that it has.
+	lastAnswers = 200 * time.Millisecond
 	// grace is what setting up and ending may take beside the time-out.
 	grace = 10 * time.Second
 )
@@ -89,7 +91,7 @@ func drain(ctx context.Context, w command.World) error {
 	}
 	defer handle.Close()
 	if at.Protocol == ipvs.UDP {
-		return handle.Remove(ctx, at, to, owner(w))
+		return drainDatagrams(ctx, w, handle, at, to)
 	}
 	// Also this one: it may have connections.
 	if err := putBack(ctx, w, handle, at); err != nil {
@@ -123,6 +125,29 @@ func drain(ctx context.Context, w command.World) error {
 	}
 	w.Notify.Status("drained %s%s", to, d.also())
 	return nil
+}
+
+// drainDatagrams removes a destination. An answer that came after that would not be passed
+// on; so it answers first what it has got, and what clients send meanwhile waits for the
+// next one.
+func drainDatagrams(ctx context.Context, w command.World, handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort) error {
+	if _, found, err := handle.Destination(at, to); err != nil || !found {
+		return err
+	}
+	// What has begun ends, whatever happens.
+	whole := context.WithoutCancel(ctx)
+	held, err := handle.Hold(ctx, at)
+	if err != nil {
+		if errors.Is(err, ipvs.ErrHeld) {
+			err = nil // for longer than that, already
+		}
+		return errors.Join(err, handle.Remove(whole, at, to, owner(w)))
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(lastAnswers):
+	}
+	return errors.Join(handle.Remove(whole, at, to, owner(w)), held.End(whole))
 }
 
 // quiesce has a destination get no new connections; mine is false when it is another

@@ -189,7 +189,7 @@ func TestMachineHoldsSeveral(t *testing.T) {
 	b := newBench(t)
 	b.serve("10.77.0.2:80")
 	held := b.hold(t.Context(), "10.77.0.1:7001", "10.77.0.1:7002", "[fd77::1]:7001", "10.77.0.1:7001/udp")
-	if _, err := b.run("hold", "10.77.0.1:7002"); err == nil || !strings.Contains(err.Error(), "hold 10.77.0.1:7002: it is held by another process") {
+	if _, err := b.run("hold", "10.77.0.1:7002"); err == nil || !strings.Contains(err.Error(), "hold 10.77.0.1:7002: another process holds it") {
 		t.Error(err)
 	}
 	b.ok("add", "--weight", "0", "10.77.0.1:7001", "10.77.0.2:80")

@@ -360,6 +360,68 @@ func TestMachineDrainsUDPByRemoving(t *testing.T) {
 	b.expect("10.77.0.1:53/udp", nil)
 }
 
+// A destination answers what it has got before it is removed, and what comes meanwhile
+// goes to the next one.
+func TestMachineDrainAwaitsAnswersToDatagrams(t *testing.T) {
+	b := newBench(t)
+	first, second := make(chan string, 1), make(chan string, 1)
+	for address, got := range map[string]chan string{"10.77.0.2:53": first, "10.77.0.3:53": second} {
+		b.in(b.backends, func() {
+			socket, err := net.ListenPacket("udp", address)
+			must(t, err)
+			t.Cleanup(func() { socket.Close() })
+			go func() {
+				for question := make([]byte, 100); ; {
+					n, from, err := socket.ReadFrom(question)
+					if err != nil {
+						return
+					}
+					got <- string(question[:n])
+					time.Sleep(50 * time.Millisecond) // what an answer takes
+					_, _ = socket.WriteTo([]byte(address), from)
+				}
+			}()
+		})
+	}
+	b.ok("add", "10.77.0.1:53/udp", "10.77.0.2:53")
+	client, err := net.Dial("udp", "10.77.0.1:53")
+	must(t, err)
+	defer client.Close()
+	must(t, client.SetDeadline(time.Now().Add(time.Minute)))
+	ask := func(question string) {
+		_, err := client.Write([]byte(question))
+		must(t, err)
+	}
+	answer := func(want string) {
+		t.Helper()
+		buffer := make([]byte, 100)
+		n, err := client.Read(buffer)
+		if string(buffer[:n]) != want {
+			t.Errorf("answered by %q, %v; want %s", buffer[:n], err, want)
+		}
+	}
+	ask("before")
+	<-first
+	b.ok("add", "10.77.0.1:53/udp", "10.77.0.3:53")
+	var l log
+	drained := b.start(t.Context(), l.world(nil, "drain", "10.77.0.1:53/udp", "10.77.0.2:53"))
+	for !strings.Contains(nft(t, "list tables"), "hold") {
+		select {
+		case err := <-drained:
+			t.Fatalf("it has held nothing: %v", err)
+		default:
+		}
+	}
+	ask("meanwhile")
+	answer("10.77.0.2:53")
+	if got := <-second; got != "meanwhile" {
+		t.Errorf("the next one got %q", got)
+	}
+	answer("10.77.0.3:53")
+	must(t, <-drained)
+	b.expect("10.77.0.1:53/udp", destinations("10.77.0.3:53", 1))
+}
+
 // A main process that ends between the look at it and the new destination must
 // not leave the destination behind.
 func TestMachineAddTakesBack(t *testing.T) {

@@ -23,6 +23,9 @@ type Hold struct {
 	caught catch
 }
 
+// ErrHeld says that clients of an address are kept waiting by another process.
+var ErrHeld = errors.New("another process holds it")
+
 // A catch keeps packets.
 type catch interface {
 	Packets() int
@@ -37,7 +40,7 @@ func holdPath(at Address) string {
 }
 
 // Hold keeps clients of the addresses waiting. Until that ends, virtual services at them
-// stay, also without a destination.
+// stay, also without a destination. The error may be ErrHeld.
 func (h *Handle) Hold(ctx context.Context, addresses ...Address) (*Hold, error) {
 	unlock, err := lock(ctx, h.Waiting)
 	if err != nil {
@@ -57,7 +60,7 @@ func (h *Handle) Hold(ctx context.Context, addresses ...Address) (*Hold, error) 
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			file.Close()
 			delete(hold.files, at)
-			err = hint.Add(errors.New("it is held by another process"), "run fuser -v %s", file.Name())
+			err = hint.Add(ErrHeld, "run fuser -v %s", file.Name())
 		}
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("hold %s: %w", at, err), hold.forget())

@@ -71,9 +71,12 @@ func (h *Held) hold(f family, targets []Target) error {
 		return err
 	}
 	keep := []expr.Any{&expr.Queue{Num: h.queue.number}}
+	// Before the kernel looks which connection they are of: a datagram would belong to one
+	// that is forgotten when it goes on.
+	first := nftables.ChainPriorityRaw
 	for _, c := range []*nftables.Chain{
-		{Table: table, Name: "arriving", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: beforeBalancing},
-		{Table: table, Name: "leaving", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityMangle},
+		{Table: table, Name: "arriving", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: first},
+		{Table: table, Name: "leaving", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookOutput, Priority: first},
 	} {
 		h.chains = append(h.chains, h.conn.AddChain(c))
 		for _, r := range []rule{
