@@ -235,7 +235,7 @@ func (b *bench) datagrams(address string) <-chan string {
 }
 
 // The kernel drops what waits when another program takes a chain out of nftables. The
-// clients send again.
+// clients send again, and wait again.
 func TestMachineHoldAndOtherChains(t *testing.T) {
 	b := newBench(t)
 	b.serve("10.77.0.2:80")
@@ -245,6 +245,8 @@ func TestMachineHoldAndOtherChains(t *testing.T) {
 	go b.in(b.host, func() { answers <- askOnce("10.77.0.1:7001") })
 	b.awaitHeld(1)
 	nft(t, "delete table ip other")
+	b.awaitHeld(0)
+	b.awaitHeld(1)
 	b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
 	if got := <-answers; got != "10.77.0.2:80" {
 		t.Error(got)

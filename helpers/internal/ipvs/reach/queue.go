@@ -20,7 +20,7 @@ type queue struct {
 
 	mu      sync.Mutex
 	packets []queued
-	begun   map[string]bool // connections of TCP that have a packet here
+	begun   map[string]int // which of them is that of a connection of TCP
 }
 
 // queued is a packet in the queue.
@@ -72,7 +72,7 @@ func openQueue() (*queue, error) {
 	}
 	// What gets lost when too many packets come at once is word of one, not the packet.
 	_ = conn.SetOption(netlink.NoENOBUFS, true)
-	q := &queue{conn: conn, number: firstQueue, begun: make(map[string]bool)}
+	q := &queue{conn: conn, number: firstQueue, begun: make(map[string]int)}
 	// Not permitted is the queue of another process, too.
 	for err = q.bind(); errors.Is(err, unix.EPERM) && q.number < firstQueue+queues; err = q.bind() {
 		q.number++
@@ -139,18 +139,20 @@ func parseQueued(message []byte) (p queued, ok bool) {
 	return p, ok && attributes.Err() == nil
 }
 
-// add takes note of a packet. A client that waits sends its first one again, which is of
-// no use: one is enough.
+// add takes note of a packet. A client that waits sends its first one again: the last one
+// is enough, and the one that is there if the kernel has dropped the others.
 func (q *queue) add(p queued) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if connection, ok := connectionOf(p.bytes); !ok {
+	connection, ok := connectionOf(p.bytes)
+	if !ok {
 		p.bytes = nil
-	} else if q.begun[connection] {
-		_ = q.decide(p.id, drop, nil) // if that fails, it goes on with the others
+	} else if i, again := q.begun[connection]; again {
+		_ = q.decide(q.packets[i].id, drop, nil) // if that fails, it goes on with the others
+		q.packets[i] = p
 		return
 	} else {
-		q.begun[connection] = true
+		q.begun[connection] = len(q.packets)
 	}
 	q.packets = append(q.packets, p)
 }
@@ -181,7 +183,7 @@ func (q *queue) acceptAll() error {
 			problems = append(problems, q.decide(p.id, accept, changed))
 		}
 	}
-	q.packets = nil
+	q.packets, q.begun = nil, make(map[string]int)
 	// Also those of which there was no word.
 	const last = 1<<31 - 1 // they are numbered from 1
 	return errors.Join(append(problems, q.send(queueVerdicts, netlink.Attribute{Type: packetVerdict, Data: verdict(accept, last)}))...)
