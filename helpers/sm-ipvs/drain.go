@@ -147,7 +147,22 @@ func drainDatagrams(ctx context.Context, w command.World, handle *ipvs.Handle, a
 	case <-ctx.Done():
 	case <-time.After(lastAnswers):
 	}
-	return errors.Join(handle.Remove(whole, at, to, owner(w)), held.End(whole))
+	err = handle.Remove(whole, at, to, owner(w))
+	return errors.Join(err, awaitForgotten(handle, at, to), held.End(whole))
+}
+
+// awaitForgotten returns when the kernel has forgotten the flows of a destination that was
+// removed, a moment later. It drops the first packet of one that it has not.
+func awaitForgotten(handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort) error {
+	for deadline := time.Now().Add(time.Second); ; time.Sleep(settleInterval / 4) {
+		_, found, err := handle.Destination(at, to)
+		if err != nil || found { // it is another's by now
+			return err
+		}
+		if c, err := handle.Connections(at, to); err != nil || c.Flows == 0 || !time.Now().Before(deadline) {
+			return err
+		}
+	}
 }
 
 // quiesce has a destination get no new connections; mine is false when it is another

@@ -27,6 +27,8 @@ type Connections struct {
 	// Unacknowledged are those that the container has closed and the client has not:
 	// the end of the answer may have to be sent again.
 	Unacknowledged int
+	// Flows are those of UDP, which have no end.
+	Flows int
 }
 
 // connectionList is read by way of the thread, which may be in a network namespace
@@ -74,6 +76,8 @@ func countConnections(list io.Reader, at Address, to netip.AddrPort) (Connection
 			c.HalfClosed++
 		case "FIN_WAIT", "LAST_ACK": // the container has; both have
 			c.Unacknowledged++
+		case "UDP":
+			c.Flows++
 		}
 	}
 	return c, lines.Err()

@@ -31,8 +31,12 @@ func TestCountConnections(t *testing.T) {
 		{"10.77.0.1:7002", "10.77.0.2:80", Connections{HalfClosed: 1}},
 		{"10.77.0.1:7001", "10.77.0.4:80", Connections{}},
 		{"[fd77::1]:7001", "[fd77::2]:80", Connections{HalfClosed: 1}},
+		{"10.77.0.1:7001/udp", "10.77.0.2:80", Connections{Flows: 1}},
 	} {
-		at := Address{netip.MustParseAddrPort(test.at), TCP}
+		at, err := ParseAddress(test.at)
+		if err != nil {
+			t.Fatal(err)
+		}
 		have, err := countConnections(strings.NewReader(connectionsOfKernel), at, netip.MustParseAddrPort(test.to))
 		if err != nil || !reflect.DeepEqual(have, test.want) {
 			t.Errorf("%s of %s: %+v, %v; want %+v", test.to, test.at, have, err, test.want)
