@@ -7,8 +7,13 @@ import (
 
 // holdUnit returns the unit that keeps clients of a service waiting while a revision
 // takes the place of another. sm-rollout starts it; it ends by itself.
-func holdUnit(helpers string, d *definition.Definition) []byte {
-	hold := command{helper(helpers, "sm-ipvs"), "hold", "--timeout", duration(d.Rollout.Hold)}
+func holdUnit(helpers string, s Service, d *definition.Definition) []byte {
+	limit := d.Rollout.Hold
+	// They wait from before the old container loses its connections.
+	if replaced := s.Definition(s.Good); replaced != nil {
+		limit += endTime(replaced)
+	}
+	hold := command{helper(helpers, "sm-ipvs"), "hold", "--timeout", duration(limit)}
 	for _, address := range d.Addresses() {
 		hold = append(hold, unitfile.Literal(address.String()))
 	}

@@ -86,10 +86,15 @@ func stopTime(s Service) time.Duration {
 	var longest time.Duration
 	for _, rev := range []name.Rev{s.Current, s.Good} {
 		if d := s.Definition(rev); d != nil {
-			// One endpoint drains after the other.
-			drains := time.Duration(max(1, len(d.Endpoints)))
-			longest = max(longest, drains*d.Drain.Timeout+d.StopTimeout)
+			longest = max(longest, endTime(d))
 		}
 	}
 	return longest + 2*slack
+}
+
+// endTime is how long a container may take to lose its connections and to end.
+func endTime(d *definition.Definition) time.Duration {
+	// One endpoint drains after the other.
+	drains := time.Duration(max(1, len(d.Endpoints)))
+	return drains*d.Drain.Timeout + d.StopTimeout
 }

@@ -74,7 +74,7 @@ func RenderService(helpers string, s Service) []File {
 		files = append(files, File{Path: s.Service.Manager(), Content: manager(helpers, s)})
 	}
 	if d := s.Definition(s.Current); d != nil && d.Holds() {
-		files = append(files, File{Path: s.Service.Hold(), Content: holdUnit(helpers, d)})
+		files = append(files, File{Path: s.Service.Hold(), Content: holdUnit(helpers, s, d)})
 	}
 	for _, d := range s.Definitions {
 		files = append(files, runner(helpers, s, d)...)

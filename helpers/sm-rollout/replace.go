@@ -104,6 +104,12 @@ func (r rollout) giveBack(ctx context.Context, conn systemdConn, s scene, revisi
 	if err != nil {
 		return err
 	}
+	if s.Serves(revision.Rev) {
+		// It was never stopped, so no destination is to come.
+		if err := endHold(ctx, conn, revision.Service); err != nil {
+			return err
+		}
+	}
 	if other == "" && s.givesBack(revision.Rev) {
 		fmt.Fprintf(r.w.Stdout, "%s: starting %s again\n", revision, s.Good)
 		if err := conn.StartAgain(ctx, s.unit(s.Good)); err != nil {

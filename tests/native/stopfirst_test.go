@@ -21,7 +21,7 @@ func TestStopFirst(t *testing.T) {
 		m.output(t, `systemd-run --quiet --unit events --property StandardOutput=file:/root/events \
 	docker events --filter type=container --filter event=start --filter event=die --filter label=service_name=web --format '{{.Action}} {{index .Actor.Attributes "name"}}'`)
 		m.first(t, "web", single("r0"))
-		const holding = "systemctl is-active sm-hold@web"
+		const holding = "systemctl show -P ActiveState sm-hold@web | grep ^activ"
 
 		serves, n := "r0", 0
 		// run runs a part, unless one before has failed.
@@ -106,6 +106,20 @@ func TestStopFirst(t *testing.T) {
 			m.output(t, "systemctl kill --kill-whom=main -s KILL web@"+revision)
 			i.kill(t)
 			back(t)
+		})
+		run("killed: its replace, before the old one is stopped", func(t *testing.T) {
+			container := m.output(t, "docker ps -q --filter label=service_name=web")
+			before := m.revision(t, "web", "current")
+			i := m.inject(t, fault{Helper: "sm-ipvs", Verb: "hold", What: hang, After: false})
+			m.edit(t, "web", single(next()))
+			rejected := m.next(t, "web", before)
+			i.sprung(t)
+			m.output(t, "pkill -KILL -f 'sm-rollout replace'")
+			m.waitFor(t, patience, "test -s /run/service-manager/web/"+rejected+".failed\n! "+holding)
+			back(t)
+			if now := m.output(t, "docker ps -q --filter label=service_name=web"); now != container {
+				t.Errorf("another container than before: %s, %s", now, container)
+			}
 		})
 		run("clients cannot be kept waiting", func(t *testing.T) {
 			container := m.output(t, "docker ps -q --filter label=service_name=web")

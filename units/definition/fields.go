@@ -178,7 +178,7 @@ func init() {
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Rollout.Order = p.text(path, v, checkOrder) },
 		},
 		{
-			name: "rollout.hold", says: "how long clients wait at most, in the place of being refused, while `\"stop-first\"` leaves them no container",
+			name: "rollout.hold", says: "how long clients wait at most, in the place of being refused, once the old container of `\"stop-first\"` has had its time to end",
 			absent: `"30s"`, example: `"10s"`, schema: duration,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Rollout.Hold = p.duration(path, v, 0) },
 		},
