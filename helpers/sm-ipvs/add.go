@@ -60,12 +60,9 @@ func add(ctx context.Context, w command.World) error {
 	if err := ipvs.CheckLocal(at.Addr()); err != nil && (!*assign || at.Addr().IsLoopback()) {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	if err := ipvs.Load(ctx); err != nil {
-		return fmt.Errorf("%s: %w", what, &command.HostError{Err: err})
-	}
-	handle, err := open(w)
+	handle, err := load(ctx, w, what)
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return err
 	}
 	defer handle.Close()
 	if err := ipvs.Configure(); err != nil {

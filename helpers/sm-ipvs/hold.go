@@ -38,27 +38,22 @@ func hold(ctx context.Context, w command.World) error {
 	if *timeout <= 0 {
 		return command.Usagef("--timeout: must be more than 0 (got %s)", *timeout)
 	}
-	var addresses []ipvs.Address
-	for _, arg := range flags.Args() {
-		at, err := address(arg)
-		if err != nil {
-			return err
-		}
-		if slices.Contains(addresses, at) {
+	given, err := addresses(flags.Args())
+	if err != nil {
+		return err
+	}
+	for i, at := range given {
+		if slices.Contains(given[:i], at) {
 			return command.Usagef("%s is given twice", at)
 		}
-		addresses = append(addresses, at)
 	}
-	if len(addresses) == 0 {
+	if len(given) == 0 {
 		return command.Usagef("an address must be given")
 	}
-	what := "hold " + joined(addresses)
-	if err := ipvs.Load(ctx); err != nil {
-		return fmt.Errorf("%s: %w", what, &command.HostError{Err: err})
-	}
-	handle, err := open(w)
+	what := "hold " + joined(given)
+	handle, err := load(ctx, w, what)
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return err
 	}
 	defer handle.Close()
 	watcher, err := watch.New()
@@ -66,12 +61,12 @@ func hold(ctx context.Context, w command.World) error {
 		return err
 	}
 	defer watcher.Close()
-	held, err := handle.Hold(ctx, addresses...)
+	held, err := handle.Hold(ctx, given...)
 	if err != nil {
 		return err
 	}
 	begin := time.Now()
-	w.Notify.Status("holding connections to %s for at most %s", joined(addresses), *timeout)
+	w.Notify.Status("holding connections to %s for at most %s", joined(given), *timeout)
 	w.Notify.Ready()
 	left, err := await(ctx, watcher, held, *timeout)
 	waited, packets := time.Since(begin), held.Packets()

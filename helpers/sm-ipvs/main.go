@@ -112,6 +112,32 @@ func pair(args []string) (at ipvs.Address, to netip.AddrPort, err error) {
 	return at, to, nil
 }
 
+// load has the kernel load IPVS, and returns a handle for changes. The errors begin with
+// what was to be done.
+func load(ctx context.Context, w command.World, what string) (*ipvs.Handle, error) {
+	if err := ipvs.Load(ctx); err != nil {
+		return nil, fmt.Errorf("%s: %w", what, &command.HostError{Err: err})
+	}
+	handle, err := open(w)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return handle, nil
+}
+
+// addresses reads operands that are all addresses.
+func addresses(args []string) ([]ipvs.Address, error) {
+	var list []ipvs.Address
+	for _, arg := range args {
+		at, err := address(arg)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, at)
+	}
+	return list, nil
+}
+
 func address(arg string) (ipvs.Address, error) {
 	at, err := ipvs.ParseAddress(arg)
 	if err != nil {

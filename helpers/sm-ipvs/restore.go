@@ -28,13 +28,9 @@ func restore(ctx context.Context, w command.World) error {
 	if err := flags.Parse(w, w.Args); err != nil {
 		return err
 	}
-	var addresses []ipvs.Address
-	for _, arg := range flags.Args() {
-		at, err := address(arg)
-		if err != nil {
-			return err
-		}
-		addresses = append(addresses, at)
+	given, err := addresses(flags.Args())
+	if err != nil {
+		return err
 	}
 	noted, err := ipvs.Noted()
 	if err != nil || !noted {
@@ -48,7 +44,7 @@ func restore(ctx context.Context, w command.World) error {
 		return fmt.Errorf("restore: %w", err)
 	}
 	defer handle.Close()
-	return errors.Join(ipvs.Configure(), putBack(ctx, w, handle, addresses...))
+	return errors.Join(ipvs.Configure(), putBack(ctx, w, handle, given...))
 }
 
 // putBack restores destinations at the addresses, and says which.

@@ -47,6 +47,9 @@ func (a Address) String() string {
 	return a.AddrPort.String() + "/" + a.Protocol.String()
 }
 
+// fileName returns what files about the address are called.
+func (a Address) fileName() string { return strings.ReplaceAll(a.String(), "/", "-") }
+
 // ErrNoHost says that a destination has a port and no IP address, as when it is
 // written with the address of a container that never started.
 var ErrNoHost = errors.New("the container has no address")

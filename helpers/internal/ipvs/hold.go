@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -36,7 +35,7 @@ type catch interface {
 const HoldFolder = runFolder + "/holds"
 
 func holdPath(at Address) string {
-	return filepath.Join(HoldFolder, strings.ReplaceAll(at.String(), "/", "-"))
+	return filepath.Join(HoldFolder, at.fileName())
 }
 
 // Hold keeps clients of the addresses waiting. Until that ends, virtual services at them

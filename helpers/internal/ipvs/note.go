@@ -34,7 +34,7 @@ type note struct {
 const noteFolder = runFolder + "/ipvs"
 
 func notePath(at Address, to netip.AddrPort) string {
-	return filepath.Join(noteFolder, strings.ReplaceAll(at.String(), "/", "-")+"_"+to.String())
+	return filepath.Join(noteFolder, at.fileName()+"_"+to.String())
 }
 
 // Place is where a destination is: at the address of a virtual service.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,7 +24,6 @@ type Held struct {
 	queue  *queue
 	conn   *nftables.Conn
 	tables []*nftables.Table
-	chains []*nftables.Chain
 }
 
 // Hold keeps packets from the addresses, whether they come from this host or from
@@ -65,7 +63,7 @@ func (h *Held) hold(f family, targets []Target) error {
 	}
 	const owned = 2 // the kernel removes the table with the connection that made it
 	table := &nftables.Table{Name: fmt.Sprintf("%s-hold-%d", tableName, h.queue.number), Family: nftables.TableFamily(f), Flags: owned}
-	addresses := &nftables.Set{Table: table, Name: "addresses", Concatenation: true, KeyType: newTable(f).addresses.KeyType}
+	addresses := f.addressSet(table)
 	h.tables = append(h.tables, h.conn.AddTable(table))
 	if err := h.conn.AddSet(addresses, elements); err != nil {
 		return err
@@ -74,18 +72,12 @@ func (h *Held) hold(f family, targets []Target) error {
 	// Before the kernel looks which connection they are of: a datagram would belong to one
 	// that is forgotten when it goes on.
 	first := nftables.ChainPriorityRaw
-	for _, c := range []*nftables.Chain{
-		{Table: table, Name: "arriving", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: first},
-		{Table: table, Name: "leaving", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookOutput, Priority: first},
-	} {
-		h.chains = append(h.chains, h.conn.AddChain(c))
-		for _, r := range []rule{
-			{"connections that begin", join(hasFlags(expr.CmpOpEq, syn), f.isSentTo(addresses), keep)},
-			{"datagrams", join(is(unix.IPPROTO_UDP), f.isSentTo(addresses), keep)},
-		} {
-			h.conn.AddRule(&nftables.Rule{Table: table, Chain: c, Exprs: r.expressions, UserData: userdata.AppendString(nil, userdata.TypeComment, r.comment)})
-		}
+	rules := []rule{
+		{"connections that begin", join(hasFlags(expr.CmpOpEq, syn), f.isSentTo(addresses), keep)},
+		{"datagrams", join(is(unix.IPPROTO_UDP), f.isSentTo(addresses), keep)},
 	}
+	chain{&nftables.Chain{Table: table, Name: "arriving", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: first}, rules}.put(h.conn)
+	chain{&nftables.Chain{Table: table, Name: "leaving", Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookOutput, Priority: first}, rules}.put(h.conn)
 	return nil
 }
 
@@ -99,8 +91,8 @@ const underway = 20 * time.Millisecond
 func (h *Held) Release() error {
 	problems := []error{h.queue.acceptAll()}
 	// Without the chains the kernel would drop what has come meanwhile.
-	for _, chain := range h.chains {
-		h.conn.FlushChain(chain)
+	for _, table := range h.tables {
+		h.conn.FlushTable(table)
 	}
 	problems = append(problems, h.conn.Flush())
 	time.Sleep(underway)

@@ -59,8 +59,8 @@ const (
 	// longest is how many packets a queue may have. A first one of a connection takes
 	// less than 1 KiB.
 	longest = 1 << 14
-	// most of a packet that this process sees, in bytes: a first one of a connection is
-	// shorter.
+	// seen is how many bytes of a packet this process gets: a first one of a connection
+	// has fewer.
 	seen = 256
 )
 
@@ -179,7 +179,10 @@ func (q *queue) acceptAll() error {
 	defer q.mu.Unlock()
 	var problems []error
 	for _, p := range q.packets {
-		if changed, ok := withoutTime(p.bytes); ok && time.Since(p.came) > patience {
+		if time.Since(p.came) <= patience {
+			continue
+		}
+		if changed, ok := withoutTime(p.bytes); ok {
 			problems = append(problems, q.decide(p.id, accept, changed))
 		}
 	}

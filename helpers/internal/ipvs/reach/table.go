@@ -67,12 +67,8 @@ const mtu = 1500
 
 func newTable(f family) table {
 	t := table{Table: &nftables.Table{Name: tableName, Family: nftables.TableFamily(f)}}
-	address := nftables.TypeIPAddr
-	if !f.is4() {
-		address = nftables.TypeIP6Addr
-	}
-	t.addresses = &nftables.Set{Table: t.Table, Name: "addresses", Concatenation: true,
-		KeyType: nftables.MustConcatSetType(address, nftables.TypeInetProto, nftables.TypeInetService)}
+	address := f.addressType()
+	t.addresses = f.addressSet(t.Table)
 	t.networks = &nftables.Set{Table: t.Table, Name: "networks", Interval: true, KeyType: address}
 	t.watched = &nftables.Set{Table: t.Table, Name: "watched", Concatenation: true,
 		KeyType: nftables.MustConcatSetType(address, nftables.TypeInetService)}
@@ -123,6 +119,19 @@ func newTable(f family) table {
 		},
 	}}
 	return t
+}
+
+// addressSet is a set of addresses that clients send to, each with its protocol and port.
+func (f family) addressSet(t *nftables.Table) *nftables.Set {
+	return &nftables.Set{Table: t, Name: "addresses", Concatenation: true,
+		KeyType: nftables.MustConcatSetType(f.addressType(), nftables.TypeInetProto, nftables.TypeInetService)}
+}
+
+func (f family) addressType() nftables.SetDatatype {
+	if f.is4() {
+		return nftables.TypeIPAddr
+	}
+	return nftables.TypeIP6Addr
 }
 
 // label is what the connections to virtual services bear: one of the 128 bits that
@@ -248,12 +257,17 @@ func (t table) put(c *nftables.Conn) error {
 		}
 	}
 	for _, ch := range t.chains {
-		c.AddChain(ch.Chain)
-		c.FlushChain(ch.Chain)
-		for _, r := range ch.rules {
-			c.AddRule(&nftables.Rule{Table: t.Table, Chain: ch.Chain, Exprs: r.expressions,
-				UserData: userdata.AppendString(nil, userdata.TypeComment, r.comment)})
-		}
+		ch.put(c)
 	}
 	return nil
+}
+
+// put adds the chain, and has it contain its rules and no others.
+func (ch chain) put(c *nftables.Conn) {
+	c.AddChain(ch.Chain)
+	c.FlushChain(ch.Chain)
+	for _, r := range ch.rules {
+		c.AddRule(&nftables.Rule{Table: ch.Table, Chain: ch.Chain, Exprs: r.expressions,
+			UserData: userdata.AppendString(nil, userdata.TypeComment, r.comment)})
+	}
 }
