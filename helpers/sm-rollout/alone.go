@@ -58,9 +58,7 @@ func (r rollout) otherRunner(ctx context.Context, revision name.Revision, waited
 	if err != nil {
 		return "", err
 	}
-	decide := r.awaitGood
 	if revision.Rev != current {
-		decide = r.awaitAlone
 		if files, _ := filepath.Glob(r.alonePath(revision.Service.Revision("*"))); len(files) == 0 {
 			return "", nil
 		}
@@ -69,30 +67,33 @@ func (r rollout) otherRunner(ctx context.Context, revision name.Revision, waited
 	}
 	err = r.ask(ctx, fmt.Sprintf("%s: not started", revision), func(conn systemdConn) error {
 		s, err := r.look(ctx, conn, revision.Service)
-		if err == nil {
-			what, err = decide(s, revision, waited)
+		if err != nil {
+			return err
+		}
+		if revision.Rev == current {
+			if s.awaitsGood(revision.Rev, waited) {
+				what = fmt.Sprintf("for %s, which is about to serve", s.unit(s.Good))
+			}
+			return nil
+		}
+		other, err := r.otherAlone(s, revision)
+		if other != "" {
+			what = fmt.Sprintf("for the end of %s, which runs alone", other)
 		}
 		return err
 	})
 	return what, err
 }
 
-// awaitGood is for one that will take the place of the good revision.
-func (r rollout) awaitGood(s scene, revision name.Revision, waited time.Duration) (string, error) {
-	if s.awaitsGood(revision.Rev, waited) {
-		return fmt.Sprintf("for %s, which is about to serve", s.unit(s.Good)), nil
-	}
-	return "", nil
-}
-
-// awaitAlone is for one whose place another may have taken.
-func (r rollout) awaitAlone(s scene, revision name.Revision, _ time.Duration) (string, error) {
+// otherAlone returns the runner that has taken the place of all others of a service, a
+// given revision among them; empty when none has.
+func (r rollout) otherAlone(s scene, revision name.Revision) (unit string, err error) {
 	for _, other := range s.Runners {
 		if other.Rev == revision.Rev || !other.Live() {
 			continue
 		}
 		if alone, err := r.isAlone(other.Revision); err != nil || alone {
-			return fmt.Sprintf("for the end of %s, which runs alone", other.Unit.Name), err
+			return other.Unit.Name, err
 		}
 	}
 	return "", nil

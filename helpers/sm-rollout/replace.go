@@ -100,7 +100,7 @@ func (r rollout) giveBack(ctx context.Context, conn systemdConn, s scene, revisi
 	if err != nil || !alone {
 		return err
 	}
-	other, err := r.awaitAlone(s, revision, 0)
+	other, err := r.otherAlone(s, revision)
 	if err != nil {
 		return err
 	}

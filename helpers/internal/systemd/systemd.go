@@ -97,10 +97,7 @@ func goes(service name.Service, unit string, stays func(name.Rev) bool) bool {
 // the service. It may also be its manager, or an instance of another template of
 // that name: a service may be called postgresql, and must not stop
 // postgresql@15-main.service.
-func isRunner(service name.Service, unit string) bool {
-	runner, err := name.ParseUnit(unit)
-	return err == nil && runner.Service == service
-}
+func isRunner(service name.Service, unit string) bool { return goes(service, unit, nil) }
 
 // Live reports whether a unit runs, starts, stops or waits for its next start.
 func Live(unit dbus.UnitStatus) bool {
