@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -316,4 +317,14 @@ func put(t testing.TB, g *vm.Guest, name, guestPath string) {
 	if err := g.Put(ctx(t, time.Minute), filepath.Join("testdata", name), guestPath); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// number reads a number that the guest has printed.
+func number(t testing.TB, text string) float64 {
+	t.Helper()
+	n, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

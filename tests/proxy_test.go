@@ -119,17 +119,9 @@ func TestProxyKeepsConnections(t *testing.T) {
 		edit(t, g, "web", next)
 		answers(t, g, revision)
 		seen = l.stop(t)
-		clock := func(script string) float64 {
-			t.Helper()
-			at, err := strconv.ParseFloat(strings.TrimSpace(output(t, g, script)), 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return at
-		}
-		last := clock("date +%s.%N")
+		last := number(t, output(t, g, "date +%s.%N"))
 		settled(t, g, revision)
-		told := clock("journalctl -o short-unix -u web@" + old + " | grep -F 'shutting down gracefully' | cut -d' ' -f1")
+		told := number(t, output(t, g, "journalctl -o short-unix -u web@"+old+" | grep -F 'shutting down gracefully' | cut -d' ' -f1"))
 		return told - last, seen
 	}
 	for i, replaced := range []string{"closed", "answered"} {

@@ -84,15 +84,6 @@ func heldFor(t testing.TB, g *vm.Guest, service string) []string {
 	return seconds
 }
 
-func number(t testing.TB, text string) float64 {
-	t.Helper()
-	n, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
 // psql is how clients of a PostgreSQL call it, in a container that has it.
 const psql = "/usr/lib/postgresql/15/bin/psql -h 172.17.0.1 -U postgres -qAtX -v ON_ERROR_STOP=1"
 

@@ -49,6 +49,16 @@ func TestStopFirst(t *testing.T) {
 			m.waitFor(t, patience, "systemctl show -P StatusText web@"+revision+" | grep 503\n"+holding)
 			return revision
 		}
+		// stuck deploys a revision, and has the one that it replaces not end before release.
+		stuck := func(t *testing.T) (revision string, i injection) {
+			t.Helper()
+			before := m.revision(t, "web", "current")
+			i = m.inject(t, fault{Helper: "sm-docker-run", Verb: "remove", Unit: "web@*", What: late})
+			m.edit(t, "web", single(next()))
+			revision = m.next(t, "web", before)
+			i.sprung(t)
+			return revision, i
+		}
 		// back waits until the good revision serves again, and no client waits.
 		back := func(t *testing.T) {
 			t.Helper()
@@ -139,11 +149,7 @@ func TestStopFirst(t *testing.T) {
 			back(t)
 		})
 		run("stopped while the old one stops", func(t *testing.T) {
-			before := m.revision(t, "web", "current")
-			i := m.inject(t, fault{Helper: "sm-docker-run", Verb: "remove", Unit: "web@*", What: late})
-			m.edit(t, "web", single(next()))
-			revision := m.next(t, "web", before)
-			i.sprung(t)
+			revision, i := stuck(t)
 			m.output(t, "systemctl stop web@"+revision)
 			i.release(t)
 			back(t)
@@ -162,11 +168,7 @@ func TestStopFirst(t *testing.T) {
 			back(t)
 		})
 		run("edited while the old one stops", func(t *testing.T) {
-			before := m.revision(t, "web", "current")
-			i := m.inject(t, fault{Helper: "sm-docker-run", Verb: "remove", Unit: "web@*", What: late})
-			m.edit(t, "web", single(next()))
-			replaced := m.next(t, "web", before)
-			i.sprung(t)
+			replaced, i := stuck(t)
 			serves = next()
 			m.edit(t, "web", single(serves))
 			m.waitFor(t, patience, "test -e /run/service-manager/web/"+m.next(t, "web", replaced)+".alone")
