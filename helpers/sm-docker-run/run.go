@@ -18,6 +18,7 @@ import (
 	"service-manager/helpers/internal/docker"
 	"service-manager/helpers/internal/hint"
 	"service-manager/helpers/internal/process"
+	"service-manager/helpers/internal/running"
 )
 
 func runContainer(ctx context.Context, w command.World) error {
@@ -180,13 +181,26 @@ func (r *runner) follow(ctx context.Context, c container.InspectResponse, caught
 	}
 	if c.State.Running {
 		ip4, ip6 := docker.Addresses(c)
-		if err := (record{r.o.name, c.ID, ip4, ip6}).write(r.o.record); err != nil {
+		err := r.noteProcess(c, p)
+		if err == nil {
+			err = (record{r.o.name, c.ID, ip4, ip6}).write(r.o.record)
+		}
+		if err != nil {
 			return about(r.o.name, errors.Join(err, r.d.Remove(context.WithoutCancel(ctx), c.ID)))
 		}
 		r.w.Notify.Status("running%s", list(ip4, ip6))
 		r.w.Notify.Ready()
 	}
 	return r.wait(ctx, c.ID, p, caught)
+}
+
+// noteProcess notes a container that has a run record for what watches over it, unless its
+// process is not to be seen from here, or it is a user's.
+func (r *runner) noteProcess(c container.InspectResponse, p *process.Process) error {
+	if p == nil || r.o.record == "" || os.Geteuid() != 0 {
+		return nil
+	}
+	return running.Host.Note(running.Container{ID: c.ID, Name: r.o.name, Unit: r.o.unit, PID: c.State.Pid})
 }
 
 // wait waits for the end of a container with that first process, nil when it is not

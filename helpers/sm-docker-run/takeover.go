@@ -31,6 +31,9 @@ func (r *runner) takeOver(ctx context.Context, c container.InspectResponse) erro
 	p, err := r.d.Process(c)
 	if err == nil {
 		defer p.Close()
+		if err := r.noteProcess(c, p); err != nil {
+			return about(r.o.name, errors.Join(err, r.d.Remove(whole, c.ID)))
+		}
 	}
 	return r.wait(ctx, c.ID, p, caught)
 }

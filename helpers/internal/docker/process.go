@@ -1,9 +1,7 @@
 package docker
 
 import (
-	"bytes"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/docker/docker/api/types/container"
@@ -23,16 +21,5 @@ func (d *Daemon) Process(c container.InspectResponse) (*process.Process, error) 
 	if !strings.HasPrefix(d.DaemonHost(), "unix://") {
 		return nil, fmt.Errorf("the Docker daemon at %s is not on this host", d.DaemonHost())
 	}
-	p, err := process.Open(c.State.Pid)
-	if err != nil {
-		return nil, err
-	}
-	// The id may stand for another process here than it does for the daemon, or
-	// may have been used again by now.
-	cgroup, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", c.State.Pid))
-	if err != nil || !bytes.Contains(cgroup, []byte(c.ID)) {
-		p.Close()
-		return nil, fmt.Errorf("process %d is not in the control group of container %s", c.State.Pid, Short(c.ID))
-	}
-	return p, nil
+	return process.OpenIn(c.State.Pid, c.ID)
 }

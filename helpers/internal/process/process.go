@@ -3,9 +3,11 @@
 package process
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -25,6 +27,31 @@ func Open(pid int) (*Process, error) {
 		return nil, fmt.Errorf("open process %d: %w", pid, err)
 	}
 	return &Process{os.NewFile(uintptr(fd), "pidfd")}, nil
+}
+
+// ErrElsewhere says that a process is not one of a container.
+var ErrElsewhere = errors.New("it is not in the control group of container")
+
+// OpenIn returns a handle on the process with that id if it is in the control group of a
+// container. The error is unix.ESRCH when there is none, ErrElsewhere when it is not. The id may be another process's by now, or
+// may stand for another one where it was told.
+func OpenIn(pid int, container string) (*Process, error) {
+	p, err := Open(pid)
+	if err != nil {
+		return nil, err
+	}
+	cgroup, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ESRCH):
+		err = unix.ESRCH
+	case err == nil && !bytes.Contains(cgroup, []byte(container)):
+		err = fmt.Errorf("%w %s", ErrElsewhere, container)
+	}
+	if err != nil {
+		p.Close()
+		return nil, fmt.Errorf("open process %d: %w", pid, err)
+	}
+	return p, nil
 }
 
 // Wait returns nil once the process has ended, or the cause of ctx when that
