@@ -35,7 +35,7 @@ readonly HELPERS="sm-fetch sm-docker-run sm-healthcheck sm-ipvs sm-rollout"
 readonly MANUALS="units/service-manager.7 units/host/service-manager.conf.5 units/definition/service-manager.definition.5
   generator/service-manager-generator.8 helpers/sm-fetch/sm-fetch.8 helpers/sm-docker-run/sm-docker-run.8
   helpers/sm-healthcheck/sm-healthcheck.8 helpers/sm-ipvs/sm-ipvs.8 helpers/sm-rollout/sm-rollout.8"
-readonly STATIC_UNITS="service-manager.target sm-fetch.service sm-start@.service sm-retire@.service sm-settle@.service sm-outage@.service sm-sweep.service"
+readonly STATIC_UNITS="service-manager.target sm-fetch.service sm-start@.service sm-retire@.service sm-settle@.service sm-outage@.service sm-sweep.service sm-watch.service"
 readonly UNIT_DIR=/etc/systemd/system
 readonly GENERATOR=/etc/systemd/system-generators/service-manager-generator
 readonly CONFIG_DIR=/etc/service-manager
@@ -160,9 +160,9 @@ TEXT
   place "$from/bin/service-manager-generator" $GENERATOR 755
   systemctl daemon-reload
   settle
-  systemctl enable --quiet service-manager.target sm-fetch.service sm-sweep.service
+  systemctl enable --quiet service-manager.target sm-fetch.service sm-sweep.service sm-watch.service
   systemctl start service-manager.target
-  systemctl restart sm-fetch.service
+  systemctl restart sm-fetch.service sm-watch.service
   # From here on no unit names those in the old place.
   [ -z "$previous" ] || [ "$previous/bin" -ef "$prefix/bin" ] || remove_programs "$previous"
 }
@@ -209,7 +209,7 @@ uninstall() {
       systemctl reset-failed $units 2>/dev/null || true # those that systemd has forgotten by now
     fi
   done
-  systemctl disable --quiet --now service-manager.target sm-sweep.service 2>/dev/null || true
+  systemctl disable --quiet --now service-manager.target sm-sweep.service sm-watch.service 2>/dev/null || true
   systemctl stop 'sm-settle@*.service' 'sm-outage@*.service' 'sm-hold@*.service' 2>/dev/null || true
   systemctl reset-failed 'sm-settle@*.service' 'sm-outage@*.service' 'sm-hold@*.service' 2>/dev/null || true
   for file in $STATIC_UNITS; do rm -f "$UNIT_DIR/$file"; done

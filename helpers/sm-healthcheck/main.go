@@ -1,6 +1,7 @@
 // Command sm-healthcheck waits until a service answers a probe, and, when asked,
 // keeps answering for a while. As a step of a unit's start it decides whether what
-// the unit runs may get traffic.
+// the unit runs may get traffic. As the one resident process of a host (watch) it keeps
+// asking, and sees to it that only what is healthy gets connections.
 package main
 
 import (
@@ -12,10 +13,12 @@ import (
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/hint"
 	"service-manager/helpers/internal/mainprocess"
+	"service-manager/helpers/internal/running"
 )
 
 const help = `
 Usage: sm-healthcheck [--flag VALUE]... URL
+       sm-healthcheck watch
 
 Waits until URL is healthy and stays so for --hold. Fails with the last reason if
 that has not begun within --timeout.
@@ -31,6 +34,8 @@ URL is one of
 
 In a unit it stops waiting as soon as the unit's main process ends, and shows the
 last failure in the unit's status. No probe leaves a connection behind.
+With --failures, "sm-healthcheck watch", which sm-watch.service runs, continues to ask
+a container once it is healthy; 'sm-healthcheck watch -h' explains that.
 sm-healthcheck --version prints the version.
 
 In a unit:
@@ -43,11 +48,23 @@ const grace = 10 * time.Second
 func main() { command.Main("sm-healthcheck", run) }
 
 func run(ctx context.Context, w command.World) error {
+	if len(w.Args) > 0 && w.Args[0] == "watch" {
+		return command.Verbs(w, help, map[string]func(command.World) error{
+			"watch": func(w command.World) error { return watchAll(ctx, w) },
+		})
+	}
+	return waitOnce(ctx, w)
+}
+
+// waitOnce waits for the health of what a unit starts.
+func waitOnce(ctx context.Context, w command.World) error {
 	flags := command.NewFlags("sm-healthcheck", help)
 	timeout := flags.Duration("timeout", 60*time.Second, "the longest `duration` to wait for a success")
 	interval := flags.Duration("interval", 250*time.Millisecond, "the `duration` from one probe to the next; the first follow faster")
 	hold := flags.Duration("hold", 0, "the `duration` for which probes must keep succeeding; a failure starts it again")
 	probeTimeout := flags.Duration("probe-timeout", 5*time.Second, "the longest `duration` of one probe")
+	failures := flags.Int("failures", 0, "have 'sm-healthcheck watch' continue to ask the container; it is unhealthy after this `number` of failures in a row")
+	restartAfter := flags.Duration("restart-after", 0, "have it restart the unit when the container has been unhealthy for this `duration`; with 0 it does not")
 	verify := flags.Bool("verify", false, "verify the certificate of an https URL; without it any certificate will do")
 	var headers command.Strings
 	flags.Var(&headers, "header", "a `header` \"Name: value\" to send with an http or https probe; may be repeated")
@@ -62,6 +79,10 @@ func run(ctx context.Context, w command.World) error {
 		return command.Usagef("--timeout, --interval and --probe-timeout: must be above 0")
 	case plan.hold < 0:
 		return command.Usagef("--hold: must be 0 or more (got %s)", plan.hold)
+	case *failures < 0, *restartAfter < 0:
+		return command.Usagef("--failures and --restart-after: must be 0 or more")
+	case *restartAfter > 0 && *failures == 0:
+		return command.Usagef("--restart-after: needs --failures")
 	}
 	header, err := parseHeaders(headers)
 	if err != nil {
@@ -91,11 +112,22 @@ func run(ctx context.Context, w command.World) error {
 	if _, only := probe.(alive); only && w.Getenv("MAINPID") == "" {
 		return &command.UsageError{Err: errNoProcess}
 	}
+	container := w.Getenv("SM_CONTAINER_ID")
+	if *failures > 0 && container == "" {
+		return named(w, command.Usagef("--failures: needs SM_CONTAINER_ID, from the run record of sm-docker-run run --record"))
+	}
 	// The last probe may begin when the time is nearly up.
 	w.Notify.ExtendTimeout(plan.timeout + plan.hold + *probeTimeout + grace)
-	return named(w, plan.wait(watched, w, probe.String(), func(ctx context.Context) (string, error) {
+	err = plan.wait(watched, w, probe.String(), func(ctx context.Context) (string, error) {
 		return once(ctx, probe, *probeTimeout)
-	}))
+	})
+	if err == nil && *failures > 0 {
+		err = running.Host.NoteCheck(container, running.Check{
+			URL: flags.Arg(0), Headers: headers, Verify: *verify, Interval: plan.interval, Timeout: *probeTimeout,
+			Failures: *failures, RestartAfter: *restartAfter,
+		})
+	}
+	return named(w, err)
 }
 
 // named puts the container's name, from its run record, before an error.

@@ -16,6 +16,8 @@
 //	                      at-once exits; fail exits with APP_EXIT_STATUS;
 //	                      ignore is deaf to it
 //
+// SIGUSR1 makes it unhealthy: every answer but those of /slow is a 503, until SIGUSR2.
+//
 // A datagram to PORT is answered by one, as if it were a GET of /.
 //
 // GET /slow?for=8s answers after 8 seconds. Everything else is answered at once. What
@@ -34,13 +36,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
 
 func main() {
 	terminate := make(chan os.Signal, 8)
-	signal.Notify(terminate, syscall.SIGTERM, syscall.SIGINT)
+	signal.Notify(terminate, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGUSR2)
 	os.Exit(run(os.Getenv, os.Stdout, terminate))
 }
 
@@ -116,7 +119,7 @@ func run(getenv func(string) string, out io.Writer, terminate <-chan os.Signal) 
 		select {
 		case <-delay:
 		case sig := <-terminate:
-			if s.shutdown == "ignore" {
+			if s.shutdown == "ignore" || sig == syscall.SIGUSR1 || sig == syscall.SIGUSR2 {
 				log("%s, ignored", sig)
 				continue
 			}
@@ -137,7 +140,8 @@ func run(getenv func(string) string, out io.Writer, terminate <-chan os.Signal) 
 	}
 	go s.answerDatagrams(datagrams)
 	log("listening on %s", listener.Addr())
-	server := &http.Server{Handler: s.handler(time.Now(), log)}
+	var unhealthy atomic.Bool
+	server := &http.Server{Handler: s.handler(time.Now(), &unhealthy, log)}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	var exit <-chan time.Time
@@ -154,6 +158,11 @@ func run(getenv func(string) string, out io.Writer, terminate <-chan os.Signal) 
 			server.Close()
 			return s.exitStatus
 		case sig := <-terminate:
+			if sig == syscall.SIGUSR1 || sig == syscall.SIGUSR2 {
+				unhealthy.Store(sig == syscall.SIGUSR1)
+				log("%s", sig)
+				continue
+			}
 			switch s.shutdown {
 			case "ignore":
 				log("%s, ignored", sig)
@@ -202,7 +211,7 @@ type writerTo struct {
 func (w writerTo) Write(datagram []byte) (int, error) { return w.WriteTo(datagram, w.to) }
 
 // handler answers the requests of an application that began to listen at start.
-func (s settings) handler(start time.Time, log func(format string, args ...any)) http.Handler {
+func (s settings) handler(start time.Time, unhealthy *atomic.Bool, log func(format string, args ...any)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Revision", s.revision)
 		if client, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
@@ -219,7 +228,7 @@ func (s settings) handler(start time.Time, log func(format string, args ...any))
 				return
 			}
 			wait += d
-		} else if s.health == "never" || time.Since(start) < s.healthyAfter {
+		} else if s.health == "never" || time.Since(start) < s.healthyAfter || unhealthy.Load() {
 			status = http.StatusServiceUnavailable
 		}
 		// Also for a client that has sent everything and closed its side: net/http takes

@@ -10,7 +10,7 @@ import (
 )
 
 // Bundle builds the product by install.sh --bundle into dir. Where the kernel of
-// native machines has no IPVS, they need the stand-in for sm-ipvs.
+// native machines has no IPVS, they need stand-ins for the helpers that use it.
 func Bundle(ctx context.Context, dir string, standIn bool) error {
 	tool, err := GoTool()
 	if err != nil {
@@ -30,11 +30,11 @@ func Bundle(ctx context.Context, dir string, standIn bool) error {
 		return nil
 	}
 	replace := exec.CommandContext(ctx, tool, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-tags", "ipvs_file",
-		"-o", filepath.Join(dir, "bin", "sm-ipvs"), "./helpers/sm-ipvs")
+		"-o", filepath.Join(dir, "bin")+"/", "./helpers/sm-ipvs", "./helpers/sm-healthcheck")
 	replace.Dir = root
 	replace.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := replace.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the stand-in for sm-ipvs: %w: %s", err, out)
+		return fmt.Errorf("build the stand-ins for sm-ipvs and sm-healthcheck: %w: %s", err, out)
 	}
 	return nil
 }

@@ -41,9 +41,10 @@ type injection struct {
 // sandboxes lets helpers in the sandboxes of their units take faults.
 const sandboxes = `set -e
 echo 'd /run/faults 0755' > /etc/tmpfiles.d/faults.conf
-for unit in sm-fetch sm-sweep sm-start@ sm-retire@ sm-settle@ sm-outage@; do
+echo 'd /run/ipvs-table 0755' >> /etc/tmpfiles.d/faults.conf
+for unit in sm-fetch sm-sweep sm-watch sm-start@ sm-retire@ sm-settle@ sm-outage@; do
 	mkdir -p /etc/systemd/system/$unit.service.d
-	printf '[Service]\nReadWritePaths=-/run/faults\n' > /etc/systemd/system/$unit.service.d/faults.conf
+	printf '[Service]\nReadWritePaths=-/run/faults -/run/ipvs-table\n' > /etc/systemd/system/$unit.service.d/faults.conf
 done`
 
 // wrapper stands in the place of a helper, which is in /usr/local/lib/trapped, and

@@ -30,11 +30,11 @@ type note struct {
 	watch     bool   // whether Answered is to know about its connections
 }
 
-// noteFolder has a file for each destination.
-const noteFolder = runFolder + "/ipvs"
+// NoteFolder has a file for each destination.
+const NoteFolder = runFolder + "/ipvs"
 
 func notePath(at Address, to netip.AddrPort) string {
-	return filepath.Join(noteFolder, at.fileName()+"_"+to.String())
+	return filepath.Join(NoteFolder, at.fileName()+"_"+to.String())
 }
 
 // Place is where a destination is: at the address of a virtual service.
@@ -45,7 +45,7 @@ type Place struct {
 
 // noted returns what there are notes about, in the order of their file names.
 func noted() ([]Place, error) {
-	entries, err := os.ReadDir(noteFolder)
+	entries, err := os.ReadDir(NoteFolder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("look up what destinations there were: %w", err)
 	}
@@ -66,7 +66,7 @@ func noted() ([]Place, error) {
 
 // write makes n the note about a destination. The lock must be held.
 func (n note) write(at Address, to netip.AddrPort) error {
-	err := os.MkdirAll(noteFolder, 0o755)
+	err := os.MkdirAll(NoteFolder, 0o755)
 	if err == nil {
 		text := fmt.Appendf(nil, "%s\n%s %d %s", n.owner, n.scheduler, n.weight, n.namespace)
 		if n.assign {

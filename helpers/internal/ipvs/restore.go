@@ -5,11 +5,13 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+
+	"service-manager/helpers/internal/running"
 )
 
 // Restore puts back the destinations that are noted in this network namespace and that
 // the kernel no longer has: those at the given addresses, or at every address when none
-// is given. Each gets the weight that it had, so one that drains gets no new
+// is given. One of a container that has ended stays away. Each gets the weight that it had, so one that drains gets no new
 // connections. The way to them is put back, too. It returns what it put back, also beside
 // an error.
 func (h *Handle) Restore(ctx context.Context, addresses ...Address) ([]Place, error) {
@@ -67,6 +69,9 @@ func (h *Handle) restore(at Address, to netip.AddrPort, n note) (done bool, err 
 			return false, nil
 		}
 		n.scheduler = service.Scheduler
+	}
+	if ended, err := running.Host.Ended(n.owner); err != nil || ended {
+		return false, err
 	}
 	if _, err := h.ensureService(at, n.scheduler); err != nil {
 		return false, err

@@ -166,21 +166,40 @@ func (c *Conn) StartAndWait(ctx context.Context, unit string) error {
 	if _, err := c.StartUnitContext(ctx, unit, "replace", result); err != nil {
 		return fmt.Errorf("start %s: %w", unit, err)
 	}
+	return c.awaitJob(ctx, "start", unit, result)
+}
+
+// TryRestartAndWait restarts the unit if it runs and has no other job, and returns when it
+// has started again.
+func (c *Conn) TryRestartAndWait(ctx context.Context, unit string) error {
+	result := make(chan string, 1)
+	_, err := c.TryRestartUnitContext(ctx, unit, "fail", result)
+	if inTheWay(err) || noSuchUnit(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("restart %s: %w", unit, err)
+	}
+	return c.awaitJob(ctx, "restart", unit, result)
+}
+
+// awaitJob returns when a job of a unit has ended.
+func (c *Conn) awaitJob(ctx context.Context, what, unit string, result <-chan string) error {
 	alive := time.NewTicker(lookAgain)
 	defer alive.Stop()
 	for {
 		select {
 		case r := <-result:
 			if r != "done" {
-				return hint.Add(fmt.Errorf("start %s: the job ended as %q", unit, r), "run systemctl status %s", unit)
+				return hint.Add(fmt.Errorf("%s %s: the job ended as %q", what, unit, r), "run systemctl status %s", unit)
 			}
 			return nil
 		case <-alive.C:
 			if !c.Connected() {
-				return fmt.Errorf("start %s: %w", unit, ErrConnectionLost)
+				return fmt.Errorf("%s %s: %w", what, unit, ErrConnectionLost)
 			}
 		case <-ctx.Done():
-			return fmt.Errorf("start %s: %w", unit, context.Cause(ctx))
+			return fmt.Errorf("%s %s: %w", what, unit, context.Cause(ctx))
 		}
 	}
 }

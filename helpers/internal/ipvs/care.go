@@ -1,0 +1,108 @@
+package ipvs
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	"github.com/moby/ipvs"
+)
+
+// What follows is for a program that watches over destinations while they are there. It
+// changes the kernel's table alone, and no note: what their units said stays true, and is
+// what becomes of them when nothing watches any more.
+
+// Wanted is a destination as its unit wants it.
+type Wanted struct {
+	Place
+	Owner  string // empty when it is not known
+	Weight int    // 0 when it drains, or has yet to open
+}
+
+// Wanted returns the destinations that are noted in this network namespace, in a fixed
+// order.
+func (h *Handle) Wanted(ctx context.Context) ([]Wanted, error) {
+	unlock, err := lock(ctx, h.Waiting)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	places, err := noted()
+	if err != nil {
+		return nil, err
+	}
+	here, err := namespace()
+	if err != nil {
+		return nil, err
+	}
+	wanted := make([]Wanted, 0, len(places))
+	for _, p := range places {
+		n, found, err := readNote(p.Address, p.Destination)
+		if err != nil {
+			return nil, err
+		}
+		if found && n.namespace == here {
+			wanted = append(wanted, Wanted{p, n.owner, n.weight})
+		}
+	}
+	return wanted, nil
+}
+
+// Rest keeps new connections from a destination of that owner, for as long as it is not
+// fit for them; with rests false it gets the weight again that its unit gave it. One that
+// is not there, or drains, is left alone.
+func (h *Handle) Rest(ctx context.Context, at Address, to netip.AddrPort, owner string, rests bool) error {
+	_, err := own(ctx, h.Waiting, at, to, owner, func(n note, found bool) error {
+		now, there, err := h.raw(at, to)
+		if err != nil || !there || !found || n.weight == 0 {
+			return err
+		}
+		weight := n.weight
+		if rests {
+			weight = 0
+		}
+		if now.Weight == weight {
+			return nil
+		}
+		now.Weight = weight
+		if err := h.moby.UpdateDestination(at.key(), now); err != nil && !absent(err) {
+			return fmt.Errorf("set the weight of %s at %s to %d: %w", to, at, weight, err)
+		}
+		return nil
+	})
+	return err
+}
+
+// Evict takes a destination out whose container has ended, before its unit does. The
+// virtual service stays, for that or for the container to be started again.
+func (h *Handle) Evict(ctx context.Context, at Address, to netip.AddrPort, owner string) error {
+	_, err := own(ctx, h.Waiting, at, to, owner, func(n note, found bool) error {
+		if !found {
+			return nil
+		}
+		if err := h.moby.DelDestination(at.key(), destination(to)); err != nil && !absent(err) {
+			return fmt.Errorf("remove %s from %s: %w", to, at, err)
+		}
+		return nil
+	})
+	return err
+}
+
+// raw returns a destination with all that the kernel has of it, such as the limits that
+// Fill sets.
+func (h *Handle) raw(at Address, to netip.AddrPort) (*ipvs.Destination, bool, error) {
+	all, err := h.moby.GetDestinations(at.key())
+	if absent(err) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("list destinations of %s: %w", at, err)
+	}
+	for _, d := range all {
+		addr, _ := netip.AddrFromSlice(d.Address)
+		if netip.AddrPortFrom(addr, d.Port) == to {
+			return d, true, nil
+		}
+	}
+	return nil, false, nil
+}
