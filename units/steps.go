@@ -38,8 +38,8 @@ func rollout(helpers string, d *definition.Definition, good bool) chain {
 		lasting: true,
 	}
 	health := step{
-		do: command{helper(helpers, "sm-healthcheck"), "--timeout", duration(d.HealthCheck.Timeout),
-			"--interval", duration(d.HealthCheck.Interval), "--hold", duration(hold), healthURL(d)},
+		do: append(command{helper(helpers, "sm-healthcheck"), "--timeout", duration(d.HealthCheck.Timeout),
+			"--interval", duration(d.HealthCheck.Interval), "--hold", duration(hold)}, healthWords(d.HealthCheck, healthURL(d))...),
 	}
 	outcome := step{
 		do: command{smRollout, "accept", service, rev},
@@ -176,6 +176,18 @@ func probed(d *definition.Definition) definition.Address {
 		return e.Address
 	}
 	return d.Endpoints[0].Address
+}
+
+// healthWords returns the URL that a container is asked at, behind what is said about the
+// time after its start.
+func healthWords(h definition.HealthCheck, url unitfile.Word) (words []unitfile.Word) {
+	if h.Failures > 0 {
+		words = append(words, "--failures", unitfile.Word(strconv.Itoa(h.Failures)))
+	}
+	if h.RestartAfter > 0 {
+		words = append(words, "--restart-after", duration(h.RestartAfter))
+	}
+	return append(words, url)
 }
 
 func healthURL(d *definition.Definition) unitfile.Word {

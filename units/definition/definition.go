@@ -80,13 +80,16 @@ const (
 	Answered = "answered" // of those on which an answer is due or something was just sent
 )
 
-// HealthCheck says how a new container proves that it can serve.
+// HealthCheck says how a container proves that it can serve.
 type HealthCheck struct {
 	Type     string // HTTP, TCP or None
 	Port     uint16 // where the container is asked; 0 for None
 	Path     string // of HTTP requests
 	Timeout  time.Duration
 	Interval time.Duration
+	// For as long as it runs:
+	Failures     int           // in a row, that make it unhealthy; 0: it is not asked any more
+	RestartAfter time.Duration // unhealthy for so long, it is restarted; 0: never
 }
 
 // The types of health checks.

@@ -95,7 +95,7 @@ func init() {
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Description = p.text(path, v, checkDescription) },
 		},
 		{
-			name: "health_check", says: "how a new container proves that it can serve: a type, or an object of the fields below",
+			name: "health_check", says: "how a container proves that it can serve: a type, or an object of the fields below",
 			without: "`\"http\"`; `\"none\"` without an endpoint for TCP", example: `"tcp"`,
 			parse: (*parser).healthCheck,
 		},
@@ -124,10 +124,22 @@ func init() {
 			},
 		},
 		{
-			name: "health_check.interval", says: "time from one probe to the next; the first follow faster",
+			name: "health_check.interval", says: "time from one probe to the next; the first follow faster, and those of a container that serves a second after each other, or more",
 			absent: `"250ms"`, example: `"1500ms"`, schema: duration,
 			parse: func(p *parser, path string, v json.RawMessage) {
 				p.d.HealthCheck.Interval = p.duration(path, v, 10*time.Millisecond)
+			},
+		},
+		{
+			name: "health_check.failures", says: "how many probes in a row must fail for a container that serves to get no new connections, unless no other one gets any; `0`: it is not asked any more once it serves",
+			absent: `3`, example: `5`, schema: `{"type": "integer", "minimum": 0, "maximum": 1000}`,
+			parse: func(p *parser, path string, v json.RawMessage) { p.d.HealthCheck.Failures = p.count(path, v, 1000) },
+		},
+		{
+			name: "health_check.restart_after", says: "how long it may fail before it is restarted",
+			without: "never", example: `"1m"`, schema: duration,
+			parse: func(p *parser, path string, v json.RawMessage) {
+				p.d.HealthCheck.RestartAfter = p.duration(path, v, time.Second)
 			},
 		},
 		{

@@ -141,10 +141,17 @@ func (p *parser) completeHealthCheck(given bool) {
 		if h.Port != 0 {
 			p.problem("health_check.port", `is not for the type "none"`)
 		}
+		if h.RestartAfter != 0 {
+			p.problem("health_check.restart_after", `is not for the type "none"; what has ended is restarted at once`)
+		}
+		h.Failures = 0
 		return
 	}
 	if h.Type == HTTP && h.Path == "" {
 		h.Path = "/"
+	}
+	if h.Failures == 0 && h.RestartAfter != 0 {
+		p.problem("health_check.restart_after", "needs failures above 0")
 	}
 	switch {
 	case h.Port != 0:

@@ -23,7 +23,7 @@ func TestParse(t *testing.T) {
 	least := Definition{
 		Revision: name.Revision{Service: "web", Rev: rev}, Image: "nginx:1.27",
 		Endpoints:   []Endpoint{{Address: tcp("172.17.0.1:7001"), Port: 80, Field: "address"}},
-		HealthCheck: HealthCheck{Type: "http", Port: 80, Path: "/", Timeout: time.Minute, Interval: 250 * time.Millisecond},
+		HealthCheck: HealthCheck{Type: "http", Port: 80, Path: "/", Timeout: time.Minute, Interval: 250 * time.Millisecond, Failures: 3},
 		PreStart:    PreStart{Timeout: 5 * time.Minute},
 		Rollout:     Rollout{StartFirst, 30 * time.Second},
 		Drain:       Drain{30 * time.Second, Closed}, StopTimeout: 10 * time.Second, StartTimeout: 5 * time.Minute,
@@ -48,10 +48,15 @@ func TestParse(t *testing.T) {
 		{"health check by word", `{"health_check": "tcp"}`, with(func(d *Definition) { d.HealthCheck.Type, d.HealthCheck.Path = "tcp", "" })},
 		{"health check in full", `{"health_check": {"type": "http", "path": "/up?x=$1%41", "timeout": "2m", "interval": "1s"}}`,
 			with(func(d *Definition) {
-				d.HealthCheck = HealthCheck{"http", 80, "/up?x=$1%41", 2 * time.Minute, time.Second}
+				d.HealthCheck = HealthCheck{"http", 80, "/up?x=$1%41", 2 * time.Minute, time.Second, 3, 0}
 			})},
+		{"health check for life", `{"health_check": {"failures": 5, "restart_after": "10m"}}`,
+			with(func(d *Definition) { d.HealthCheck.Failures, d.HealthCheck.RestartAfter = 5, 10*time.Minute })},
+		{"health check before it serves alone", `{"health_check": {"failures": 0}}`, with(func(d *Definition) { d.HealthCheck.Failures = 0 })},
 		{"health check of another port", `{"health_check": {"port": 8081}}`, with(func(d *Definition) { d.HealthCheck.Port = 8081 })},
-		{"no health check", `{"health_check": "none"}`, with(func(d *Definition) { d.HealthCheck.Type, d.HealthCheck.Port, d.HealthCheck.Path = "none", 0, "" })},
+		{"no health check", `{"health_check": "none"}`, with(func(d *Definition) {
+			d.HealthCheck.Type, d.HealthCheck.Port, d.HealthCheck.Path, d.HealthCheck.Failures = "none", 0, "", 0
+		})},
 		{"environment is sorted", `{"environment": {"b": "2\n3", "A": "", "spring.x-y": "1"}}`,
 			with(func(d *Definition) { d.Environment = []Variable{{"A", ""}, {"b", "2\n3"}, {"spring.x-y", "1"}} })},
 		{"volumes", `{"volumes": ["/a:/b:ro,z", "data:/c:nocopy", "/d:/d:rslave"]}`,
@@ -153,6 +158,9 @@ func TestParseWorker(t *testing.T) {
 			continue
 		}
 		want.Timeout, want.Interval = time.Minute, 250*time.Millisecond
+		if want.Type != None {
+			want.Failures = 3
+		}
 		if !d.Worker() || d.HealthCheck != want {
 			t.Errorf("%s: %+v at %v; want %+v at none", document, d.HealthCheck, d.Endpoints, want)
 		}
@@ -215,6 +223,12 @@ func TestParseInvalid(t *testing.T) {
 			`health_check.type: must be "http", "tcp" or "none" (got "grpc")`, `health_check.retries: is not a field of a definition`}},
 		{`{"health_check": {"timeout": 30, "interval": "1ms"}}`, []string{
 			`health_check.timeout: must be a duration like "30s" or "5m" (got 30)`, `health_check.interval: must be at least 10ms (got "1ms")`}},
+		{`{"health_check": {"failures": -1}}`, []string{`health_check.failures: must be a number from 0 to 1000 (got -1)`}},
+		{`{"health_check": {"failures": "3"}}`, []string{`health_check.failures: must be a number from 0 to 1000 (got "3")`}},
+		{`{"health_check": {"restart_after": "10ms"}}`, []string{`health_check.restart_after: must be at least 1s (got "10ms")`}},
+		{`{"health_check": {"failures": 0, "restart_after": "1m"}}`, []string{`health_check.restart_after: needs failures above 0`}},
+		{`{"health_check": {"type": "none", "restart_after": "1m"}}`, []string{
+			`health_check.restart_after: is not for the type "none"; what has ended is restarted at once`}},
 		{`{"health_check": ["http"]}`, []string{`health_check: must be "http", "tcp", "none" or an object (got a list)`}},
 		{`{"environment": {"PORT": 80}}`, []string{`environment.PORT: must be a string (got a number)`}},
 		{`{"environment": {"A=s3cret": "", "1": ""}}`, []string{

@@ -146,6 +146,15 @@ func (p *parser) port(path string, value json.RawMessage) uint16 {
 	return uint16(port)
 }
 
+func (p *parser) count(path string, value json.RawMessage, most uint64) int {
+	n, ok := number(value, most)
+	if !ok {
+		p.problem(path, "must be a number from 0 to %d%s", most, got(value))
+		return 0
+	}
+	return int(n)
+}
+
 func (p *parser) address(path string, value json.RawMessage) netip.AddrPort {
 	s := p.text(path, value, nil)
 	if s == "" {

@@ -77,7 +77,7 @@ func TestEnded(t *testing.T) {
 	}
 }
 
-// What a note holds is somebody else's text as far as this goes.
+// What a note holds is foreign text as far as this goes.
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"name":"web","unit":"web.service","pid":7}`), []byte(`{"url":"tcp://a:1","interval":1,"timeout":1,"failures":3}`))
 	f.Add([]byte(`{`), []byte(``))
