@@ -452,39 +452,3 @@ func TestNoAddressHidesPassword(t *testing.T) {
 		t.Errorf("got %v; want the URL without its password", err)
 	}
 }
-
-func FuzzParseURL(f *testing.F) {
-	for _, seed := range []string{"http://172.17.0.3:80/", "https://[fd00::3]/x?y#z", "tcp://h:1", "unix:///s", "http://:80/", "http://[]:80/", "tcp://u@h:1", "http://a b/", "%"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		p, err := parseURL(text, options{header: http.Header{"User-Agent": {"x"}}})
-		if err != nil {
-			if strings.ContainsAny(err.Error(), "\n\r") {
-				t.Errorf("an error of more than one line: %q", err)
-			}
-			return
-		}
-		network, address := p.place()
-		if network == "unix" {
-			return
-		}
-		host, port, err := net.SplitHostPort(address)
-		if n, portErr := strconv.Atoi(port); err != nil || host == "" || portErr != nil || n < 1 || n > 65535 {
-			t.Errorf("parseURL(%q) would connect to %q", text, address)
-		}
-		g, ok := p.(get)
-		if !ok {
-			return
-		}
-		// What is sent must be one request, whatever the URL holds.
-		var sent strings.Builder
-		request := &http.Request{Method: "GET", URL: g.url, Host: g.url.Host, Header: g.header}
-		if request.Write(&sent) != nil {
-			return
-		}
-		if lines := strings.Count(sent.String(), "\n"); lines != 4 {
-			t.Errorf("parseURL(%q): the request has %d lines: %q", text, lines, sent.String())
-		}
-	})
-}

@@ -14,6 +14,7 @@ import (
 	"service-manager/helpers/internal/hint"
 	"service-manager/helpers/internal/mainprocess"
 	"service-manager/helpers/internal/running"
+	"service-manager/helpers/sm-healthcheck/probe"
 )
 
 const help = `
@@ -50,7 +51,7 @@ func main() { command.Main("sm-healthcheck", run) }
 func run(ctx context.Context, w command.World) error {
 	if len(w.Args) > 0 && w.Args[0] == "watch" {
 		return command.Verbs(w, help, map[string]func(command.World) error{
-			"watch": func(w command.World) error { return watchAll(ctx, w) },
+			"watch": func(w command.World) error { return watch(ctx, w) },
 		})
 	}
 	return waitOnce(ctx, w)
@@ -84,16 +85,16 @@ func waitOnce(ctx context.Context, w command.World) error {
 	case *restartAfter > 0 && *failures == 0:
 		return command.Usagef("--restart-after: needs --failures")
 	}
-	header, err := parseHeaders(headers)
+	header, err := probe.ParseHeaders(headers)
 	if err != nil {
 		return &command.UsageError{Err: err}
 	}
-	probe, err := parseURL(flags.Arg(0), options{header, *verify})
-	if err != nil && !errors.Is(err, errNoHost) {
+	asks, err := probe.Parse(flags.Arg(0), probe.Options{Header: header, Verify: *verify})
+	if err != nil && !errors.Is(err, probe.ErrNoHost) {
 		return &command.UsageError{Err: err}
 	}
-	if _, sends := probe.(get); !sends && len(headers) > 0 && err == nil {
-		return command.Usagef("--header: must be with http or https (got %s)", probe)
+	if err == nil && len(headers) > 0 && !probe.TakesHeaders(asks) {
+		return command.Usagef("--header: must be with http or https (got %s)", asks)
 	}
 
 	watched, release, watchErr := mainprocess.Watch(ctx, w)
@@ -109,8 +110,8 @@ func waitOnce(ctx context.Context, w command.World) error {
 	if err != nil {
 		return named(w, hint.Add(fmt.Errorf("wait for health: %w", err), "it may not have started"))
 	}
-	if _, only := probe.(alive); only && w.Getenv("MAINPID") == "" {
-		return &command.UsageError{Err: errNoProcess}
+	if probe.NeedsProcess(asks) && w.Getenv("MAINPID") == "" {
+		return &command.UsageError{Err: probe.ErrNoProcess}
 	}
 	container := w.Getenv("SM_CONTAINER_ID")
 	if *failures > 0 && container == "" {
@@ -118,8 +119,8 @@ func waitOnce(ctx context.Context, w command.World) error {
 	}
 	// The last probe may begin when the time is nearly up.
 	w.Notify.ExtendTimeout(plan.timeout + plan.hold + *probeTimeout + grace)
-	err = plan.wait(watched, w, probe.String(), func(ctx context.Context) (string, error) {
-		return once(ctx, probe, *probeTimeout)
+	err = plan.wait(watched, w, asks.String(), func(ctx context.Context) (string, error) {
+		return probe.Once(ctx, asks, *probeTimeout)
 	})
 	if err == nil && *failures > 0 {
 		err = running.Host.NoteCheck(container, running.Check{

@@ -8,6 +8,7 @@ import (
 
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/mainprocess"
+	"service-manager/helpers/sm-healthcheck/probe"
 )
 
 // plan says how often and for how long to probe.
@@ -31,16 +32,16 @@ type vigil struct {
 	status  string        // what the unit's status says
 }
 
-// wait probes until the plan is fulfilled. A probe returns what it saw, to show
-// to a person, or the reason why that is not healthy.
-func (p plan) wait(ctx context.Context, w command.World, name string, probe func(context.Context) (string, error)) error {
+// wait probes until the plan is fulfilled. ask makes a probe, and returns what it saw, to
+// show to a person, or the reason why that is not healthy.
+func (p plan) wait(ctx context.Context, w command.World, name string, ask func(context.Context) (string, error)) error {
 	v := &vigil{plan: p, name: name, world: w, deadline: time.Now().Add(p.timeout), next: min(firstInterval, p.interval)}
 	for {
 		if v.healthy.IsZero() && !time.Now().Before(v.deadline) {
 			return v.unhealthy()
 		}
 		begin := time.Now()
-		seen, err := v.probe(ctx, probe)
+		seen, err := v.probe(ctx, ask)
 		if ctx.Err() != nil {
 			return v.ended(ctx)
 		}
@@ -57,7 +58,7 @@ func (p plan) wait(ctx context.Context, w command.World, name string, probe func
 
 // probe makes one probe. Outside of a run of successes it ends with the time-out:
 // what a late answer says does not matter any more.
-func (v *vigil) probe(ctx context.Context, probe func(context.Context) (string, error)) (seen string, err error) {
+func (v *vigil) probe(ctx context.Context, ask func(context.Context) (string, error)) (seen string, err error) {
 	probing := ctx
 	if v.healthy.IsZero() {
 		var cancel context.CancelFunc
@@ -70,8 +71,8 @@ func (v *vigil) probe(ctx context.Context, probe func(context.Context) (string, 
 	}
 	done := make(chan outcome, 1)
 	go func() {
-		seen, err := probe(probing)
-		if errors.As(err, new(noAnswer)) && !time.Now().Before(v.deadline) && v.healthy.IsZero() && v.failure != "" {
+		seen, err := ask(probing)
+		if errors.As(err, new(probe.NoAnswer)) && !time.Now().Before(v.deadline) && v.healthy.IsZero() && v.failure != "" {
 			// The end of the time must not hide the reason that there was before.
 			err = errors.New(v.failure)
 		}

@@ -1,4 +1,4 @@
-package main
+package probe
 
 import (
 	"crypto/tls"
@@ -15,10 +15,10 @@ import (
 // maxReason is how many characters of a foreign text go into a message.
 const maxReason = 100
 
-// noAnswer is the reason when there was no answer within that time.
-type noAnswer time.Duration
+// NoAnswer is the reason when there was no answer within that time.
+type NoAnswer time.Duration
 
-func (a noAnswer) Error() string {
+func (a NoAnswer) Error() string {
 	return fmt.Sprintf("no answer within %s", time.Duration(a).Round(100*time.Millisecond))
 }
 
@@ -39,7 +39,7 @@ func reason(err error, took time.Duration) error {
 	case errors.As(err, &number) && number != syscall.ETIMEDOUT:
 		return number
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return noAnswer(took)
+		return NoAnswer(took)
 	case errors.As(err, &dns):
 		return fmt.Errorf("%s: %s", dns.Name, dns.Err)
 	case errors.As(err, &certificate):

@@ -1,4 +1,4 @@
-package main
+package probe
 
 import (
 	"fmt"
@@ -11,7 +11,7 @@ import (
 type connect struct{ network, address string }
 
 // newTCP makes the probe of tcp://HOST:PORT.
-func newTCP(u *url.URL, text string, _ options) (probe, error) {
+func newTCP(u *url.URL, text string, _ Options) (Probe, error) {
 	if u.Path != "" || u.RawQuery != "" || u.User != nil {
 		return nil, fmt.Errorf("URL %q: must be tcp://HOST:PORT and nothing more", text)
 	}
@@ -20,7 +20,7 @@ func newTCP(u *url.URL, text string, _ options) (probe, error) {
 }
 
 // newUnix makes the probe of unix:///PATH.
-func newUnix(u *url.URL, text string, _ options) (probe, error) {
+func newUnix(u *url.URL, text string, _ Options) (Probe, error) {
 	if u.Host != "" || len(u.Path) < 2 {
 		return nil, fmt.Errorf("URL %q: must be unix:///PATH", text)
 	}
@@ -40,7 +40,7 @@ func hostPort(u *url.URL, text, port string) (string, error) {
 		return "", fmt.Errorf("URL %q: must have a port from 1 to 65535", text)
 	}
 	if u.Hostname() == "" {
-		return "", fmt.Errorf("URL %q: %w", text, errNoHost)
+		return "", fmt.Errorf("URL %q: %w", text, ErrNoHost)
 	}
 	address := net.JoinHostPort(u.Hostname(), port)
 	if _, _, err := net.SplitHostPort(address); err != nil {

@@ -1,4 +1,4 @@
-package main
+package keeper
 
 import (
 	"context"
@@ -9,13 +9,14 @@ import (
 
 	"service-manager/helpers/internal/process"
 	"service-manager/helpers/internal/running"
+	"service-manager/helpers/sm-healthcheck/probe"
 )
 
 // subject is a container that is watched over. The keeper's lock guards what changes.
 type subject struct {
 	running.Container
 	process *process.Process // nil when it had ended already
-	probe   probe            // nil when it is not asked
+	probe   probe.Probe      // nil when it is not asked
 	release context.CancelFunc
 
 	ended    time.Time // zero while it runs
@@ -43,9 +44,9 @@ func newSubject(c running.Container) (*subject, error) {
 	if err != nil || c.Check == nil {
 		return s, err
 	}
-	header, err := parseHeaders(c.Check.Headers)
+	header, err := probe.ParseHeaders(c.Check.Headers)
 	if err == nil {
-		s.probe, err = parseURL(c.Check.URL, options{header, c.Check.Verify})
+		s.probe, err = probe.Parse(c.Check.URL, probe.Options{Header: header, Verify: c.Check.Verify})
 	}
 	if err != nil {
 		return s, fmt.Errorf("%s: ask whether it is healthy: %w", c.Name, err)
@@ -111,14 +112,10 @@ func (s *subject) ask(ctx context.Context, note func(error)) {
 		case <-timer.C:
 		}
 		timer.Reset(interval)
-		_, err := once(ctx, s.probe, s.Check.Timeout)
+		_, err := probe.Once(ctx, s.probe, s.Check.Timeout)
 		if ctx.Err() != nil {
 			return
 		}
 		note(err)
 	}
 }
-
-// service is what comes before the @ in the name of its unit: what it shares with others
-// of its service.
-func (s *subject) service() string { return serviceOf(s.Unit) }

@@ -1,4 +1,5 @@
-package main
+// Package probe asks a service whether it is healthy: once, on a connection of its own.
+package probe
 
 import (
 	"context"
@@ -11,9 +12,9 @@ import (
 	"time"
 )
 
-// A probe is a question to a service, of the kind that the scheme of its URL names.
+// A Probe is a question to a service, of the kind that the scheme of its URL names.
 // Each kind is in a file of its own.
-type probe interface {
+type Probe interface {
 	// String is how messages name the probe. It hides a password.
 	String() string
 	// place is where to connect to; nowhere when both are empty.
@@ -23,15 +24,15 @@ type probe interface {
 	ask(conn net.Conn) (seen string, err error)
 }
 
-// options are what the command line says beside the URL.
-type options struct {
-	header http.Header // for http and https
-	verify bool        // whether a TLS certificate must be valid
+// Options are what is said beside the URL.
+type Options struct {
+	Header http.Header // for http and https
+	Verify bool        // whether a TLS certificate must be valid
 }
 
 // kinds are the kinds of probes by scheme. Each is made of its URL, whose text is for
 // messages.
-var kinds = map[string]func(u *url.URL, text string, o options) (probe, error){
+var kinds = map[string]func(u *url.URL, text string, o Options) (Probe, error){
 	"http":  newHTTP,
 	"https": newHTTP,
 	"tcp":   newTCP,
@@ -40,13 +41,13 @@ var kinds = map[string]func(u *url.URL, text string, o options) (probe, error){
 
 const wantScheme = "must begin with http://, https://, tcp:// or unix://, or be " + aliveURL
 
-// errNoHost says that a URL has an empty host, as when it is written with the
+// ErrNoHost says that a URL has an empty host, as when it is written with the
 // address of a container that has none.
-var errNoHost = errors.New("the container has no address yet")
+var ErrNoHost = errors.New("the container has no address yet")
 
-// parseURL reads the URL on the command line. The error is errNoHost when only the
+// Parse reads a URL. The error is ErrNoHost when only the
 // host is missing.
-func parseURL(text string, o options) (probe, error) {
+func Parse(text string, o Options) (Probe, error) {
 	if text == aliveURL {
 		return alive{}, nil
 	}
@@ -68,8 +69,8 @@ func parseURL(text string, o options) (probe, error) {
 	return kind(u, text, o)
 }
 
-// once makes one probe, on a connection of its own. Its error reads as a reason.
-func once(ctx context.Context, p probe, timeout time.Duration) (seen string, err error) {
+// Once makes one probe, on a connection of its own. Its error reads as a reason.
+func Once(ctx context.Context, p Probe, timeout time.Duration) (seen string, err error) {
 	begin := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

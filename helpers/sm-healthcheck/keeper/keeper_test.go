@@ -1,4 +1,4 @@
-package main
+package keeper
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/ipvs"
 	"service-manager/helpers/internal/running"
+	"service-manager/helpers/sm-healthcheck/probe"
 )
 
 // table is a load balancer that notes what is done with it.
@@ -53,10 +54,10 @@ func (b *table) Remove(_ context.Context, at ipvs.Address, to netip.AddrPort, ow
 }
 
 // keeping returns a keeper of two containers at one address, both of which have weight 1.
-func keeping(t *testing.T) (*keeper, *table, *bytes.Buffer) {
+func keeping(t *testing.T) (*Keeper, *table, *bytes.Buffer) {
 	var said bytes.Buffer
 	b := &table{}
-	k := &keeper{
+	k := &Keeper{
 		w: command.World{Stdout: &said, Stderr: &said, Env: func(string) (string, bool) { return "", false }}, containers: running.Folder(t.TempDir()),
 		open:      func() (balancer, error) { return b, nil },
 		reachable: func(ipvs.Address) (bool, error) { return true, nil },
@@ -68,7 +69,7 @@ func keeping(t *testing.T) (*keeper, *table, *bytes.Buffer) {
 		to := netip.AddrPortFrom(netip.AddrFrom4([4]byte{172, 17, 0, byte(2 + i)}), 80)
 		k.subjects[name] = &subject{
 			Container: running.Container{ID: name, Name: name, Unit: "web@" + name + ".service", Check: &running.Check{Failures: 2, RestartAfter: time.Minute}},
-			probe:     connect{"tcp", to.String()}, release: func() {}, answered: true, settled: true,
+			probe:     parsed(t, "tcp://"+to.String()), release: func() {}, answered: true, settled: true,
 		}
 		b.wanted = append(b.wanted, ipvs.Wanted{Place: ipvs.Place{Address: at, Destination: to}, Owner: name, Weight: 1})
 		service.Destinations = append(service.Destinations, ipvs.Destination{Address: to, Weight: 1})
@@ -78,7 +79,7 @@ func keeping(t *testing.T) (*keeper, *table, *bytes.Buffer) {
 }
 
 // fail has probes of a container fail, so often in a row.
-func (k *keeper) fail(name string, times int, now time.Time) {
+func (k *Keeper) fail(name string, times int, now time.Time) {
 	for range times {
 		k.subjects[name].note(errors.New("connection refused"), now)
 	}
@@ -87,19 +88,19 @@ func (k *keeper) fail(name string, times int, now time.Time) {
 func TestPass(t *testing.T) {
 	now := time.Now()
 	for name, test := range map[string]struct {
-		before func(k *keeper, b *table)
+		before func(k *Keeper, b *table)
 		did    string // what is done with the table
 		said   string // a part of what is said, if anything is
 	}{
-		"all is well":     {func(*keeper, *table) {}, "", ""},
-		"one failure":     {func(k *keeper, _ *table) { k.fail("web-1", 1, now) }, "", ""},
-		"unhealthy":       {func(k *keeper, _ *table) { k.fail("web-1", 2, now) }, "rest 172.17.0.2:80", "web-1: gets no new connections at 172.17.0.1:7001\n"},
-		"both unhealthy":  {func(k *keeper, _ *table) { k.fail("web-1", 2, now); k.fail("web-2", 2, now) }, "", "web-2: keeps its connections at 172.17.0.1:7001: no other one gets any\n"},
-		"dead":            {func(k *keeper, _ *table) { k.subjects["web-1"].ended = now }, "evict 172.17.0.2:80", ""},
-		"dead for long":   {func(k *keeper, _ *table) { k.subjects["web-1"].ended = now.Add(-forgetAfter) }, "evict 172.17.0.2:80, remove 172.17.0.2:80", ""},
-		"deleted":         {func(_ *keeper, b *table) { b.has = nil }, "restore 172.17.0.1:7001", "put 172.17.0.2:80 back at 172.17.0.1:7001: it was missing in the kernel\n"},
-		"not reachable":   {func(k *keeper, _ *table) { k.reachable = func(ipvs.Address) (bool, error) { return false, nil } }, "restore 172.17.0.1:7001, restore 172.17.0.1:7001", ""},
-		"of another unit": {func(k *keeper, b *table) { delete(k.subjects, "web-1") }, "", ""},
+		"all is well":     {func(*Keeper, *table) {}, "", ""},
+		"one failure":     {func(k *Keeper, _ *table) { k.fail("web-1", 1, now) }, "", ""},
+		"unhealthy":       {func(k *Keeper, _ *table) { k.fail("web-1", 2, now) }, "rest 172.17.0.2:80", "web-1: gets no new connections at 172.17.0.1:7001\n"},
+		"both unhealthy":  {func(k *Keeper, _ *table) { k.fail("web-1", 2, now); k.fail("web-2", 2, now) }, "", "web-2: keeps its connections at 172.17.0.1:7001: no other one gets any\n"},
+		"dead":            {func(k *Keeper, _ *table) { k.subjects["web-1"].ended = now }, "evict 172.17.0.2:80", ""},
+		"dead for long":   {func(k *Keeper, _ *table) { k.subjects["web-1"].ended = now.Add(-forgetAfter) }, "evict 172.17.0.2:80, remove 172.17.0.2:80", ""},
+		"deleted":         {func(_ *Keeper, b *table) { b.has = nil }, "restore 172.17.0.1:7001", "put 172.17.0.2:80 back at 172.17.0.1:7001: it was missing in the kernel\n"},
+		"not reachable":   {func(k *Keeper, _ *table) { k.reachable = func(ipvs.Address) (bool, error) { return false, nil } }, "restore 172.17.0.1:7001, restore 172.17.0.1:7001", ""},
+		"of another unit": {func(k *Keeper, b *table) { delete(k.subjects, "web-1") }, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k, b, said := keeping(t)
@@ -211,4 +212,12 @@ func TestStatus(t *testing.T) {
 	if got, want := k.status(), "watching 1 container"; got != want {
 		t.Errorf("got %q; want %q", got, want)
 	}
+}
+
+func parsed(t *testing.T, url string) probe.Probe {
+	p, err := probe.Parse(url, probe.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }

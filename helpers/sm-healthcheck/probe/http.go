@@ -1,4 +1,4 @@
-package main
+package probe
 
 import (
 	"bufio"
@@ -23,14 +23,14 @@ type get struct {
 const maxAnswer = 1 << 20
 
 // newHTTP makes the probe of an http or https URL.
-func newHTTP(u *url.URL, text string, o options) (probe, error) {
+func newHTTP(u *url.URL, text string, o Options) (Probe, error) {
 	port := "80"
 	if u.Scheme == "https" {
 		port = "443"
 	}
 	address, err := hostPort(u, text, port)
 	u.Fragment, u.RawFragment = "", ""
-	return get{u, address, o.header, o.verify}, err
+	return get{u, address, o.Header, o.Verify}, err
 }
 
 func (g get) String() string                   { return "GET " + g.url.Redacted() }
@@ -79,8 +79,8 @@ type unhealthyStatus string
 
 func (s unhealthyStatus) Error() string { return string(s) }
 
-// parseHeaders reads lines of the form "Name: value".
-func parseHeaders(lines []string) (http.Header, error) {
+// ParseHeaders reads lines of the form "Name: value".
+func ParseHeaders(lines []string) (http.Header, error) {
 	header := http.Header{"User-Agent": {"sm-healthcheck"}}
 	for _, line := range lines {
 		name, value, found := strings.Cut(line, ":")
@@ -100,3 +100,9 @@ func isToken(s string) bool {
 }
 
 func isControl(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
+
+// TakesHeaders reports whether a probe sends headers.
+func TakesHeaders(p Probe) bool {
+	_, sends := p.(get)
+	return sends
+}

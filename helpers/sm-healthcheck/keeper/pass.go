@@ -1,0 +1,201 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"service-manager/helpers/internal/ipvs"
+)
+
+// balancer is what a keeper needs of the kernel's load balancer.
+type balancer interface {
+	Wanted(ctx context.Context) ([]ipvs.Wanted, error)
+	Services() ([]ipvs.Service, error)
+	Restore(ctx context.Context, addresses ...ipvs.Address) ([]ipvs.Place, error)
+	Rest(ctx context.Context, at ipvs.Address, to netip.AddrPort, owner string, rests bool) error
+	Evict(ctx context.Context, at ipvs.Address, to netip.AddrPort, owner string) error
+	Remove(ctx context.Context, at ipvs.Address, to netip.AddrPort, owner string) error
+	Close()
+}
+
+// pass compares what is with what shall be, and does what is to be done about it.
+func (k *Keeper) pass(ctx context.Context) error {
+	k.restartSome(ctx)
+	b, err := k.open()
+	if errors.Is(err, ipvs.ErrUnavailable) {
+		return k.forget(ctx, nil) // there are no destinations
+	}
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	services, err := b.Services()
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	c := careFor(k.wanted, services, k.healthOf)
+	// One that becomes healthy from here on is for the next time.
+	var healthy []*subject
+	for _, s := range k.subjects {
+		if s.health() == well {
+			healthy = append(healthy, s)
+		}
+	}
+	addresses := make([]ipvs.Address, 0, len(k.wanted))
+	for _, d := range k.wanted {
+		addresses = append(addresses, d.Address)
+	}
+	k.mu.Unlock()
+	problems := []error{evict(ctx, b, c.evict), k.putBack(ctx, b, c.restore, addresses)}
+	for _, d := range c.rest {
+		problems = append(problems, k.rest(ctx, b, d, true))
+	}
+	for _, d := range c.serve {
+		problems = append(problems, k.rest(ctx, b, d, false))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return err
+	}
+	k.settle(healthy, c.last)
+	return k.forget(ctx, b)
+}
+
+func evict(ctx context.Context, b balancer, ended []ipvs.Wanted) error {
+	var problems []error
+	for _, d := range ended {
+		problems = append(problems, b.Evict(ctx, d.Address, d.Destination, d.Owner))
+	}
+	return errors.Join(problems...)
+}
+
+func (k *Keeper) healthOf(owner string) health {
+	if s := k.subjects[owner]; s != nil {
+		return s.health()
+	}
+	return fine
+}
+
+// putBack restores what is missing at some addresses, or for clients of all.
+func (k *Keeper) putBack(ctx context.Context, b balancer, missing, all []ipvs.Address) error {
+	if len(missing) == 0 {
+		open, err := k.allOpen(all)
+		if err != nil || open {
+			return err
+		}
+		missing = all
+	}
+	restored, err := b.Restore(ctx, missing...)
+	for _, r := range restored {
+		fmt.Fprintf(k.w.Stdout, "put %s back at %s: it was missing in the kernel\n", r.Destination, r.Address)
+	}
+	return err
+}
+
+// allOpen reports whether clients reach the addresses, as far as the first one of each
+// family tells.
+func (k *Keeper) allOpen(addresses []ipvs.Address) (bool, error) {
+	looked := make(map[bool]bool)
+	for _, at := range addresses {
+		six := at.Addr().Is6()
+		if looked[six] {
+			continue
+		}
+		looked[six] = true
+		if open, err := k.reachable(at); err != nil || !open {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// rest lets a destination have no new connections, or gives it those again that its unit
+// gave it, and says so.
+func (k *Keeper) rest(ctx context.Context, b balancer, d ipvs.Wanted, rests bool) error {
+	if err := b.Rest(ctx, d.Address, d.Destination, d.Owner, rests); err != nil {
+		return err
+	}
+	what := "gets connections again"
+	if rests {
+		what = "gets no new connections"
+	}
+	fmt.Fprintf(k.w.Stdout, "%s: %s at %s\n", k.nameOf(d), what, d.Address)
+	return nil
+}
+
+func (k *Keeper) nameOf(d ipvs.Wanted) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if s := k.subjects[d.Owner]; s != nil {
+		return s.Name
+	}
+	return d.Destination.String()
+}
+
+// settle notes what was done about subjects: those that have connections again, and the
+// last ones, which keep them.
+func (k *Keeper) settle(healthy []*subject, last []ipvs.Wanted) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, s := range healthy {
+		s.settled = true
+	}
+	for _, d := range last {
+		if s := k.subjects[d.Owner]; s != nil && !s.alone {
+			s.alone = true
+			fmt.Fprintf(k.w.Stdout, "%s: keeps its connections at %s: no other one gets any\n", s.Name, d.Address)
+		}
+	}
+}
+
+// forget removes what is left of containers that have ended a while ago.
+func (k *Keeper) forget(ctx context.Context, b balancer) error {
+	var gone []*subject
+	k.mu.Lock()
+	for _, s := range k.subjects {
+		if !s.ended.IsZero() && time.Since(s.ended) >= forgetAfter {
+			gone = append(gone, s)
+		}
+	}
+	wanted := k.wanted
+	k.mu.Unlock()
+	var problems []error
+	for _, s := range gone {
+		var left error
+		for _, d := range wanted {
+			if d.Owner == s.ID {
+				left = errors.Join(left, b.Remove(ctx, d.Address, d.Destination, d.Owner))
+			}
+		}
+		if left == nil {
+			left = k.containers.Forget(s.ID)
+		}
+		problems = append(problems, left)
+	}
+	return errors.Join(problems...)
+}
+
+// end gives all that rest their connections again: from now on nothing would.
+func (k *Keeper) end(ctx context.Context) error {
+	k.w.Notify.Stopping()
+	b, err := k.open()
+	if errors.Is(err, ipvs.ErrUnavailable) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var problems []error
+	for _, d := range k.wanted {
+		if s := k.subjects[d.Owner]; s != nil && s.Check != nil {
+			problems = append(problems, b.Rest(ctx, d.Address, d.Destination, d.Owner, false))
+		}
+	}
+	return errors.Join(problems...)
+}
