@@ -173,6 +173,7 @@ for network in host bridge user internal; do test "$(docker inspect -f '{{.State
 					}
 					fmt.Fprintln(table)
 				}
+				f.explains(t, g)
 				output(t, g, f.down)
 			})
 		}
@@ -197,6 +198,29 @@ test "$(systemctl list-jobs --no-legend | wc -l)" = 0`)
 			t.Errorf("left over: %s", left)
 		}
 	})
+}
+
+// explains checks that sm-ipvs sees what clients see, and names what is in the way.
+func (f firewall) explains(t *testing.T, g *vm.Guest) {
+	t.Helper()
+	for from, client := range map[string]string{"outside": "outside", "container": "docker0"} {
+		for _, at := range []string{docker0, docker0Six} {
+			r, err := g.Run(ctx(t, time.Minute), "sm-ipvs check --from "+from+" "+at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !f.closed || slices.Contains(f.lets, client) {
+				if r.ExitCode != 0 {
+					t.Errorf("check of %s from %s: %s", at, from, r.Stderr)
+				}
+				continue
+			}
+			if r.ExitCode != 1 || !strings.Contains(r.Stderr, "is in its way") {
+				t.Errorf("check of %s from %s, which is closed: exit status %d: %s", at, from, r.ExitCode, r.Stderr)
+			}
+			t.Logf("from %s: %s", from, r.Stderr)
+		}
+	}
 }
 
 // check compares what a client saw with what it has to see.

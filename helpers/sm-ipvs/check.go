@@ -11,18 +11,20 @@ import (
 )
 
 const checkHelp = `
-Usage: sm-ipvs check ADDRESS
+Usage: sm-ipvs check [--from WHERE] ADDRESS
 
 Succeeds when the virtual service at ADDRESS has a destination that gets new
 connections, and the table of nftables by which all clients reach it is whole. It
-does not connect to anything.
+does not connect to anything, but with --from: then it also opens a connection as a
+client there would, and when that fails says which rule of nftables is in its way.
 
 In a unit:
   ExecStart=sm-ipvs check 172.17.0.1:7001
 `
 
-func check(_ context.Context, w command.World) error {
+func check(ctx context.Context, w command.World) error {
 	flags := command.NewFlags("sm-ipvs check", checkHelp)
+	from := flags.String("from", "", "`where` a client is to be tried: "+fromOutside+", on a network and an interface of its own; "+fromContainer+", on "+defaultBridge+"; or "+fromContainer+":BRIDGE")
 	if err := flags.Parse(w, w.Args); err != nil {
 		return err
 	}
@@ -32,6 +34,15 @@ func check(_ context.Context, w command.World) error {
 	at, err := address(flags.Arg(0))
 	if err != nil {
 		return err
+	}
+	bridge := ""
+	if *from != "" {
+		if bridge, err = bridgeOf(*from); err != nil {
+			return err
+		}
+		if at.Protocol != ipvs.TCP {
+			return command.Usagef("--from: is for TCP (got %s)", at)
+		}
 	}
 	reason, err := whyIdle(at)
 	if err != nil {
@@ -47,7 +58,10 @@ func check(_ context.Context, w command.World) error {
 	if !reachable {
 		return hint.Add(fmt.Errorf("%s: not every client gets here: another program has changed the table service-manager of nftables", at), "run sm-ipvs restore")
 	}
-	return nil
+	if *from == "" {
+		return nil
+	}
+	return checkFrom(ctx, at, *from, bridge)
 }
 
 // whyIdle says why nothing gets new connections to an address; it is empty when

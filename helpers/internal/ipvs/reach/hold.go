@@ -50,6 +50,9 @@ func Hold(targets ...Target) (*Held, error) {
 	return h, nil
 }
 
+// owned is the flag of a table that the kernel removes with the connection that made it.
+const owned = 2
+
 // hold adds the table for a family.
 func (h *Held) hold(f family, targets []Target) error {
 	var elements []nftables.SetElement
@@ -61,7 +64,6 @@ func (h *Held) hold(f family, targets []Target) error {
 	if len(elements) == 0 {
 		return nil
 	}
-	const owned = 2 // the kernel removes the table with the connection that made it
 	table := &nftables.Table{Name: fmt.Sprintf("%s-hold-%d", tableName, h.queue.number), Family: nftables.TableFamily(f), Flags: owned}
 	addresses := f.addressSet(table)
 	h.tables = append(h.tables, h.conn.AddTable(table))
