@@ -17,7 +17,7 @@ func TestWatch(t *testing.T) {
 	const shop = "172.17.0.1:7100"
 	example(t, g, "shop@.service", "/etc/systemd/system/shop@.service")
 	output(t, g, "systemctl daemon-reload; systemctl start shop@1 shop@2")
-	const foreign = "TCP  10.0.0.9:80 wlc\n  -> 10.0.0.10:80                Masq    7      0          0"
+	const foreign = "-A -t 10.0.0.9:80 -s wlc\n-a -t 10.0.0.9:80 -r 10.0.0.10:80 -m -w 7"
 	output(t, g, "ipvsadm -A -t 10.0.0.9:80 -s wlc; ipvsadm -a -t 10.0.0.9:80 -r 10.0.0.10 -m -w 7")
 	weights := func(one, two int) string {
 		return fmt.Sprintf(`weight() { (. /run/shop-$1.env; ipvsadm -Ln -t %s | awk -v to=$SM_CONTAINER_IP:80 '$2 == to {print $4}'); }
@@ -41,7 +41,7 @@ echo $(( (${EPOCHREALTIME/./} - ${begin/./}) / 1000 ))`, remove, shop))
 
 	output(t, g, "docker kill -s USR1 shop-1")
 	waitFor(t, g, time.Minute, weights(0, 1))
-	if out := output(t, g, "for i in $(seq 30); do curl -fsS -m 5 http://"+shop+"/; done | sort | uniq -c"); out != "30 revision 2" {
+	if out := output(t, g, "for i in $(seq 30); do curl -fsS -m 5 http://"+shop+"/; done | sort | uniq -c | xargs"); out != "30 revision 2" {
 		t.Errorf("30 requests beside one that is unhealthy: %s", out)
 	}
 	output(t, g, "docker kill -s USR2 shop-1")
@@ -55,7 +55,7 @@ for i in $(seq 20); do curl -fsS -m 5 --retry 3 --retry-connrefused http://`+sho
 	waitFor(t, g, 2*time.Minute, weights(1, 1))
 
 	output(t, g, "systemctl stop shop@1 shop@2")
-	if out := output(t, g, "ipvsadm -Ln | tail -n +4"); out != foreign {
+	if out := output(t, g, "ipvsadm -Sn"); out != foreign {
 		t.Errorf("of another program's was left:\n%s\nwant\n%s", out, foreign)
 	}
 	if out := output(t, g, "journalctl -b -o cat -u sm-watch -p warning"); out != "" {

@@ -101,12 +101,12 @@ test "$(sm-ipvs list --json 172.17.0.1:7100 | jq -r '.[].destinations[] | "\(.ad
 
 // How long a container that is killed gets connections.
 func TestKills(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it kills for minutes")
+	}
 	alone(t, func(t *testing.T, release string) {
 		m := start(t, release)
-		kills := 200
-		if testing.Short() {
-			kills = 20
-		}
+		const kills = 200
 		m.output(t, `cat > /etc/systemd/system/victim.service <<'END'
 [Unit]
 StartLimitIntervalSec=0
