@@ -49,6 +49,7 @@ begin=$(date +%s%N); systemctl daemon-reload; echo $begin $(date +%s%N) | awk '{
 		for _, process := range []struct{ name, unit string }{
 			{"sm-docker-run run", "web@" + m.revision(t, "web", "good")},
 			{"sm-fetch follow", "sm-fetch"},
+			{"sm-healthcheck watch", "sm-watch"},
 		} {
 			out := m.output(t, `pid=$(systemctl show -P MainPID `+process.unit+`)
 tr '\0' ' ' < /proc/$pid/cmdline | grep -q '/`+process.name+` ' || { tr '\0' ' ' < /proc/$pid/cmdline; exit 1; }

@@ -40,9 +40,11 @@ test "$(systemctl list-jobs --no-legend | wc -l)" = 0
 const inventory = `pid=$(systemctl show -P MainPID sm-fetch)
 dirty() { awk '/^Private_Dirty/ {print $2}' /proc/$1/smaps_rollup; }
 echo "KB of sm-fetch: $(dirty $pid)"
+echo "KB of sm-watch: $(dirty $(systemctl show -P MainPID sm-watch))"
 echo "KB of systemd: $(dirty 1)"
 echo "KB of dockerd: $(dirty $(pidof dockerd))"
 echo "descriptors of sm-fetch: $(ls /proc/$pid/fd | wc -l)"
+echo "descriptors of sm-watch: $(ls /proc/$(systemctl show -P MainPID sm-watch)/fd | wc -l)"
 echo "descriptors of systemd: $(ls /proc/1/fd | wc -l)"
 echo "units: $(systemctl list-units --all --no-legend 's[0-9]*@*' 'sm-*' 'service-manager*' | wc -l)"
 echo "failed units: $(systemctl list-units --failed --no-legend | wc -l)"
@@ -87,7 +89,8 @@ func TestManyRollouts(t *testing.T) {
 	}
 	quiet := func() {
 		t.Helper()
-		m.waitFor(t, patience, "test $(pgrep -fc '^/usr/local/bin/sm-') = "+fmt.Sprint(services+1))
+		// Beside them, sm-fetch and sm-watch, which remembers containers for half a minute.
+		m.waitFor(t, patience, fmt.Sprintf("test $(pgrep -fc '^/usr/local/bin/sm-') = %d; test $(ls /run/service-manager/containers | wc -l) = %d", services+2, 2*services))
 	}
 	quiet()
 	names, before := m.takeInventory(t)
