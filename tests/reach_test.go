@@ -125,7 +125,7 @@ var firewalls = []firewall{
 	// Docker puts its networks into a zone of their own, which lets everything in; Docker
 	// 20.10 leaves internal ones out.
 	{name: "firewalld", up: firewalld + "firewall-cmd -q --add-port=7001/tcp"},
-	{name: "firewalld, closed", up: "firewall-cmd -q --remove-port=7001/tcp", closed: true, lets: []string{"host", "docker0", "user", "own"}, may: "internal"},
+	{name: "firewalld, closed", up: "firewall-cmd -q --remove-port=7001/tcp", down: "firewall-cmd -q --add-port=80/tcp", closed: true, lets: []string{"host", "docker0", "user", "own"}, may: "internal"},
 }
 
 // firewalld starts it as at boot, before Docker.
