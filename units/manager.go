@@ -1,6 +1,7 @@
 package units
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -24,11 +25,13 @@ func manager(helpers string, s Service) []byte {
 	// start is held up runs no command. It does not want Docker either: systemd 257
 	// would start a Docker that was stopped by hand.
 	after := []string{"docker.service"}
-	if s.Good != "" {
-		after = append(after, s.Service.Revision(s.Good).Unit())
-	}
-	if s.Current != "" && s.Current != s.Good {
-		after = append(after, s.Service.Revision(s.Current).Unit())
+	for _, rev := range slices.Compact([]name.Rev{s.Good, s.Current}) {
+		if rev == "" {
+			continue
+		}
+		for _, r := range s.Runners(s.Service.Revision(rev)) {
+			after = append(after, r.Unit())
+		}
 	}
 
 	restore := command{helper(helpers, "sm-ipvs"), "restore"}
@@ -52,7 +55,7 @@ func manager(helpers string, s Service) []byte {
 	if s.Pending() {
 		// What the manager starts by itself it starts once; this is for one that has
 		// done that.
-		t.Set("Upholds", name.Start(s.Service.Revision(s.Current).Unit()))
+		t.Set("Upholds", name.Start(s.Service.Revision(s.Current).First().Unit()))
 	}
 	t.Set("StartLimitIntervalSec", "0")
 
@@ -66,7 +69,14 @@ func manager(helpers string, s Service) []byte {
 	// Short, because a stop in this pause runs no command.
 	t.Set("RestartSec", "1s")
 	steps.writeStart(t)
-	t.Command("ExecReload", restore...)
+	t.Command("ExecReload", restore.mayFail()...)
+	if good := s.Definition(s.Good); good != nil {
+		// An image that is on this host alone, or whose registry is out of reach, is used as
+		// it is here.
+		pull := command{helper(helpers, "sm-docker-run"), "pull", "--pull", "always", unitfile.Literal(good.Image)}
+		t.Command("ExecReload", pull.mayFail()...)
+	}
+	t.Command("ExecReload", smRollout, "renew", unitfile.Literal(string(s.Service)))
 	steps.writeEnd(t)
 	t.Set("SuccessExitStatus", "SIGTERM")
 	t.Set("TimeoutStartSec", "infinity")

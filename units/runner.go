@@ -16,13 +16,13 @@ const slack = 30 * time.Second
 // lastDropIn sorts behind the drop-ins of the host's administrator.
 const lastDropIn = "zz-rollout.conf"
 
-// runner returns the unit of one revision of a service, with its drop-ins.
-func runner(helpers string, s Service, d *definition.Definition) []File {
+// runner returns the unit of a runner of one revision of a service, with its drop-ins.
+func runner(helpers string, s Service, d *definition.Definition, r name.Runner) []File {
 	good := d.Rev == s.Good
-	steps := rollout(helpers, d, good)
+	steps := rollout(helpers, d, r, good)
 
 	t := newText(3 << 10)
-	t.Set("Description", unitfile.SpecifierFree(fmt.Sprintf("%s (%s)", d.Revision, d.Image)))
+	t.Set("Description", unitfile.SpecifierFree(fmt.Sprintf("%s (%s)", r, d.Image)))
 	t.Set("SourcePath", sourcePath(d))
 	t.Set("After", "docker.service")
 	if !good {
@@ -43,7 +43,7 @@ func runner(helpers string, s Service, d *definition.Definition) []File {
 	for _, variable := range ipVariables(d) {
 		t.Set("Environment", variable+"=")
 	}
-	t.Set("EnvironmentFile", "-"+unitfile.SpecifierFree(recordPath(d)))
+	t.Set("EnvironmentFile", "-"+unitfile.SpecifierFree(recordPath(r)))
 	steps.writeStart(t)
 	if !s.dropIns() {
 		steps.writeLast(t)
@@ -56,7 +56,7 @@ func runner(helpers string, s Service, d *definition.Definition) []File {
 	t.Set("TimeoutStartSec", unitfile.Seconds(longest))
 	t.Set("TimeoutStopSec", unitfile.Seconds(max(d.Drain.Timeout, d.StopTimeout)+slack))
 
-	unit := d.Unit()
+	unit := r.Unit()
 	files := []File{{Path: unit, Content: t.Bytes()}}
 	if !s.dropIns() {
 		return files

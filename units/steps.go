@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"service-manager/units/definition"
+	"service-manager/units/name"
 	"service-manager/units/unitfile"
 )
 
@@ -13,17 +14,17 @@ import (
 // that dies a moment after it came up must not have replaced anything.
 const hold = 2 * time.Second
 
-// rollout returns the steps by which a revision of a service comes to serve.
-func rollout(helpers string, d *definition.Definition, good bool) chain {
+// rollout returns the steps by which a runner of a revision comes to serve.
+func rollout(helpers string, d *definition.Definition, r name.Runner, good bool) chain {
 	var (
 		smDockerRun = helper(helpers, "sm-docker-run")
 		smIPVS      = helper(helpers, "sm-ipvs")
 		smRollout   = helper(helpers, "sm-rollout")
 
 		service = unitfile.Literal(string(d.Service))
-		rev     = unitfile.Literal(string(d.Rev))
-		name    = unitfile.Literal(d.Container())
-		record  = unitfile.Literal(recordPath(d))
+		rev     = unitfile.Literal(r.Mark())
+		name    = unitfile.Literal(r.Container())
+		record  = unitfile.Literal(recordPath(r))
 	)
 	turn := step{
 		do:   command{smRollout, "wait", service, rev},
@@ -50,7 +51,7 @@ func rollout(helpers string, d *definition.Definition, good bool) chain {
 		first = append(first, step{do: command{smRollout, "replace", service, rev}})
 	}
 	if preStarts(d, good) {
-		first = append(first, preStart(smDockerRun, d))
+		first = append(first, preStart(smDockerRun, d, r))
 	}
 	return chain{before: first, main: container, after: []step{health}, last: append(traffic(smIPVS, d), outcome)}
 }
@@ -62,8 +63,8 @@ func preStarts(d *definition.Definition, good bool) bool {
 }
 
 // preStart returns the step that runs something once.
-func preStart(smDockerRun unitfile.Word, d *definition.Definition) step {
-	name := unitfile.Literal(d.Container() + ".pre-start")
+func preStart(smDockerRun unitfile.Word, d *definition.Definition, r name.Runner) step {
+	name := unitfile.Literal(r.Container() + ".pre-start")
 	return step{
 		do: append(command{smDockerRun, "once", "--unit", "%n", "--name", name, "--done", unitfile.Literal(preStartedPath(d)),
 			"--timeout", duration(d.PreStart.Timeout)}, containerWords(d, d.PreStart.Command)...),

@@ -77,7 +77,9 @@ func RenderService(helpers string, s Service) []File {
 		files = append(files, File{Path: s.Service.Hold(), Content: holdUnit(helpers, s, d)})
 	}
 	for _, d := range s.Definitions {
-		files = append(files, runner(helpers, s, d)...)
+		for _, r := range s.Runners(d.Revision) {
+			files = append(files, runner(helpers, s, d, r)...)
+		}
 	}
 	return files
 }
@@ -104,9 +106,9 @@ func sourcePath(d *definition.Definition) string {
 	return revision.Store{Root: revision.Root}.Path(d.Revision)
 }
 
-// recordPath is the run record of a revision.
-func recordPath(d *definition.Definition) string {
-	return revision.Store{Run: revision.Run}.RecordPath(d.Revision)
+// recordPath is the run record of a runner.
+func recordPath(r name.Runner) string {
+	return revision.Store{Run: revision.Run}.RecordPath(r)
 }
 
 // preStartedPath says that the pre_start of a revision has succeeded.

@@ -225,7 +225,7 @@ func (m *machine) waitCurrent(service name.Service, generation int) {
 	m.t.Helper()
 	m.eventually(string(service)+" is current and has its unit", func() bool {
 		current, _ := m.store.Current(service)
-		_, err := os.Stat(filepath.Join(m.root, generated, service.Revision(current).Unit()))
+		_, err := os.Stat(filepath.Join(m.root, generated, service.Revision(current).First().Unit()))
 		return current.Generation() == generation && err == nil
 	})
 }

@@ -13,63 +13,63 @@ import (
 // accept makes the current revision the good one and retires all others. The
 // lock keeps a newer revision from becoming current in between: its runner would
 // be retired, too.
-func (r rollout) accept(ctx context.Context, revision name.Revision) error {
-	unlock, err := r.lock(ctx, revision.Service)
+func (r rollout) accept(ctx context.Context, runner name.Runner) error {
+	unlock, err := r.lock(ctx, runner.Service)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	current, err := r.store.Current(revision.Service)
+	current, err := r.store.Current(runner.Service)
 	if err != nil {
 		return err
 	}
-	if revision.Rev != current {
-		return r.acceptReplaced(ctx, revision, current)
+	if runner.Rev != current {
+		return r.acceptReplaced(ctx, runner, current)
 	}
 	serves := false
-	err = r.ask(ctx, fmt.Sprintf("%s: not accepted", revision), func(conn systemdConn) error {
+	err = r.ask(ctx, fmt.Sprintf("%s: not accepted", runner), func(conn systemdConn) error {
 		if !serves {
 			// Not before: it may have taken long to reach systemd.
-			if err := r.checkMain(ctx, revision); err != nil {
+			if err := r.checkMain(ctx, runner); err != nil {
 				return err
 			}
 		}
-		if good, err := r.store.Good(revision.Service); err == nil && good != revision.Rev {
-			r.forgetPace(revision)
+		if good, err := r.store.Good(runner.Service); err == nil && good != runner.Rev {
+			r.forgetPace(runner.Revision)
 		}
-		if err := r.store.SetGood(revision); err != nil {
+		if err := r.store.SetGood(runner.Revision); err != nil {
 			return err
 		}
-		if err := r.store.ClearFailed(revision); err != nil {
+		if err := r.store.ClearFailed(runner.Revision); err != nil {
 			return err
 		}
 		serves = true
-		return errors.Join(retireOthers(ctx, conn, revision), r.serving(ctx, conn, revision))
+		return errors.Join(r.store.WithdrawOthers(runner.Revision), retireOthers(ctx, conn, runner, false), r.serving(ctx, conn, runner))
 	})
 	if err != nil && serves {
 		// Others may have been told to stop already. To fail now would stop the one
 		// that is left; a runner too many is retired with the next revision.
-		r.w.Warn(hint.Add(fmt.Errorf("%s: serves, but others may still run: %w", revision, err), "run systemctl status '%s@*'", revision.Service))
+		r.w.Warn(hint.Add(fmt.Errorf("%s: serves, but others may still run: %w", runner, err), "run systemctl status '%s@*'", runner.Service))
 		return nil
 	}
 	return err
 }
 
 // serving ends what waits for a runner to serve.
-func (r rollout) serving(ctx context.Context, conn systemdConn, revision name.Revision) error {
+func (r rollout) serving(ctx context.Context, conn systemdConn, runner name.Runner) error {
 	r.w.Notify.Status("%s", "serving")
-	r.turns().release(revision.Unit())
-	return endOutage(ctx, conn, revision.Service)
+	r.turns().release(runner.Unit())
+	return endOutage(ctx, conn, runner.Service)
 }
 
 // checkMain returns an error when the unit's main process has ended, or is about to.
-func (r rollout) checkMain(ctx context.Context, revision name.Revision) error {
+func (r rollout) checkMain(ctx context.Context, runner name.Runner) error {
 	err := mainprocess.Check(ctx, r.w)
 	if errors.Is(err, mainprocess.ErrGone) {
-		return mainprocess.Gone(fmt.Sprintf("%s: not accepted", revision))
+		return mainprocess.Gone(fmt.Sprintf("%s: not accepted", runner))
 	}
 	if err != nil {
-		return fmt.Errorf("%s: not accepted: %w", revision, err)
+		return fmt.Errorf("%s: not accepted: %w", runner, err)
 	}
 	return nil
 }
@@ -77,18 +77,20 @@ func (r rollout) checkMain(ctx context.Context, revision name.Revision) error {
 // acceptReplaced is for a revision that is not current. The good one serves until
 // current does. Any other may have connections by now, which a failure would cut:
 // it goes in order instead, or when that cannot be had, with the next revision.
-func (r rollout) acceptReplaced(ctx context.Context, revision name.Revision, current name.Rev) error {
-	if err := r.checkMain(ctx, revision); err != nil {
+func (r rollout) acceptReplaced(ctx context.Context, runner name.Runner, current name.Rev) error {
+	if err := r.checkMain(ctx, runner); err != nil {
 		return err
 	}
-	good, err := r.store.Good(revision.Service)
+	good, err := r.store.Good(runner.Service)
 	if err != nil {
 		return err
 	}
-	if revision.Rev == good {
-		err := r.ask(ctx, "not cleared", func(conn systemdConn) error { return r.serving(ctx, conn, revision) })
+	if runner.Rev == good {
+		err := r.ask(ctx, "not cleared", func(conn systemdConn) error {
+			return errors.Join(retireOthers(ctx, conn, runner, true), r.serving(ctx, conn, runner))
+		})
 		if err != nil {
-			r.w.Warning("%s: serves, but its outage: %v", revision, err)
+			r.w.Warning("%s: serves, but its outage, or one whose place it takes: %v", runner, err)
 		}
 		return nil
 	}
@@ -98,10 +100,10 @@ func (r rollout) acceptReplaced(ctx context.Context, revision name.Revision, cur
 	}
 	r.w.Notify.Status("stopping: %s while it started", why)
 	err = r.ask(ctx, "not stopped", func(conn systemdConn) error {
-		return retireOnceStarted(ctx, conn, revision.Unit())
+		return retireOnceStarted(ctx, conn, runner.Unit())
 	})
 	if err != nil {
-		r.w.Warn(hint.Add(fmt.Errorf("%s: still serving, although %s while it was starting: %w", revision, why, err), "run systemctl stop %s", revision.Unit()))
+		r.w.Warn(hint.Add(fmt.Errorf("%s: still serving, although %s while it was starting: %w", runner, why, err), "run systemctl stop %s", runner.Unit()))
 	}
 	return nil
 }

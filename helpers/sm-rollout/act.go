@@ -15,16 +15,17 @@ import (
 
 // What follows does what was decided.
 
-// retireOthers stops every runner of a service except that of one revision, and does
-// not wait for it.
-func retireOthers(ctx context.Context, conn systemdConn, except name.Revision) error {
+// retireOthers stops every other runner of a service, or only those of the same revision,
+// and does not wait for it.
+func retireOthers(ctx context.Context, conn systemdConn, except name.Runner, same bool) error {
 	runners, err := conn.Runners(ctx, except.Service)
 	if err != nil {
 		return err
 	}
 	var problems []error
 	for _, runner := range runners {
-		if runner.Name != except.Unit() {
+		other, err := name.ParseUnit(runner.Name)
+		if err == nil && other != except && (!same || other.Revision == except.Revision) {
 			problems = append(problems, retire(ctx, conn, runner))
 		}
 	}

@@ -76,6 +76,8 @@ type ending struct {
 	killed        bool   // a helper was killed by SIGKILL
 	first         string // the helper that failed first, if known
 	restarts      bool   // systemd starts it again by itself
+	beside        bool   // another runner of the revision serves
+	served        bool   // it has served before it ended
 	failures      int    // in a row, before this one
 }
 
@@ -87,6 +89,7 @@ const killsForgiven = 3
 type rejectPlan struct {
 	reject bool // record that it failed
 	start  bool // start it again
+	stop   bool // keep systemd from starting it again
 	count  bool // one more failure in a row
 }
 
@@ -95,6 +98,9 @@ func planReject(rev, good, current name.Rev, e ending) rejectPlan {
 	switch {
 	case e.stopRequested:
 		return rejectPlan{}
+	case rev == good && e.beside && !e.served:
+		// It was to take the place of one that serves on.
+		return rejectPlan{stop: true}
 	case rev == good:
 		// It is started again however it ended. systemd may not do that yet: it has to
 		// read first that the revision is good.
@@ -131,8 +137,9 @@ const attempts = 3
 // planSettle decides about a runner whose start is over. systemd drops the rest of
 // a start whose commands a reload has changed, without a word; the runner is active
 // then, but may have been neither checked, nor given traffic, nor accepted.
-func (s scene) planSettle(rev name.Rev, failures int) settlement {
-	one, ok := s.Runner(rev)
+func (s scene) planSettle(runner name.Runner, failures int) settlement {
+	one, ok := s.RunnerOf(runner.Unit())
+	rev := runner.Rev
 	switch {
 	case rev == s.Good || one.Unit.JobType == "stop":
 		return settled
@@ -212,9 +219,9 @@ func (s scene) planOutage(since, now time.Time) vigil {
 	return watching
 }
 
-// watchOutage reports whether an outage has to be watched for once a runner
-// has ended.
-func (s scene) watchOutage(ended name.Rev) bool {
+// watchOutage reports whether an outage has to be watched for once the runner with that
+// unit has ended.
+func (s scene) watchOutage(ended string) bool {
 	return !s.Stopped() && s.Manager.JobType != "stop" && s.Manager.LoadState == "loaded" && !s.Serves(ended)
 }
 
@@ -258,4 +265,5 @@ func (s scene) stopsRunners(byHand bool) bool {
 	return byHand || s.Manager.JobType == "stop"
 }
 
-func (s scene) unit(rev name.Rev) string { return s.Name.Revision(rev).Unit() }
+// unit returns the unit that runs a revision, or would.
+func (s scene) unit(rev name.Rev) string { return s.Name.Revision(rev).First().Unit() }

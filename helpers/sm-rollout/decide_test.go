@@ -68,10 +68,10 @@ func TestPlanStart(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s := scene{overview.Service{Name: "web", Good: test.good, Current: test.current}}
 			if test.good != none {
-				s.Runners = append(s.Runners, overview.Runner{Revision: web.Revision(test.good), Unit: test.goodUnit})
+				s.Runners = append(s.Runners, runnerOf(test.good, test.goodUnit))
 			}
 			if test.current != none && test.current != test.good {
-				s.Runners = append(s.Runners, overview.Runner{Revision: web.Revision(test.current), Unit: test.newUnit, Rejected: test.rejected, Reason: "not healthy"})
+				s.Runners = append(s.Runners, overview.Runner{Runner: web.Revision(test.current).First(), Unit: test.newUnit, Rejected: test.rejected, Reason: "not healthy"})
 			}
 			plan := s.planStart(map[name.Rev]bool{test.tried: true}, test.restarted)
 			if plan.verdict != test.verdict || !slices.Equal(plan.start, test.start) {
@@ -107,12 +107,12 @@ func TestPlanSettle(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			u := dbus.UnitStatus{ActiveState: test.active, JobType: test.job}
+			u := dbus.UnitStatus{Name: "web@" + two + ".service", ActiveState: test.active, JobType: test.job}
 			if test.job != "" {
 				u.JobId = 1
 			}
-			s := scene{overview.Service{Name: "web", Good: test.good, Current: test.current, Runners: []overview.Runner{{Revision: web.Revision(two), Unit: u, Rejected: test.rejected}}}}
-			if got := s.planSettle(two, test.failures); got != test.want {
+			s := scene{overview.Service{Name: "web", Good: test.good, Current: test.current, Runners: []overview.Runner{{Runner: web.Revision(two).First(), Unit: u, Rejected: test.rejected}}}}
+			if got := s.planSettle(web.Revision(two).First(), test.failures); got != test.want {
 				t.Errorf("planSettle = %d; want %d", got, test.want)
 			}
 		})
@@ -137,7 +137,7 @@ func TestAwaitsGood(t *testing.T) {
 		{"this is not the current one", "active", "activating", "start-post", "start", three, 0, false},
 	} {
 		s := scene{overview.Service{Good: one, Current: test.current, Manager: dbus.UnitStatus{ActiveState: test.manager},
-			Runners: []overview.Runner{{Revision: web.Revision(one), Unit: dbus.UnitStatus{LoadState: "loaded", ActiveState: test.good, SubState: test.sub, JobType: test.job}}}}}
+			Runners: []overview.Runner{{Runner: web.Revision(one).First(), Unit: dbus.UnitStatus{LoadState: "loaded", ActiveState: test.good, SubState: test.sub, JobType: test.job}}}}}
 		if got := s.awaitsGood(two, test.waited); got != test.want {
 			t.Errorf("%s: awaitsGood = %t; want %t", test.name, got, test.want)
 		}
@@ -162,7 +162,7 @@ func TestPlanOutage(t *testing.T) {
 		if test.job != "" {
 			u.JobId = 1
 		}
-		s := scene{overview.Service{Manager: u, Runners: []overview.Runner{{Revision: web.Revision(two), Unit: dbus.UnitStatus{ActiveState: test.runner}}}}}
+		s := scene{overview.Service{Manager: u, Runners: []overview.Runner{{Runner: web.Revision(two).First(), Unit: dbus.UnitStatus{ActiveState: test.runner}}}}}
 		if got := s.planOutage(now.Add(-test.ago), now); got != test.want {
 			t.Errorf("%s: planOutage = %d; want %d", test.name, got, test.want)
 		}
@@ -259,4 +259,9 @@ func TestPlanRetire(t *testing.T) {
 			t.Errorf("%s: got %d, want %d", test.name, got, test.want)
 		}
 	}
+}
+
+// runnerOf is the first runner of a revision.
+func runnerOf(rev name.Rev, unit dbus.UnitStatus) overview.Runner {
+	return overview.Runner{Runner: web.Revision(rev).First(), Unit: unit}
 }

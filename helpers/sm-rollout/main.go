@@ -1,7 +1,7 @@
 // The sm-rollout helper starts a service, decides what becomes of a revision, and
 // stops the runners that it replaces.
 //
-// It is the manager's start and stop (start, stop), the first step of a runner's
+// It is the manager's start, reload and stop (start, renew, stop), the first step of a runner's
 // start (wait) and its last (accept), the last of its stop (reject), the step before the
 // container of one that must run alone (replace), and what watches over them (settle,
 // outage).
@@ -24,11 +24,13 @@ Usage: sm-rollout start SERVICE
        sm-rollout accept SERVICE REVISION
        sm-rollout reject SERVICE REVISION
        sm-rollout stop SERVICE
+       sm-rollout renew SERVICE
        sm-rollout settle SERVICE@REVISION
        sm-rollout outage SERVICE
 
 Starts a service, records the outcome of its revisions, and stops the runners
-that they replace.
+that they replace. A REVISION of which another runner is meant than the first has :2
+behind it.
 
   start   start the runners of the good revision and of one that is pending, and
           Docker, and wait until one serves. Fails, with the reason of each, when
@@ -52,6 +54,10 @@ that they replace.
           was the host that failed. A unit that is being stopped has not failed.
   stop    stop every runner of the service and wait until all have stopped. As a
           command of a unit, only when the manager is being stopped for good.
+  renew   replace the container of the good revision by a new one of the same: start
+          its other runner (REVISION:2, or the first again), whose accept retires the one
+          that serves, and wait for that. If it fails, the one that serves is not touched.
+          A revision that must run alone is restarted, while clients wait.
   settle  a start is over: if the runner was neither accepted nor rejected,
           because a reload has changed its commands, start it again.
   outage  fail once nothing has served for a minute.
@@ -65,6 +71,7 @@ The commands are steps of a runner's unit:
 of a manager's:
 
   ExecStart=/usr/local/bin/sm-rollout start web
+  ExecReload=/usr/local/bin/sm-rollout renew web
   ExecStopPost=/usr/local/bin/sm-rollout stop web
 
 and of sm-settle@.service and sm-outage@.service.
@@ -84,11 +91,12 @@ func run(ctx context.Context, w command.World, store revision.Store, connect fun
 		"start":   ofService(ctx, r.start),
 		"stop":    ofService(ctx, r.stop),
 		"outage":  ofService(ctx, r.outage),
-		"accept":  ofRevision(ctx, r.accept),
-		"reject":  ofRevision(ctx, r.reject),
-		"replace": ofRevision(ctx, r.replace),
-		"settle":  ofRunner(ctx, r.settle),
-		"wait": ofRevision(ctx, func(ctx context.Context, revision name.Revision) error {
+		"renew":   ofService(ctx, r.renew),
+		"accept":  ofRunner(ctx, r.accept),
+		"reject":  ofRunner(ctx, r.reject),
+		"replace": ofRunner(ctx, r.replace),
+		"settle":  ofUnit(ctx, r.settle),
+		"wait": ofRunner(ctx, func(ctx context.Context, runner name.Runner) error {
 			setting, err := host.Setting("/", "PARALLEL_STARTS")
 			if err == nil {
 				r.starts, err = parallelStarts(setting, runtime.NumCPU())
@@ -98,7 +106,7 @@ func run(ctx context.Context, w command.World, store revision.Store, connect fun
 				r.starts, _ = parallelStarts("", runtime.NumCPU())
 				w.Warning("%s: %v; %d is used instead", host.Settings, err, r.starts)
 			}
-			return r.wait(ctx, revision)
+			return r.wait(ctx, runner)
 		}),
 	})
 }

@@ -35,33 +35,34 @@ func ofService(ctx context.Context, do func(ctx context.Context, service name.Se
 	}
 }
 
-// ofRevision makes a command of a function that takes a revision of a service.
-func ofRevision(ctx context.Context, do func(ctx context.Context, revision name.Revision) error) func(command.World) error {
+// ofRunner makes a command of a function that takes a runner, given as its service and as
+// its revision, with its number if it is not the first one.
+func ofRunner(ctx context.Context, do func(ctx context.Context, runner name.Runner) error) func(command.World) error {
 	return func(w command.World) error {
 		given, err := operands(w, "SERVICE", "REVISION")
 		if err != nil {
 			return err
 		}
-		revision, err := name.ParseRevision(given[0], given[1])
+		runner, err := name.ParseRunner(given[0], given[1])
 		if err != nil {
 			return command.Usagef("%w", err)
 		}
-		return do(ctx, revision)
+		return do(ctx, runner)
 	}
 }
 
-// ofRunner makes a command of a function that takes a revision, given as the name of
-// its runner: a template of a unit has that as one word.
-func ofRunner(ctx context.Context, do func(ctx context.Context, revision name.Revision) error) func(command.World) error {
+// ofUnit makes a command of a function that takes a runner, given as the name of its
+// unit: a template of a unit has that as one word.
+func ofUnit(ctx context.Context, do func(ctx context.Context, runner name.Runner) error) func(command.World) error {
 	return func(w command.World) error {
 		given, err := operands(w, "SERVICE@REVISION")
 		if err != nil {
 			return err
 		}
-		revision, err := name.ParseUnit(given[0])
+		runner, err := name.ParseUnit(given[0])
 		if err != nil {
 			return command.Usagef("%w", err)
 		}
-		return do(ctx, revision)
+		return do(ctx, runner)
 	}
 }

@@ -16,62 +16,69 @@ import (
 // reject is for a runner that has ended. It records a failed start. A good revision
 // is started again instead, however it has ended, unless it is being stopped. What
 // fails because it is being stopped, or because the host fails, is not rejected.
-func (r rollout) reject(ctx context.Context, revision name.Revision) error {
+func (r rollout) reject(ctx context.Context, runner name.Runner) error {
 	result := r.w.Getenv("SERVICE_RESULT")
 	if result == "" {
-		return fmt.Errorf("%s: SERVICE_RESULT is not set; reject is for ExecStopPost= lines of a unit", revision)
+		return fmt.Errorf("%s: SERVICE_RESULT is not set; reject is for ExecStopPost= lines of a unit", runner)
 	}
-	unit := revision.Unit()
+	unit := runner.Unit()
 	r.turns().release(unit)
-	alone, err := r.isAlone(revision)
+	alone, err := r.isAlone(runner.Revision)
 	if err != nil {
 		return err
 	}
 	if result == "success" && !alone {
 		// The usual end of a revision that has been replaced.
-		if good, err := r.store.Good(revision.Service); err != nil || revision.Rev != good {
+		if good, err := r.store.Good(runner.Service); err != nil || runner.Rev != good {
 			return err
 		}
 	}
-	unlock, err := r.lock(ctx, revision.Service)
+	unlock, err := r.lock(ctx, runner.Service)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	return r.ask(ctx, fmt.Sprintf("%s: not rejected", revision), func(conn systemdConn) error {
-		s, err := r.look(ctx, conn, revision.Service)
+	return r.ask(ctx, fmt.Sprintf("%s: not rejected", runner), func(conn systemdConn) error {
+		s, err := r.look(ctx, conn, runner.Service)
 		if err != nil {
 			return err
 		}
-		if s.watchOutage(revision.Rev) {
-			if err := watchOutage(ctx, conn, revision.Service); err != nil {
+		if s.watchOutage(unit) {
+			if err := watchOutage(ctx, conn, runner.Service); err != nil {
 				return err
 			}
 		}
-		e, err := r.ending(ctx, conn, s, revision, result)
+		e, err := r.ending(ctx, conn, s, runner, result)
 		if err != nil {
 			return err
 		}
 		e.alone = alone
-		return errors.Join(r.carryOut(ctx, conn, s, revision, e), r.giveBack(ctx, conn, s, revision))
+		return errors.Join(r.carryOut(ctx, conn, s, runner, e), r.giveBack(ctx, conn, s, runner.Revision))
 	})
 }
 
 // ending returns how a runner has ended.
-func (r rollout) ending(ctx context.Context, conn systemdConn, s scene, revision name.Revision, result string) (e ending, err error) {
-	one, ok := s.Runner(revision.Rev)
+func (r rollout) ending(ctx context.Context, conn systemdConn, s scene, runner name.Runner, result string) (e ending, err error) {
+	one, ok := s.RunnerOf(runner.Unit())
 	if !ok {
-		if one.Unit, err = conn.State(ctx, revision.Unit()); err != nil {
+		if one.Unit, err = conn.State(ctx, runner.Unit()); err != nil {
 			return e, err
 		}
 	}
 	job := one.Unit.JobType
-	e = ending{result: result, failures: r.pace(revision).failures,
+	e = ending{result: result, failures: r.pace(runner.Revision).failures,
 		stopRequested: job == "stop" || job == "restart" || job == "try-restart"}
-	if e.restarts, err = conn.RestartsByItself(ctx, revision.Unit()); err != nil {
+	if other, ok := s.RunnerOf(runner.Next().Unit()); ok && other.Unit.ActiveState == "active" {
+		served, err := r.served(ctx, conn, runner.Unit())
+		if err != nil {
+			return e, err
+		}
+		e.beside, e.served = true, served > 0
+	}
+	if e.restarts, err = conn.RestartsByItself(ctx, runner.Unit()); err != nil {
 		return e, err
 	}
-	exits, err := conn.Exits(ctx, revision.Unit())
+	exits, err := conn.Exits(ctx, runner.Unit())
 	e.hostFailed = r.w.Getenv("EXIT_STATUS") == strconv.Itoa(command.TempFail)
 	for _, exit := range exits {
 		e.hostFailed = e.hostFailed || exit.Status == command.TempFail
@@ -84,17 +91,17 @@ func (r rollout) ending(ctx context.Context, conn systemdConn, s scene, revision
 }
 
 // carryOut does what is decided about a runner that has ended.
-func (r rollout) carryOut(ctx context.Context, conn systemdConn, s scene, revision name.Revision, e ending) error {
-	unit := revision.Unit()
-	plan := planReject(revision.Rev, s.Good, s.Current, e)
+func (r rollout) carryOut(ctx context.Context, conn systemdConn, s scene, runner name.Runner, e ending) error {
+	unit := runner.Unit()
+	plan := planReject(runner.Rev, s.Good, s.Current, e)
 	if !plan.count {
-		r.forgetPace(revision)
+		r.forgetPace(runner.Revision)
 	} else {
 		served, err := r.served(ctx, conn, unit)
 		if err != nil {
 			return err
 		}
-		if err := r.countFailure(revision, served); err != nil {
+		if err := r.countFailure(runner.Revision, served); err != nil {
 			return err
 		}
 	}
@@ -103,10 +110,13 @@ func (r rollout) carryOut(ctx context.Context, conn systemdConn, s scene, revisi
 		if err != nil {
 			return err
 		}
-		if err := r.store.SetFailed(revision, reason); err != nil {
+		if err := r.store.SetFailed(runner.Revision, reason); err != nil {
 			return err
 		}
 		r.w.Notify.Status("rejected: %s", reason)
+	}
+	if plan.stop {
+		return conn.Stop(ctx, unit)
 	}
 	if plan.start {
 		_, err := conn.Start(ctx, unit)
@@ -139,11 +149,16 @@ func (r rollout) reason(ctx context.Context, conn systemdConn, unit string, e en
 	switch {
 	case said == "":
 		return verdict + e.hint(), nil
-	case e.result == "signal", e.result == "core-dump", e.result == "oom-kill":
+	case killed(e.result):
 		// It had no time to say why: the status is from before.
 		return fmt.Sprintf("a helper was killed after \"%s\" (%s)", said, verdict), nil
 	}
 	return fmt.Sprintf("%s (%s)%s", said, verdict, e.hint()), nil
+}
+
+// killed reports whether a unit's result says that one of its processes was killed.
+func killed(result string) bool {
+	return result == "signal" || result == "core-dump" || result == "oom-kill"
 }
 
 // hint returns which field gives a step more time that had too little.

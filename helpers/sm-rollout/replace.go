@@ -12,7 +12,8 @@ import (
 // replace is for a revision that must not run beside another. It comes before its
 // container, has clients wait, and stops the other runners of the service. If the
 // revision never becomes good, reject starts the good one again.
-func (r rollout) replace(ctx context.Context, revision name.Revision) error {
+func (r rollout) replace(ctx context.Context, runner name.Runner) error {
+	revision := runner.Revision
 	extending, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go r.keepExtending(extending)
@@ -25,7 +26,7 @@ func (r rollout) replace(ctx context.Context, revision name.Revision) error {
 		if err != nil {
 			return err
 		}
-		if s.MayServe(revision.Rev) {
+		if s.MayServe(runner.Unit()) {
 			if err := startHold(ctx, conn, revision.Service); err != nil {
 				return fmt.Errorf("%s: clients cannot be kept waiting: %w", revision, err)
 			}
@@ -104,7 +105,7 @@ func (r rollout) giveBack(ctx context.Context, conn systemdConn, s scene, revisi
 	if err != nil {
 		return err
 	}
-	if s.Serves(revision.Rev) {
+	if s.Serves(revision.First().Unit()) {
 		// It was never stopped, so no destination is to come.
 		if err := endHold(ctx, conn, revision.Service); err != nil {
 			return err

@@ -27,6 +27,10 @@ type systemdConn interface {
 	ControlPID(ctx context.Context, unit string) (int, error)
 	StartAgain(ctx context.Context, unit string) error
 	StartAndWait(ctx context.Context, unit string) error
+	TryRestartAndWait(ctx context.Context, unit string) error
+	StopUnits(ctx context.Context, names []string, mode string, progress func(stopping []string)) error
+	Reload(ctx context.Context) error
+	Result(ctx context.Context, unit string) (string, error)
 	StopRunners(ctx context.Context, service name.Service, stays func(name.Rev) bool, progress func(stopping []string)) error
 	io.Closer
 }

@@ -33,15 +33,17 @@ func TestScripts(t *testing.T) {
 // recorder stands for systemd: it records what it is asked for. Real jobs are
 // the machine tests' business; here it is what sm-rollout decides.
 type recorder struct {
-	asked    []string
-	units    map[string]dbus.UnitStatus // all others are loaded and inactive
-	restarts bool                       // systemd restarts runners by itself
-	again    int                        // how often it has restarted the manager
-	exits    []systemd.Exit
-	stopping bool // the runner has a stop job
-	lost     int  // how often the connection is lost
-	status   string
-	fail     error
+	asked     []string
+	units     map[string]dbus.UnitStatus // all others are loaded and inactive
+	restarts  bool                       // systemd restarts runners by itself
+	again     int                        // how often it has restarted the manager
+	exits     []systemd.Exit
+	stopping  bool // the runner has a stop job
+	lost      int  // how often the connection is lost
+	status    string
+	fail      error
+	result    string
+	failStart error // of a start that is waited for
 }
 
 func (r *recorder) record(format string, args ...any) error {
@@ -98,8 +100,16 @@ func (r *recorder) StartAgain(_ context.Context, unit string) error {
 	return r.record("start %s again", unit)
 }
 func (r *recorder) StartAndWait(_ context.Context, unit string) error {
-	return r.record("start %s, and wait", unit)
+	return errors.Join(r.record("start %s, and wait", unit), r.failStart)
 }
+func (r *recorder) TryRestartAndWait(_ context.Context, unit string) error {
+	return r.record("restart %s, and wait", unit)
+}
+func (r *recorder) StopUnits(_ context.Context, names []string, _ string, _ func([]string)) error {
+	return r.record("stop %s, and wait", strings.Join(names, " "))
+}
+func (r *recorder) Result(context.Context, string) (string, error) { return r.result, nil }
+func (r *recorder) Reload(context.Context) error                   { return r.record("reload") }
 func (r *recorder) StopRunners(_ context.Context, service name.Service, stays func(name.Rev) bool, _ func([]string)) error {
 	but := ""
 	for _, rev := range []name.Rev{one, two, three} {
@@ -161,6 +171,7 @@ func TestOutcomes(t *testing.T) {
 		wantStatus    string
 		wantFailures  int
 		wantAlone     bool
+		document      string // of all revisions
 	}{
 		{name: "a pending revision becomes good", current: two, good: one, args: "accept web " + two, systemd: recorder{units: older}, wantGood: two, wantAsked: retire, wantStatus: "serving"},
 		{name: "the first revision becomes good", current: two, args: "accept web " + two, systemd: recorder{units: older}, wantGood: two, wantAsked: retire, wantStatus: "serving"},
@@ -271,6 +282,37 @@ func TestOutcomes(t *testing.T) {
 			systemd: recorder{status: "pulling", units: with("web@"+two+".service", "failed")}},
 		{name: "one that was replaced, and ended without its commands", current: three, good: one, recorded: true, args: "settle web@" + two, wantGood: one,
 			systemd: recorder{units: with("web@"+two+".service", "failed")}},
+		{name: "renewed by another runner", current: two, good: two, args: "renew web", wantGood: two, wantStatus: "serving",
+			systemd:   recorder{units: with("web@"+two+".service", "active")},
+			wantAsked: []string{"reload", "start web@" + two + ":2.service, and wait", "stop web@" + two + ".service, and wait"}},
+		{name: "renewed by the first runner", current: two, good: two, args: "renew web", wantGood: two, wantStatus: "serving",
+			systemd:   recorder{units: with("web@"+two+":2.service", "active")},
+			wantAsked: []string{"reload", "start web@" + two + ".service, and wait", "stop web@" + two + ":2.service, and wait"}},
+		{name: "the good one is renewed, also if another was rejected", current: two, good: one, args: "renew web", wantGood: one, wantStatus: "serving",
+			systemd:   recorder{units: with("web@"+one+".service", "active")},
+			wantAsked: []string{"reload", "start web@" + one + ":2.service, and wait", "stop web@" + one + ".service, and wait"}},
+		{name: "the other runner fails", current: two, good: two, args: "renew web", wantGood: two, wantStatus: "renewing: starting web@" + two + ":2.service",
+			systemd:   recorder{units: with("web@"+two+".service", "active"), status: "not healthy after 60s", failStart: errors.New("the job ended as \"failed\"")},
+			wantError: "web: not renewed: not healthy after 60s; web@" + two + ".service serves on",
+			wantAsked: []string{"reload", "start web@" + two + ":2.service, and wait", "stop web@" + two + ":2.service", "reset web@" + two + ":2.service"}},
+		{name: "a helper of the other runner is killed", current: two, good: two, args: "renew web", wantGood: two, wantStatus: "renewing: starting web@" + two + ":2.service",
+			systemd:   recorder{units: with("web@"+two+".service", "active"), status: "healthy", result: "signal", failStart: errors.New("the job ended as \"failed\"")},
+			wantError: "web: not renewed: a helper was killed after \"healthy\"; web@" + two + ".service serves on",
+			wantAsked: []string{"reload", "start web@" + two + ":2.service, and wait", "stop web@" + two + ":2.service", "reset web@" + two + ":2.service"}},
+		{name: "one that must run alone is restarted while clients wait", current: two, good: two, args: "renew web", wantGood: two, wantStatus: "serving", document: `"rollout":{"order":"stop-first"},`,
+			systemd:   recorder{units: with("web@"+two+".service", "active")},
+			wantAsked: []string{"start sm-hold@web.service, and wait", "restart web@" + two + ".service, and wait"}},
+		{name: "nothing to renew", current: two, args: "renew web", wantError: "web: not renewed: no revision has served yet", systemd: recorder{units: up}},
+		{name: "what does not serve is not renewed", current: two, good: two, args: "renew web", wantGood: two, systemd: recorder{units: up},
+			wantError: "web: not renewed: " + two + " is stopped"},
+		{name: "its acceptance retires the one that it renews", current: two, good: two, args: "accept web " + two + ":2", wantGood: two, wantStatus: "serving",
+			systemd: recorder{units: with("web@"+two+".service", "active")}, wantAsked: []string{"stop web@" + two + ".service"}},
+		{name: "and no other, while another revision is tried", current: three, good: two, args: "accept web " + two + ":2", wantGood: two, wantStatus: "serving",
+			systemd:   recorder{units: map[string]dbus.UnitStatus{"web@" + two + ".service": {LoadState: "loaded", ActiveState: "active"}, "web@" + three + ".service": {LoadState: "loaded", ActiveState: "activating"}}},
+			wantAsked: []string{"stop web@" + two + ".service"}},
+		{name: "one that fails beside one that serves is not started again", current: two, good: two, args: "reject web " + two + ":2", wantGood: two, env: failure,
+			systemd: recorder{restarts: true, units: with("web@"+two+".service", "active")}, wantAsked: []string{"stop web@" + two + ":2.service"}},
+
 		{name: "nothing has served for long", current: two, good: two, args: "outage web", wantGood: two, wantError: "web: nothing has served for 1m0s: " + two + " is stopped", systemd: recorder{units: up}, wantStatus: ""},
 		{name: "it serves", current: two, good: two, args: "outage web", wantGood: two, systemd: recorder{units: with("web@"+two+".service", "active")}},
 		{name: "the manager was stopped before its start", current: two, good: two, args: "outage web", wantGood: two,
@@ -281,7 +323,7 @@ func TestOutcomes(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			store := revision.Store{Root: t.TempDir(), Run: t.TempDir()}
 			for _, rev := range []name.Rev{one, two, three} {
-				must(t, store.Save(web.Revision(rev), []byte(`{"image":"app","address":"10.0.0.1:80","port":80}`)))
+				must(t, store.Save(web.Revision(rev), []byte(`{`+test.document+`"image":"app","address":"10.0.0.1:80","port":80}`)))
 			}
 			if test.current != "" {
 				must(t, store.SetCurrent(web.Revision(test.current)))
@@ -291,7 +333,7 @@ func TestOutcomes(t *testing.T) {
 			}
 			if test.recorded {
 				must(t, os.Mkdir(filepath.Join(store.Run, "web"), 0o700))
-				must(t, os.WriteFile(store.RecordPath(web.Revision(two)), nil, 0o600))
+				must(t, os.WriteFile(store.RecordPath(web.Revision(two).First()), nil, 0o600))
 			}
 			r := rollout{store: store}
 			if test.alone {

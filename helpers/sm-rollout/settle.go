@@ -16,9 +16,9 @@ const startLost = "its start ended before sm-rollout accept; a reload changed it
 // settle sees to a runner whose start is over: it has to be accepted or rejected
 // by now. It stays until one of these is the case: systemd takes the start of this
 // unit that comes with a further start of the runner for the one that runs.
-func (r rollout) settle(ctx context.Context, revision name.Revision) error {
+func (r rollout) settle(ctx context.Context, runner name.Runner) error {
 	for {
-		what, err := r.settleOnce(ctx, revision)
+		what, err := r.settleOnce(ctx, runner)
 		if err != nil || what != again && what != starts && what != tryAgain {
 			return err
 		}
@@ -29,29 +29,29 @@ func (r rollout) settle(ctx context.Context, revision name.Revision) error {
 }
 
 // settleOnce looks, does one thing, and returns what it did.
-func (r rollout) settleOnce(ctx context.Context, revision name.Revision) (what settlement, err error) {
-	unlock, err := r.lock(ctx, revision.Service)
+func (r rollout) settleOnce(ctx context.Context, runner name.Runner) (what settlement, err error) {
+	unlock, err := r.lock(ctx, runner.Service)
 	if err != nil {
 		return settled, err
 	}
 	defer unlock()
-	unit := revision.Unit()
-	err = r.ask(ctx, fmt.Sprintf("%s: neither accepted nor rejected", revision), func(conn systemdConn) error {
-		s, err := r.look(ctx, conn, revision.Service)
+	unit := runner.Unit()
+	err = r.ask(ctx, fmt.Sprintf("%s: neither accepted nor rejected", runner), func(conn systemdConn) error {
+		s, err := r.look(ctx, conn, runner.Service)
 		if err != nil {
 			return err
 		}
-		what = s.planSettle(revision.Rev, r.pace(revision).failures)
+		what = s.planSettle(runner, r.pace(runner.Revision).failures)
 		if what == recordOnly || what == tidy {
 			// reject has done that, unless it was killed.
-			if err := r.giveBack(ctx, conn, s, revision); err != nil {
+			if err := r.giveBack(ctx, conn, s, runner.Revision); err != nil {
 				return err
 			}
 		}
 		switch what {
 		case again:
-			fmt.Fprintf(r.w.Stdout, "%s: starting it again: %s\n", revision, startLost)
-			if err := r.countFailure(revision, 0); err != nil {
+			fmt.Fprintf(r.w.Stdout, "%s: starting it again: %s\n", runner, startLost)
+			if err := r.countFailure(runner.Revision, 0); err != nil {
 				return err
 			}
 			return conn.Restart(ctx, unit)
@@ -59,11 +59,11 @@ func (r rollout) settleOnce(ctx context.Context, revision name.Revision) (what s
 			_, err := conn.Start(ctx, unit)
 			return err
 		case retireIt:
-			fmt.Fprintf(r.w.Stdout, "%s: stopping it: it was replaced while it started\n", revision)
+			fmt.Fprintf(r.w.Stdout, "%s: stopping it: it was replaced while it started\n", runner)
 			return conn.Stop(ctx, unit)
 		case rejectIt:
-			fmt.Fprintf(r.w.Stdout, "%s: rejected: %s\n", revision, startLost)
-			if err := r.store.SetFailed(revision, startLost); err != nil {
+			fmt.Fprintf(r.w.Stdout, "%s: rejected: %s\n", runner, startLost)
+			if err := r.store.SetFailed(runner.Revision, startLost); err != nil {
 				return err
 			}
 			return conn.Stop(ctx, unit)
@@ -75,9 +75,9 @@ func (r rollout) settleOnce(ctx context.Context, revision name.Revision) (what s
 			if reason == "" {
 				reason = "failed without a word; see journalctl -u " + unit
 			}
-			return r.store.SetFailed(revision, reason)
+			return r.store.SetFailed(runner.Revision, reason)
 		case tidy:
-			return r.store.ClearRecord(revision)
+			return r.store.ClearRecord(runner)
 		}
 		return nil
 	})

@@ -14,7 +14,7 @@ import (
 
 // wait is the first step of a runner's start. It waits for the end of a pause
 // after failures, for Docker, for a runner that must be alone, and for a turn.
-func (r rollout) wait(ctx context.Context, revision name.Revision) error {
+func (r rollout) wait(ctx context.Context, runner name.Runner) error {
 	extending, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go r.keepExtending(extending)
@@ -22,7 +22,7 @@ func (r rollout) wait(ctx context.Context, revision name.Revision) error {
 	reporter := reporter{w: r.w, when: time.Now().Add(quiet - reportEvery)}
 	turns := r.turns()
 	for began := time.Now(); ; {
-		what, err := r.obstacle(ctx, revision, turns, time.Since(began))
+		what, err := r.obstacle(ctx, runner, turns, time.Since(began))
 		if ctx.Err() != nil {
 			return &command.SignalError{Signal: unix.SIGTERM}
 		}
@@ -32,7 +32,7 @@ func (r rollout) wait(ctx context.Context, revision name.Revision) error {
 		if what == "" {
 			return nil
 		}
-		reporter.report(time.Now(), fmt.Sprintf("%s: waiting %s", revision, what))
+		reporter.report(time.Now(), fmt.Sprintf("%s: waiting %s", runner, what))
 		if !sleep(ctx, 300*time.Millisecond) {
 			return &command.SignalError{Signal: unix.SIGTERM}
 		}
@@ -44,8 +44,8 @@ const quiet = 10 * time.Second
 
 // obstacle returns what a start that has waited for that long has to wait for, empty when
 // it has its turn.
-func (r rollout) obstacle(ctx context.Context, revision name.Revision, turns *turns, waited time.Duration) (string, error) {
-	if p := r.pace(revision); time.Now().Before(p.next()) {
+func (r rollout) obstacle(ctx context.Context, runner name.Runner, turns *turns, waited time.Duration) (string, error) {
+	if p := r.pace(runner.Revision); time.Now().Before(p.next()) {
 		failures := "a failure"
 		if p.failures > 1 {
 			failures = fmt.Sprintf("%d failures in a row", p.failures)
@@ -59,10 +59,10 @@ func (r rollout) obstacle(ctx context.Context, revision name.Revision, turns *tu
 	if state != "active" {
 		return fmt.Sprintf("for %s, which is %s", dockerUnit, state), nil
 	}
-	if other, err := r.otherRunner(ctx, revision, waited); err != nil || other != "" {
+	if other, err := r.otherRunner(ctx, runner.Revision, waited); err != nil || other != "" {
 		return other, err
 	}
-	taken, err := turns.take(revision.Unit(), func(unit string) (bool, error) { return r.starting(ctx, unit) })
+	taken, err := turns.take(runner.Unit(), func(unit string) (bool, error) { return r.starting(ctx, unit) })
 	if err != nil || taken {
 		return "", err
 	}

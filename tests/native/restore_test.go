@@ -24,7 +24,7 @@ func TestTableIsCleared(t *testing.T) {
 			t.Helper()
 			m.output(t, `rm /run/ipvs-table/table.json && test -z "$(sm-ipvs list)"`)
 		}
-		for _, command := range []string{"restart web@manager", "reload web@manager", "restart api@manager"} {
+		for _, command := range []string{"restart web@manager", "restart api@manager"} {
 			clear()
 			m.output(t, "systemctl "+command)
 			m.settled(t, "web", "r0")

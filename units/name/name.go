@@ -61,8 +61,7 @@ func (r Rev) Compare(other Rev) int {
 	return cmp.Or(cmp.Compare(r.Generation(), other.Generation()), cmp.Compare(r, other))
 }
 
-// Revision is one version of the definition of a service. A runner, which is a unit
-// and a container, runs it.
+// Revision is one version of the definition of a service.
 type Revision struct {
 	Service Service
 	Rev     Rev
@@ -82,6 +81,49 @@ func ParseRevision(service, rev string) (r Revision, err error) {
 	}
 	return r, nil
 }
+
+// Runner is what runs a revision: a unit and a container. Two runners of one revision are
+// told apart by their numbers.
+type Runner struct {
+	Revision
+	Number int // from 1 to MaxRunners
+}
+
+// MaxRunners is how many runners a revision has at most: one, and one that takes its place.
+const MaxRunners = 2
+
+// First returns the first runner of a revision.
+func (r Revision) First() Runner { return Runner{r, 1} }
+
+// Next returns the runner that takes the place of another one.
+func (r Runner) Next() Runner { return Runner{r.Revision, r.Number%MaxRunners + 1} }
+
+// Mark returns the name of the revision, with the number behind it unless it is the first
+// runner: "2-9ab…", "2-9ab…:2".
+func (r Runner) Mark() string {
+	if r.Number == 1 {
+		return string(r.Rev)
+	}
+	return fmt.Sprintf("%s:%d", r.Rev, r.Number)
+}
+
+// ParseRunner returns the runner of a service whose Mark is given. The error begins with
+// what is wrong, SERVICE or REVISION.
+func ParseRunner(service, mark string) (Runner, error) {
+	rev, number, numbered := strings.Cut(mark, ":")
+	revision, err := ParseRevision(service, rev)
+	r := revision.First()
+	if err == nil && numbered {
+		r.Number, err = strconv.Atoi(number)
+		if err != nil || r.Number < 2 || r.Number > MaxRunners || number != strconv.Itoa(r.Number) {
+			return Runner{}, fmt.Errorf("REVISION: must have :%d behind it, or nothing%s", MaxRunners, got(mark))
+		}
+	}
+	return r, err
+}
+
+// String names the runner in messages, like its revision.
+func (r Runner) String() string { return string(r.Service) + " " + r.Mark() }
 
 // String names the revision in messages: "web 2-9ab…".
 func (r Revision) String() string { return string(r.Service) + " " + string(r.Rev) }

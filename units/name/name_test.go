@@ -31,6 +31,11 @@ func TestParse(t *testing.T) {
 func TestParseUnit(t *testing.T) {
 	for unit, want := range map[string]string{
 		"postgresql@" + rev + ".service": "",
+		"postgresql@" + rev + ":2":       "",
+		"postgresql@" + rev + ":1":       "REVISION: must have :2 behind it, or nothing",
+		"postgresql@" + rev + ":3":       "REVISION: must have :2 behind it, or nothing",
+		"postgresql@" + rev + ":02":      "REVISION: must have :2 behind it, or nothing",
+		"postgresql@" + rev + ":":        "REVISION: must have :2 behind it, or nothing",
 		"postgresql@" + rev:              "",
 		"postgresql@manager.service":     "REVISION: must be a generation",
 		"postgresql@15-main.service":     "REVISION: must be a generation",
@@ -49,19 +54,21 @@ func TestParseUnit(t *testing.T) {
 
 func TestSubject(t *testing.T) {
 	web := Service("web")
-	runner := web.Revision(rev).Unit()
+	runner := web.Revision(rev).First().Unit()
 	for unit, want := range map[string]string{
-		Start(runner):         runner,
-		Settle(runner):        runner,
-		Retire(runner):        runner,
-		Start(web.Manager()):  web.Manager(),
-		web.Outage():          "web.service",
-		runner:                runner,
-		"sm-web@" + rev:       "sm-web@" + rev,
-		"docker.service":      "docker.service",
-		"getty@tty1.service":  "getty@tty1.service",
-		"sm-sweep.service":    "sm-sweep.service",
-		"sm-start@15.service": "15.service",
+		Start(runner):                       runner,
+		Settle(runner):                      runner,
+		Retire(runner):                      runner,
+		Start(web.Manager()):                web.Manager(),
+		web.Outage():                        "web.service",
+		runner:                              runner,
+		"sm-web@" + rev:                     "sm-web@" + rev,
+		"sm-web@" + rev + ":2":              "sm-web@" + rev + ":2",
+		Retire("web@" + rev + ":2.service"): "web@" + rev + ":2.service",
+		"docker.service":                    "docker.service",
+		"getty@tty1.service":                "getty@tty1.service",
+		"sm-sweep.service":                  "sm-sweep.service",
+		"sm-start@15.service":               "15.service",
 	} {
 		if got := Subject(unit); got != want {
 			t.Errorf("Subject(%q) = %q; want %q", unit, got, want)

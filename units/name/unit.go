@@ -32,17 +32,19 @@ func (s Service) Hold() string { return holdPrefix + string(s) + suffix }
 // and its runners, and whatever else is called like them.
 func (s Service) Units() string { return string(s) + "@*" + suffix }
 
-// Unit returns the unit of the revision's runner.
-func (r Revision) Unit() string { return string(r.Service) + "@" + string(r.Rev) + suffix }
+// Unit returns the unit of the runner.
+func (r Runner) Unit() string { return string(r.Service) + "@" + r.Mark() + suffix }
 
-// Container returns the name of the container of the revision's runner.
-func (r Revision) Container() string { return string(r.Service) + "." + string(r.Rev) }
+// Container returns the name of the runner's container.
+func (r Runner) Container() string {
+	return string(r.Service) + "." + strings.ReplaceAll(r.Mark(), ":", ".")
+}
 
-// ParseUnit returns the revision whose runner a unit is, with or without ".service".
-// The error begins with what is wrong, SERVICE or REVISION.
-func ParseUnit(unit string) (Revision, error) {
-	service, rev, _ := strings.Cut(strings.TrimSuffix(unit, suffix), "@")
-	return ParseRevision(service, rev)
+// ParseUnit returns the runner that a unit is, with or without ".service". The error
+// begins with what is wrong, SERVICE or REVISION.
+func ParseUnit(unit string) (Runner, error) {
+	service, mark, _ := strings.Cut(strings.TrimSuffix(unit, suffix), "@")
+	return ParseRunner(service, mark)
 }
 
 // Start returns the unit that starts a unit once systemd has learnt of it.
@@ -65,7 +67,7 @@ func Subject(unit string) string {
 		return unit
 	}
 	// A service may have a name like a helper unit's, from before that was refused.
-	if _, err := ParseRev(strings.TrimSuffix(instance, suffix)); err == nil {
+	if _, err := ParseRunner("x", strings.TrimSuffix(instance, suffix)); err == nil {
 		return unit
 	}
 	return instance

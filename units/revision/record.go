@@ -1,6 +1,7 @@
 package revision
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,14 +16,15 @@ import (
 )
 
 const (
-	recordSuffix = ".env"
-	failedSuffix = ".failed"
+	recordSuffix    = ".env"
+	failedSuffix    = ".failed"
+	announcedSuffix = ".runner"
 )
 
-// RecordPath returns the run record of a revision: an environment file that is
+// RecordPath returns the run record of a runner: an environment file that is
 // there as long as the container may be.
-func (s Store) RecordPath(r name.Revision) string {
-	return filepath.Join(s.Run, string(r.Service), string(r.Rev)+recordSuffix)
+func (s Store) RecordPath(r name.Runner) string {
+	return filepath.Join(s.Run, string(r.Service), r.Mark()+recordSuffix)
 }
 
 // preStartedPrefix begins the name of the file that says that a revision's pre_start
@@ -39,37 +41,60 @@ func (s Store) failedPath(r name.Revision) string {
 	return filepath.Join(s.Run, string(r.Service), string(r.Rev)+failedSuffix)
 }
 
-// Recorded returns the revisions of a service that have a run record, oldest
+// Recorded returns the revisions of a service a runner of which has a run record, oldest
 // first.
 func (s Store) Recorded(service name.Service) ([]name.Rev, error) {
-	recorded, _, err := s.records(service)
-	return recorded, err
+	records, err := s.records(service)
+	return revsOf(records.live), err
 }
 
-// records returns the revisions that have a run record and those that have a
-// failed record, each oldest first. Other files do not matter here.
-func (s Store) records(service name.Service) (recorded, failed []name.Rev, err error) {
+// revsOf returns the revisions of runners, each once.
+func revsOf(runners []name.Runner) []name.Rev {
+	var revs []name.Rev
+	for _, r := range runners {
+		revs = append(revs, r.Rev)
+	}
+	return slices.Compact(revs)
+}
+
+// records are the files about the runners of a service, each kind oldest first.
+type records struct {
+	live      []name.Runner // they have a run record
+	announced []name.Runner
+	failed    []name.Rev
+}
+
+// records returns the records of a service. Other files do not matter here.
+func (s Store) records(service name.Service) (all records, err error) {
 	entries, err := os.ReadDir(filepath.Join(s.Run, string(service)))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil
+		return all, nil
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: list the records: %w", service, err)
+		return all, fmt.Errorf("%s: list the records: %w", service, err)
 	}
 	for _, entry := range entries {
 		suffix := filepath.Ext(entry.Name())
-		rev, err := name.ParseRev(strings.TrimSuffix(entry.Name(), suffix))
-		switch {
-		case err != nil:
-		case suffix == recordSuffix:
-			recorded = append(recorded, rev)
-		case suffix == failedSuffix:
-			failed = append(failed, rev)
+		runner, err := name.ParseRunner(string(service), strings.TrimSuffix(entry.Name(), suffix))
+		if err != nil {
+			continue
+		}
+		switch suffix {
+		case recordSuffix:
+			all.live = append(all.live, runner)
+		case announcedSuffix:
+			all.announced = append(all.announced, runner)
+		case failedSuffix:
+			all.failed = append(all.failed, runner.Rev)
 		}
 	}
-	slices.SortFunc(recorded, name.Rev.Compare)
-	slices.SortFunc(failed, name.Rev.Compare)
-	return recorded, failed, nil
+	older := func(a, b name.Runner) int {
+		return cmp.Or(a.Rev.Compare(b.Rev), cmp.Compare(a.Number, b.Number))
+	}
+	slices.SortFunc(all.live, older)
+	slices.SortFunc(all.announced, older)
+	slices.SortFunc(all.failed, name.Rev.Compare)
+	return all, nil
 }
 
 // SetFailed records why a revision failed, on one line.
@@ -96,8 +121,52 @@ func (s Store) Failed(r name.Revision) (reason string, failed bool, err error) {
 	return strings.TrimSuffix(string(record), "\n"), true, nil
 }
 
-// ClearRecord deletes the run record of a revision whose runner has ended.
-func (s Store) ClearRecord(r name.Revision) error {
+// Announce says that the good revision has a runner besides the first one. It has a unit
+// from then on, also while it does not run.
+func (s Store) Announce(r name.Runner) error {
+	if r.Number == 1 {
+		return nil
+	}
+	path := s.announcedPath(r)
+	err := makeFolder(filepath.Dir(path))
+	if err == nil {
+		err = os.WriteFile(path, nil, fileMode)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: announce it: %w", r, err)
+	}
+	return nil
+}
+
+// Withdraw takes back what Announce has said.
+func (s Store) Withdraw(r name.Runner) error {
+	if err := os.Remove(s.announcedPath(r)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: withdraw it: %w", r, err)
+	}
+	return nil
+}
+
+// WithdrawOthers takes back what was said of revisions other than the good one.
+func (s Store) WithdrawOthers(good name.Revision) error {
+	all, err := s.records(good.Service)
+	if err != nil {
+		return err
+	}
+	var problems []error
+	for _, r := range all.announced {
+		if r.Revision != good {
+			problems = append(problems, s.Withdraw(r))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (s Store) announcedPath(r name.Runner) string {
+	return filepath.Join(s.Run, string(r.Service), r.Mark()+announcedSuffix)
+}
+
+// ClearRecord deletes the run record of a runner that has ended.
+func (s Store) ClearRecord(r name.Runner) error {
 	if err := os.Remove(s.RecordPath(r)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: delete the run record: %w", r, err)
 	}

@@ -18,6 +18,21 @@ type State struct {
 	// Definitions are those of current, good and every revision with a run
 	// record, oldest first.
 	Definitions []*definition.Definition
+	// more are runners besides the first ones: those that have a run record, and those of
+	// good that are announced.
+	more []name.Runner
+}
+
+// Runners returns the runners of a revision that units are made of: the first one, and
+// those that may run.
+func (s State) Runners(revision name.Revision) []name.Runner {
+	runners := []name.Runner{revision.First()}
+	for _, r := range s.more {
+		if r.Revision == revision && !slices.Contains(runners, r) {
+			runners = append(runners, r)
+		}
+	}
+	return runners
 }
 
 // Definition returns the definition of one of the state's revisions, nil when it
@@ -46,11 +61,16 @@ func (s Store) State(service name.Service) (State, error) {
 	problems = append(problems, err)
 	served, err := s.Good(service)
 	problems = append(problems, err)
-	recorded, failed, err := s.records(service)
+	records, err := s.records(service)
 	problems = append(problems, err)
 
-	state.Failed = failed
-	wanted := append(recorded, newest, served)
+	state.Failed, state.more = records.failed, records.live
+	for _, r := range records.announced {
+		if r.Rev == served {
+			state.more = append(state.more, r)
+		}
+	}
+	wanted := append(revsOf(records.live), newest, served)
 	slices.SortFunc(wanted, name.Rev.Compare)
 	wanted = slices.Compact(wanted)
 	if left := len(wanted) - definition.MaxRevisions; left > 0 {

@@ -62,7 +62,7 @@ func TestState(t *testing.T) {
 	must(t, s.SetGood(web(2)))
 	must(t, s.SetCurrent(web(10)))
 	must(t, s.SetFailed(web(9), "never healthy"))
-	write(t, s.RecordPath(web(1)), "SM_CONTAINER_ID=x\n")
+	write(t, s.RecordPath(web(1).First()), "SM_CONTAINER_ID=x\n")
 
 	got, err := s.State("web")
 	if err != nil {
@@ -180,7 +180,7 @@ func TestPrune(t *testing.T) {
 	}
 	must(t, s.SetGood(web(2)))
 	must(t, s.SetCurrent(web(20)))
-	write(t, s.RecordPath(web(5)), "")
+	write(t, s.RecordPath(web(5).First()), "")
 	// Nothing is removed without knowing what systemd is about to run.
 	if err := s.Prune("web", func() ([]name.Rev, error) { return nil, errors.New("systemd does not answer") }); err == nil {
 		t.Error("Prune = nil; want an error")
@@ -197,14 +197,55 @@ func TestPrune(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("left over (-want +got), error %v:\n%s", err, diff)
 	}
-	if _, failed, _ := s.records("web"); !cmp.Equal(failed, want) {
-		t.Errorf("failed records of %v; want those of what is left", failed)
+	if records, _ := s.records("web"); !cmp.Equal(records.failed, want) {
+		t.Errorf("failed records of %v; want those of what is left", records.failed)
 	}
 	for n := 1; n <= 20; n++ {
 		_, err := os.Stat(s.PreStartedPath(web(n)))
 		if is := err == nil; is != slices.Contains(want, rev(n)) {
 			t.Errorf("that the pre_start of %s has succeeded is noted: %t", web(n), is)
 		}
+	}
+}
+
+// Units are made of the first runner of each revision, of what runs besides, and of what is
+// announced of the good one.
+func TestRunners(t *testing.T) {
+	s := newStore(t)
+	for n := 1; n <= 3; n++ {
+		s.mustSave(t, n)
+	}
+	must(t, s.SetGood(web(2)))
+	must(t, s.SetCurrent(web(3)))
+	write(t, s.RecordPath(web(1).First().Next()), "")
+	for n := 1; n <= 3; n++ {
+		must(t, s.Announce(web(n).First()))
+	}
+	must(t, errors.Join(s.Announce(web(2).First().Next()), s.Announce(web(3).First().Next())))
+	runners := func() (all []string) {
+		t.Helper()
+		state, err := s.State("web")
+		must(t, err)
+		for n := 1; n <= 3; n++ {
+			for _, r := range state.Runners(web(n)) {
+				all = append(all, fmt.Sprintf("%d:%d", n, r.Number))
+			}
+		}
+		return all
+	}
+	if diff := cmp.Diff([]string{"1:1", "1:2", "2:1", "2:2", "3:1"}, runners()); diff != "" {
+		t.Errorf("runners (-want +got):\n%s", diff)
+	}
+	// It is live and announced at once.
+	write(t, s.RecordPath(web(2).First().Next()), "")
+	must(t, s.WithdrawOthers(web(2)))
+	must(t, s.SetGood(web(3)))
+	if diff := cmp.Diff([]string{"1:1", "1:2", "2:1", "2:2", "3:1"}, runners()); diff != "" {
+		t.Errorf("runners (-want +got):\n%s", diff)
+	}
+	must(t, errors.Join(s.ClearRecord(web(2).First().Next()), s.ClearRecord(web(1).First().Next()), s.Withdraw(web(2).First().Next()), s.Withdraw(web(2).First().Next())))
+	if diff := cmp.Diff([]string{"1:1", "2:1", "3:1"}, runners()); diff != "" {
+		t.Errorf("runners (-want +got):\n%s", diff)
 	}
 }
 

@@ -3,8 +3,10 @@
 package overview
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/dbus"
@@ -24,7 +26,7 @@ type Service struct {
 
 // Runner is one runner of a service.
 type Runner struct {
-	name.Revision
+	name.Runner
 	Unit     dbus.UnitStatus
 	Status   string // its status text, as systemctl status shows it
 	Rejected bool
@@ -59,7 +61,7 @@ func Look(ctx context.Context, store revision.Store, conn Systemd, service name.
 			continue
 		}
 		// Asking makes systemd load the unit.
-		state, err := conn.State(ctx, service.Revision(rev).Unit())
+		state, err := conn.State(ctx, service.Revision(rev).First().Unit())
 		if err != nil {
 			return s, err
 		}
@@ -67,7 +69,7 @@ func Look(ctx context.Context, store revision.Store, conn Systemd, service name.
 	}
 	for _, state := range states {
 		one := Runner{Unit: state}
-		if one.Revision, err = name.ParseUnit(state.Name); err != nil {
+		if one.Runner, err = name.ParseUnit(state.Name); err != nil {
 			return s, fmt.Errorf("%s is no runner: %w", state.Name, err)
 		}
 		if one.Reason, one.Rejected, err = store.Failed(one.Revision); err != nil {
@@ -85,29 +87,29 @@ func Look(ctx context.Context, store revision.Store, conn Systemd, service name.
 
 func (s Service) has(states []dbus.UnitStatus, rev name.Rev) bool {
 	for _, state := range states {
-		if state.Name == s.Name.Revision(rev).Unit() {
+		if state.Name == s.Name.Revision(rev).First().Unit() {
 			return true
 		}
 	}
 	return false
 }
 
-// Serves reports whether a runner has got through its start. A revision that is
+// Serves reports whether a runner has got through its start. The unit of one that is
 // not to be counted may be given.
-func (s Service) Serves(except name.Rev) bool {
+func (s Service) Serves(except string) bool {
 	for _, r := range s.Runners {
-		if r.Rev != except && r.Unit.ActiveState == "active" {
+		if !r.is(except) && r.Unit.ActiveState == "active" {
 			return true
 		}
 	}
 	return false
 }
 
-// MayServe reports whether a runner may serve without help. A revision that is not to be
-// counted may be given.
-func (s Service) MayServe(except name.Rev) bool {
+// MayServe reports whether a runner may serve without help. The unit of one that is not to
+// be counted may be given.
+func (s Service) MayServe(except string) bool {
 	for _, r := range s.Runners {
-		if r.Rev != except && r.Live() {
+		if !r.is(except) && r.Live() {
 			return true
 		}
 	}
@@ -123,14 +125,44 @@ func (s Service) Pending() bool {
 	return !ok || !one.Rejected
 }
 
-// Runner returns the runner of a revision, if there is one.
+// Runner returns the runner of a revision, if there is one: of two, that which serves, or
+// else that which may.
 func (s Service) Runner(rev name.Rev) (Runner, bool) {
+	var its []Runner
 	for _, r := range s.Runners {
 		if r.Rev == rev {
-			return r, true
+			its = append(its, r)
 		}
 	}
-	return Runner{}, false
+	if len(its) == 0 {
+		return Runner{}, false
+	}
+	return slices.MaxFunc(its, func(a, b Runner) int {
+		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(b.Number, a.Number))
+	}), true
+}
+
+// RunnerOf returns the runner whose unit that is, if there is one.
+func (s Service) RunnerOf(unit string) (Runner, bool) {
+	i := slices.IndexFunc(s.Runners, func(r Runner) bool { return r.Unit.Name == unit })
+	if i < 0 {
+		return Runner{}, false
+	}
+	return s.Runners[i], true
+}
+
+// is reports whether that is its unit.
+func (r Runner) is(unit string) bool { return unit != "" && r.Unit.Name == unit }
+
+// rank orders runners by how much they serve.
+func (r Runner) rank() int {
+	switch {
+	case r.Unit.ActiveState == "active":
+		return 2
+	case r.Live():
+		return 1
+	}
+	return 0
 }
 
 // Stopped reports whether the manager has been stopped.
@@ -140,7 +172,7 @@ func (s Service) Stopped() bool {
 
 // Up reports whether the manager is active, or is in its start.
 func (s Service) Up() bool {
-	return s.Manager.ActiveState == "active" || s.Manager.ActiveState == "activating" && !strings.HasPrefix(s.Manager.SubState, "auto-restart")
+	return s.Manager.ActiveState == "active" || s.Manager.ActiveState == "reloading" || s.Manager.ActiveState == "activating" && !strings.HasPrefix(s.Manager.SubState, "auto-restart")
 }
 
 // Why says of every runner why it does not serve.

@@ -44,6 +44,11 @@ func (c *Conn) StatusText(ctx context.Context, unit string) (string, error) {
 	return c.serviceString(ctx, unit, "StatusText")
 }
 
+// Result returns how the unit's last run has ended: "success", "exit-code", "signal", say.
+func (c *Conn) Result(ctx context.Context, unit string) (string, error) {
+	return c.serviceString(ctx, unit, "Result")
+}
+
 func (c *Conn) serviceString(ctx context.Context, unit, name string) (string, error) {
 	property, err := c.serviceProperty(ctx, unit, name)
 	if err != nil {
@@ -208,6 +213,14 @@ func (c *Conn) awaitJob(ctx context.Context, what, unit string, result <-chan st
 func (c *Conn) Restart(ctx context.Context, unit string) error {
 	if _, err := c.RestartUnitContext(ctx, unit, "fail", nil); err != nil && !inTheWay(err) {
 		return fmt.Errorf("restart %s: %w", unit, err)
+	}
+	return nil
+}
+
+// Reload reloads systemd: it runs the generators and reads all units.
+func (c *Conn) Reload(ctx context.Context) error {
+	if err := c.ReloadContext(ctx); err != nil {
+		return fmt.Errorf("reload systemd's units: %w", err)
 	}
 	return nil
 }

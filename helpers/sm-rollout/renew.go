@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/hint"
+	"service-manager/units/name"
+)
+
+// renew replaces the container of the good revision by one of the same revision, as a
+// rollout would: it starts another runner, whose acceptance retires the one that serves.
+// What fails then changes nothing.
+func (r rollout) renew(ctx context.Context, service name.Service) error {
+	err := r.ask(ctx, fmt.Sprintf("%s: not renewed", service), func(conn systemdConn) error {
+		s, err := r.look(ctx, conn, service)
+		if err != nil {
+			return err
+		}
+		serves, err := s.planRenew()
+		if err != nil {
+			return err
+		}
+		d, err := r.store.Read(serves.Revision)
+		if err != nil {
+			return err
+		}
+		if d.StopsFirst() {
+			return r.renewInPlace(ctx, conn, serves)
+		}
+		return r.renewBeside(ctx, conn, serves)
+	})
+	if ctx.Err() != nil {
+		return &command.SignalError{Signal: unix.SIGTERM}
+	}
+	return err
+}
+
+// renewBeside has the other runner of a revision take the place of the one that serves,
+// and waits until that has stopped.
+func (r rollout) renewBeside(ctx context.Context, conn systemdConn, serves name.Runner) error {
+	next := serves.Next()
+	if err := errors.Join(r.store.Announce(next), conn.Reload(ctx)); err != nil {
+		return err
+	}
+	r.w.Notify.Status("renewing: starting %s", next.Unit())
+	starting, cancel := r.whileCurrent(ctx, serves.Service)
+	defer cancel()
+	err := conn.StartAndWait(starting, next.Unit())
+	switch {
+	case err != nil && errors.Is(context.Cause(starting), errEdited):
+		return hint.Add(fmt.Errorf("%s: not renewed: %w", serves.Service, errEdited), "run systemctl status '%s@*'", serves.Service)
+	case err != nil:
+		return r.notRenewed(ctx, conn, next, serves, err)
+	}
+	r.w.Notify.Status("renewing: stopping %s", serves.Unit())
+	if err := conn.StopUnits(ctx, []string{serves.Unit()}, "ignore-dependencies", func([]string) {}); err != nil {
+		return err
+	}
+	r.w.Notify.Status("serving")
+	return r.store.Withdraw(serves)
+}
+
+// errEdited says that a renewal is left to the rollout of another revision.
+var errEdited = errors.New("another revision has become current")
+
+// whileCurrent returns a context that ends, with the cause errEdited, when another revision
+// becomes current. systemd does not start that before the manager's reload is over.
+func (r rollout) whileCurrent(ctx context.Context, service name.Service) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	begin, unknown := r.store.Current(service)
+	go func() {
+		for sleep(ctx, 300*time.Millisecond) {
+			if now, err := r.store.Current(service); err == nil && unknown == nil && now != begin {
+				cancel(errEdited)
+			}
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// notRenewed says why the runner that was to take the place of another has not.
+func (r rollout) notRenewed(ctx context.Context, conn systemdConn, next, serves name.Runner, started error) error {
+	if ctx.Err() != nil {
+		return started
+	}
+	why, err := conn.StatusText(ctx, next.Unit())
+	if err != nil || why == "" {
+		why = started.Error()
+	}
+	if result, err := conn.Result(ctx, next.Unit()); err == nil && killed(result) {
+		why = fmt.Sprintf("a helper was killed after %q", why)
+	}
+	// It is not started again: nothing is left of it but this.
+	err = errors.Join(conn.Stop(ctx, next.Unit()), conn.ResetFailed(ctx, next.Unit()), r.store.Withdraw(next))
+	return hint.Add(errors.Join(fmt.Errorf("%s: not renewed: %s; %s serves on", serves.Service, why, serves.Unit()), err), "run journalctl -u %s", next.Unit())
+}
+
+// renewInPlace is for a revision of which no two containers may run: clients wait while it
+// is restarted.
+func (r rollout) renewInPlace(ctx context.Context, conn systemdConn, serves name.Runner) error {
+	if err := startHold(ctx, conn, serves.Service); err != nil {
+		return fmt.Errorf("%s: clients cannot be kept waiting: %w", serves, err)
+	}
+	r.w.Notify.Status("renewing: restarting %s", serves.Unit())
+	if err := conn.TryRestartAndWait(ctx, serves.Unit()); err != nil {
+		return errors.Join(err, endHold(ctx, conn, serves.Service))
+	}
+	r.w.Notify.Status("serving")
+	return nil
+}
+
+// planRenew returns the runner that is to be renewed.
+func (s scene) planRenew() (serves name.Runner, err error) {
+	one, ok := s.Runner(s.Good)
+	switch {
+	case s.Good == "" || !ok:
+		return serves, hint.Add(fmt.Errorf("%s: not renewed: no revision has served yet", s.Name), "run systemctl status '%s@*'", s.Name)
+	case one.Unit.ActiveState != "active":
+		return serves, hint.Add(fmt.Errorf("%s: not renewed: %s %s", s.Name, one.Mark(), one.Why()), "run systemctl status '%s@*'", s.Name)
+	}
+	return one.Runner, nil
+}
