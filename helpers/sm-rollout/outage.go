@@ -69,5 +69,10 @@ func (r rollout) lastServed(ctx context.Context, conn systemdConn, s scene) (tim
 			last = a.Ended
 		}
 	}
+	if last.IsZero() {
+		// systemd has forgotten a manager that was stopped, and knows nothing of the one that
+		// it has read again for this question.
+		last = time.Now()
+	}
 	return last, nil
 }

@@ -19,6 +19,7 @@ import (
 
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/notify"
+	"service-manager/helpers/internal/overview"
 	"service-manager/helpers/internal/systemd"
 	"service-manager/units/name"
 	"service-manager/units/revision"
@@ -43,6 +44,7 @@ type recorder struct {
 	status    string
 	fail      error
 	result    string
+	forgotten bool  // systemd knows nothing of units' pasts
 	failStart error // of a start that is waited for
 }
 
@@ -123,6 +125,9 @@ func (r *recorder) RestartsByItself(context.Context, string) (bool, error) { ret
 func (r *recorder) Restarts(context.Context, string) (int, error)          { return r.again, nil }
 func (r *recorder) Exits(context.Context, string) ([]systemd.Exit, error)  { return r.exits, nil }
 func (r *recorder) Activity(context.Context, string) (systemd.Activity, error) {
+	if r.forgotten {
+		return systemd.Activity{}, nil
+	}
 	return systemd.Activity{Began: time.Now().Add(-time.Hour)}, nil
 }
 func (r *recorder) Restart(_ context.Context, unit string) error { return r.record("restart %s", unit) }
@@ -376,6 +381,15 @@ func TestOutcomes(t *testing.T) {
 				t.Errorf("status %q; want %q", status, test.wantStatus)
 			}
 		})
+	}
+}
+
+// A manager that systemd has forgotten has not been down for ever.
+func TestLastServed(t *testing.T) {
+	begin := time.Now()
+	last, err := rollout{}.lastServed(t.Context(), &recorder{forgotten: true}, scene{overview.Service{Name: web}})
+	if err != nil || last.Before(begin) {
+		t.Errorf("it last served at %v, %v; want now", last, err)
 	}
 }
 
