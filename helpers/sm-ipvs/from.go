@@ -57,9 +57,12 @@ func checkFrom(ctx context.Context, at ipvs.Address, from, bridge string) error 
 	if bridge != "" {
 		who = "a container on " + bridge
 	}
-	sees := "is refused"
-	if errors.Is(outcome.Err, context.DeadlineExceeded) || errors.Is(outcome.Err, unix.ETIMEDOUT) {
+	sees := "gets no connection"
+	switch {
+	case errors.Is(outcome.Err, reach.ErrNoAnswer):
 		sees = "gets no answer"
+	case errors.Is(outcome.Err, unix.ECONNREFUSED):
+		sees = "is refused"
 	}
 	if len(outcome.Drops) == 0 {
 		err = fmt.Errorf("%s: %s %s, and no rule of nftables is in its way", at, who, sees)

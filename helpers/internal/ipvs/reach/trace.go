@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 
@@ -22,14 +23,16 @@ type Drop struct {
 	Handle uint64 // of the rule; 0 for the policy of the chain
 }
 
-// A trace watches which rules of nftables drop what an address sends or gets by TCP.
+// A trace watches which rules of nftables drop what an address sends or gets.
 type trace struct {
 	conn   *nftables.Conn
 	table  *nftables.Table // asks the kernel to tell
 	events *netlink.Conn
 
-	mu    sync.Mutex
-	drops []Drop
+	mu        sync.Mutex
+	protocols map[uint32]uint8 // of packets, by the number that the kernel gives each
+	segments  []Drop           // of TCP
+	others    []Drop           // of what has to get through first, such as who has an address
 }
 
 // See linux/netfilter/nfnetlink.h and nf_tables.h.
@@ -48,7 +51,7 @@ func openTrace(address netip.Addr) (*trace, error) {
 	if err == nil {
 		err = events.JoinGroup(traceGroup)
 	}
-	t := &trace{events: events}
+	t := &trace{events: events, protocols: make(map[uint32]uint8)}
 	if err == nil {
 		t.conn, err = nftables.New(nftables.AsLasting())
 	}
@@ -71,8 +74,7 @@ func (t *trace) ask(address netip.Addr) {
 		return []expr.Any{f.load(which, 1), &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: address.AsSlice()}}
 	}
 	tell := []expr.Any{&expr.Immediate{Register: 1, Data: []byte{1}}, &expr.Meta{Key: expr.MetaKeyNFTRACE, Register: 1, SourceRegister: true}}
-	tcp := is(unix.IPPROTO_TCP)
-	rules := []rule{{"from it", join(tcp, isAt(source), tell)}, {"to it", join(tcp, isAt(destination), tell)}}
+	rules := []rule{{"from it", join(isAt(source), tell)}, {"to it", join(isAt(destination), tell)}}
 	early := nftables.ChainPriorityRef(*nftables.ChainPriorityRaw - 100)
 	for name, hook := range map[string]*nftables.ChainHook{"arriving": nftables.ChainHookPrerouting, "leaving": nftables.ChainHookOutput} {
 		chain{&nftables.Chain{Table: t.table, Name: name, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: early}, rules}.put(t.conn)
@@ -89,37 +91,62 @@ func (t *trace) receive() {
 			if m.Header.Type != traceMessage {
 				continue
 			}
-			if d, ok := parseDrop(m.Data); ok && !strings.HasPrefix(d.Table, tableName) {
-				t.mu.Lock()
-				t.drops = append(t.drops, d)
-				t.mu.Unlock()
+			if e, ok := parseEvent(m.Data); ok {
+				t.note(e)
 			}
 		}
 	}
 }
 
-// parseDrop reads a message about what became of a packet at a rule or the end of a
-// chain. ok says that it went no further.
-func parseDrop(message []byte) (d Drop, ok bool) {
-	if len(message) < 4 {
-		return d, false
+// note takes in what became of a packet at a rule.
+func (t *trace) note(e event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e.protocol != 0 {
+		t.protocols[e.packet] = e.protocol
 	}
-	d.Family = familyName(message[0])
+	switch {
+	case !e.dropped || strings.HasPrefix(e.Table, tableName):
+	case t.protocols[e.packet] == unix.IPPROTO_TCP:
+		t.segments = append(t.segments, e.Drop)
+	default:
+		t.others = append(t.others, e.Drop)
+	}
+}
+
+// event is what became of a packet at a rule, or at the end of a chain.
+type event struct {
+	Drop
+	packet   uint32
+	protocol uint8 // told at the first rule that a packet meets, else 0
+	dropped  bool
+}
+
+// parseEvent reads a message of the kernel's.
+func parseEvent(message []byte) (e event, ok bool) {
+	if len(message) < 4 {
+		return e, false
+	}
+	e.Family = familyName(message[0])
 	attributes, err := netlink.NewAttributeDecoder(message[4:])
 	if err != nil {
-		return d, false
+		return e, false
 	}
 	attributes.ByteOrder = binary.BigEndian
 	var kind uint32
 	verdict, policy := uint32(1), uint32(1)
 	for attributes.Next() {
 		switch attributes.Type() {
+		case unix.NFTA_TRACE_ID:
+			e.packet = attributes.Uint32()
+		case unix.NFTA_TRACE_NETWORK_HEADER:
+			e.protocol = protocolOf(attributes.Bytes())
 		case unix.NFTA_TRACE_TABLE:
-			d.Table = attributes.String()
+			e.Table = attributes.String()
 		case unix.NFTA_TRACE_CHAIN:
-			d.Chain = attributes.String()
+			e.Chain = attributes.String()
 		case unix.NFTA_TRACE_RULE_HANDLE:
-			d.Handle = attributes.Uint64()
+			e.Handle = attributes.Uint64()
 		case unix.NFTA_TRACE_TYPE:
 			kind = attributes.Uint32()
 		case unix.NFTA_TRACE_POLICY:
@@ -136,10 +163,19 @@ func parseDrop(message []byte) (d Drop, ok bool) {
 			})
 		}
 	}
-	if attributes.Err() != nil {
-		return d, false
+	e.dropped = kind == traceRule && verdict == verdictDrop || kind == tracePolicy && policy == verdictDrop
+	return e, attributes.Err() == nil
+}
+
+// protocolOf returns the protocol that a header of IP names, 0 for none.
+func protocolOf(header []byte) uint8 {
+	switch {
+	case len(header) >= 20 && header[0]>>4 == 4:
+		return header[9]
+	case len(header) >= 40 && header[0]>>4 == 6:
+		return header[6]
 	}
-	return d, kind == traceRule && verdict == verdictDrop || kind == tracePolicy && policy == verdictDrop
+	return 0
 }
 
 // familyName is what nft calls a family.
@@ -159,11 +195,15 @@ func familyName(number uint8) string {
 	return fmt.Sprint(number)
 }
 
-// seen returns what has dropped packets, in the order in which it did.
+// seen returns what has dropped packets, in the order in which it did: those of TCP, or
+// if there was none, others, without which there is none of TCP.
 func (t *trace) seen() []Drop {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return append([]Drop(nil), t.drops...)
+	if len(t.segments) > 0 {
+		return slices.Clone(t.segments)
+	}
+	return slices.Clone(t.others)
 }
 
 func (t *trace) close() error {

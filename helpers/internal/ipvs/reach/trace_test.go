@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// event is a message of the kernel about a packet.
-func event(family byte, kind, verdict, policy uint32) []byte {
+// message is one of the kernel about a packet.
+func message(family byte, kind, verdict, policy uint32) []byte {
 	e := netlink.NewAttributeEncoder()
 	e.ByteOrder = binary.BigEndian
 	e.Uint32(unix.NFTA_TRACE_ID, 7)
@@ -34,33 +34,33 @@ func event(family byte, kind, verdict, policy uint32) []byte {
 	return append([]byte{family, 0, 0, 0}, bytes...)
 }
 
-func TestParseDrop(t *testing.T) {
+func TestParseEvent(t *testing.T) {
 	const accepts, next = 1, 1<<32 - 1
 	for name, test := range map[string]struct {
 		message []byte
 		want    Drop
 		ok      bool
 	}{
-		"a rule drops":     {event(unix.NFPROTO_IPV4, traceRule, verdictDrop, 0), Drop{"ip", "filter", "INPUT", 14}, true},
-		"a rule accepts":   {message: event(unix.NFPROTO_IPV4, traceRule, accepts, 0)},
-		"a rule goes on":   {message: event(unix.NFPROTO_IPV4, traceRule, next, 0)},
-		"a policy drops":   {event(unix.NFPROTO_INET, tracePolicy, 0, verdictDrop), Drop{"inet", "filter", "INPUT", 0}, true},
-		"a policy accepts": {message: event(unix.NFPROTO_IPV6, tracePolicy, 0, accepts)},
-		"a chain returns":  {message: event(unix.NFPROTO_IPV4, 2, 0, 0)},
+		"a rule drops":     {message(unix.NFPROTO_IPV4, traceRule, verdictDrop, 0), Drop{"ip", "filter", "INPUT", 14}, true},
+		"a rule accepts":   {message: message(unix.NFPROTO_IPV4, traceRule, accepts, 0)},
+		"a rule goes on":   {message: message(unix.NFPROTO_IPV4, traceRule, next, 0)},
+		"a policy drops":   {message(unix.NFPROTO_INET, tracePolicy, 0, verdictDrop), Drop{"inet", "filter", "INPUT", 0}, true},
+		"a policy accepts": {message: message(unix.NFPROTO_IPV6, tracePolicy, 0, accepts)},
+		"a chain returns":  {message: message(unix.NFPROTO_IPV4, 2, 0, 0)},
 		"too short":        {message: []byte{2}},
-		"cut off":          {message: event(unix.NFPROTO_IPV4, traceRule, verdictDrop, 0)[:30]},
+		"cut off":          {message: message(unix.NFPROTO_IPV4, traceRule, verdictDrop, 0)[:30]},
 	} {
-		d, ok := parseDrop(test.message)
-		if ok != test.ok || ok && d != test.want {
-			t.Errorf("%s: %+v, %v; want %+v, %v", name, d, ok, test.want, test.ok)
+		e, ok := parseEvent(test.message)
+		if e.dropped && ok != test.ok || test.ok && e.Drop != test.want {
+			t.Errorf("%s: %+v, %v; want %+v, %v", name, e, ok, test.want, test.ok)
 		}
 	}
 }
 
-func FuzzParseDrop(f *testing.F) {
-	f.Add(event(unix.NFPROTO_IPV4, traceRule, verdictDrop, 0))
-	f.Add(event(unix.NFPROTO_INET, tracePolicy, 0, verdictDrop))
-	f.Fuzz(func(_ *testing.T, message []byte) { parseDrop(message) })
+func FuzzParseEvent(f *testing.F) {
+	f.Add(message(unix.NFPROTO_IPV4, traceRule, verdictDrop, 0))
+	f.Add(message(unix.NFPROTO_INET, tracePolicy, 0, verdictDrop))
+	f.Fuzz(func(_ *testing.T, message []byte) { parseEvent(message) })
 }
 
 func TestLastOf(t *testing.T) {
@@ -70,6 +70,36 @@ func TestLastOf(t *testing.T) {
 	} {
 		if got := lastOf(netip.MustParsePrefix(here)); got.String() != want {
 			t.Errorf("lastOf(%s) = %s; want %s", here, got, want)
+		}
+	}
+}
+
+// What has dropped a segment of TCP counts, and where there was none, what has dropped
+// other packets; our own table does not.
+func TestSeen(t *testing.T) {
+	trace := &trace{protocols: make(map[uint32]uint8)}
+	solicitation, segment, ours := Drop{Chain: "forward"}, Drop{Chain: "input"}, Drop{Table: "service-manager"}
+	trace.note(event{Drop: solicitation, packet: 1, protocol: unix.IPPROTO_ICMPV6, dropped: true})
+	trace.note(event{Drop: ours, packet: 1, dropped: true})
+	if got := trace.seen(); len(got) != 1 || got[0] != solicitation {
+		t.Errorf("seen %v", got)
+	}
+	trace.note(event{packet: 2, protocol: unix.IPPROTO_TCP})
+	trace.note(event{Drop: segment, packet: 2, dropped: true})
+	if got := trace.seen(); len(got) != 1 || got[0] != segment {
+		t.Errorf("seen %v", got)
+	}
+}
+
+func TestProtocolOf(t *testing.T) {
+	four, six := make([]byte, 20), make([]byte, 40)
+	four[0], four[9], six[0], six[6] = 0x45, unix.IPPROTO_TCP, 0x60, unix.IPPROTO_ICMPV6
+	for _, test := range []struct {
+		header []byte
+		want   uint8
+	}{{four, unix.IPPROTO_TCP}, {six, unix.IPPROTO_ICMPV6}, {four[:19], 0}, {six[:39], 0}, {nil, 0}} {
+		if got := protocolOf(test.header); got != test.want {
+			t.Errorf("protocolOf(%x) = %d; want %d", test.header, got, test.want)
 		}
 	}
 }

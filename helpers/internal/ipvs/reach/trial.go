@@ -26,6 +26,9 @@ var ErrNoBridge = errors.New("there is no such bridge")
 // ErrNoAddress says that a bridge has no address of the family that is asked for.
 var ErrNoAddress = errors.New("it has no address of that family")
 
+// ErrNoAnswer says that a client has waited in vain.
+var ErrNoAnswer = errors.New("no answer")
+
 // trialTime is how long a trial client waits: its first packet is sent again after a
 // second.
 const trialTime = 2500 * time.Millisecond
@@ -82,8 +85,9 @@ func dial(ctx context.Context, address netip.AddrPort) error {
 	ctx, cancel := context.WithTimeout(ctx, trialTime)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address.String())
-	if err != nil && ctx.Err() != nil {
-		return ctx.Err()
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return ErrNoAnswer
 	}
 	if err != nil {
 		return err
