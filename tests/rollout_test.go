@@ -57,11 +57,26 @@ func TestRollouts(t *testing.T) {
 				answers(t, g, revision)
 			}
 			settled(t, g, fmt.Sprintf("r%d", rollouts))
+			renew(t, g, rollouts/2)
 			report := l.stop(t)
 			noneLost(t, "from the host", report)
 			checkOthers()
 			logTimes(t, edits, report, plain)
 		})
+	}
+}
+
+// renew has the only container of a service replaced by another one of the same revision,
+// so often.
+func renew(t testing.TB, g *vm.Guest, times int) {
+	t.Helper()
+	const container = "docker ps -q --no-trunc --filter label=service-manager.unit"
+	for range times {
+		before := output(t, g, container)
+		output(t, g, "systemctl reload web@manager")
+		if now := output(t, g, container); now == before || len(now) != len(before) {
+			t.Errorf("container %s became %s", before, now)
+		}
 	}
 }
 

@@ -90,6 +90,7 @@ const psql = "/usr/lib/postgresql/15/bin/psql -h 172.17.0.1 -U postgres -qAtX -v
 // A database is replaced again and again under clients that write: what it has
 // acknowledged is there, and who connects for each row notices nothing.
 func TestPostgreSQL(t *testing.T) {
+	long(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
 	importPostgreSQL(t, g)
 	database := func(n int) definition {
@@ -132,10 +133,7 @@ for c in`+every+`; do test "$(wc -l < $c)" -gt "$(cat $c.before 2>/dev/null || e
 for c in`+every+`; do wc -l < $c > $c.before; done`)
 	}
 	writes()
-	swaps := 10
-	if testing.Short() {
-		swaps = 1
-	}
+	const swaps = 10
 	for n := range swaps {
 		edit(t, g, "db", database(n+1))
 		good(n + 1)

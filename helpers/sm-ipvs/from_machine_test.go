@@ -101,11 +101,11 @@ func TestMachineCheckFrom(t *testing.T) {
 	})
 	scene("a rule about answers", func(t *testing.T) {
 		chain(t, "output", "accept", "tcp sport 7001 drop")
-		expect(t, `gets no answer: the rule "tcp sport 7001 drop" of chain inet operator things is in its way`, wheres...)
+		expect(t, `gets no answer: the rule "tcp sport 7001 drop" of chain inet operator things is in its way`, "container")
 	})
 	scene("before the host looks where it goes", func(t *testing.T) {
 		chain(t, "prerouting", "accept", "tcp dport 7001 drop")
-		expect(t, `the rule "tcp dport 7001 drop" of chain inet operator things is in its way`, wheres...)
+		expect(t, `the rule "tcp dport 7001 drop" of chain inet operator things is in its way`, "outside")
 	})
 	nft(t, "delete table inet operator")
 	scene("nothing listens", func(t *testing.T) {
