@@ -27,25 +27,12 @@ func (h *Handle) Wanted(ctx context.Context) ([]Wanted, error) {
 		return nil, err
 	}
 	defer unlock()
-	places, err := noted()
-	if err != nil {
-		return nil, err
-	}
-	here, err := namespace()
-	if err != nil {
-		return nil, err
-	}
+	places, notes, err := notesHere()
 	wanted := make([]Wanted, 0, len(places))
 	for _, p := range places {
-		n, found, err := readNote(p.Address, p.Destination)
-		if err != nil {
-			return nil, err
-		}
-		if found && n.namespace == here {
-			wanted = append(wanted, Wanted{p, n.owner, n.weight})
-		}
+		wanted = append(wanted, Wanted{p, notes[p].owner, notes[p].weight})
 	}
-	return wanted, nil
+	return wanted, err
 }
 
 // Rest keeps new connections from a destination of that owner, for as long as it is not

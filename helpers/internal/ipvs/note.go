@@ -64,6 +64,34 @@ func noted() ([]Place, error) {
 	return places, nil
 }
 
+// notesHere returns the notes of this network namespace about destinations at the given
+// addresses, or at all when none is given, and what they are about in a fixed order, also
+// beside an error. The lock must be held.
+func notesHere(addresses ...Address) (about []Place, notes map[Place]note, err error) {
+	places, err := noted()
+	if err != nil {
+		return nil, nil, err
+	}
+	here, err := namespace()
+	if err != nil {
+		return nil, nil, err
+	}
+	notes = make(map[Place]note)
+	var problems []error
+	for _, p := range places {
+		if len(addresses) > 0 && !slices.Contains(addresses, p.Address) {
+			continue
+		}
+		n, found, err := readNote(p.Address, p.Destination)
+		if err != nil {
+			problems = append(problems, err)
+		} else if found && n.namespace == here {
+			about, notes[p] = append(about, p), n
+		}
+	}
+	return about, notes, errors.Join(problems...)
+}
+
 // write makes n the note about a destination. The lock must be held.
 func (n note) write(at Address, to netip.AddrPort) error {
 	err := os.MkdirAll(NoteFolder, 0o755)

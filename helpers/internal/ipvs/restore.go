@@ -20,30 +20,9 @@ func (h *Handle) Restore(ctx context.Context, addresses ...Address) ([]Place, er
 		return nil, err
 	}
 	defer unlock()
-	places, err := noted()
-	if err != nil {
-		return nil, err
-	}
-	here, err := namespace()
-	if err != nil {
-		return nil, err
-	}
-	var mine, restored []Place
-	var failed []error
-	notes := make(map[Place]note)
-	for _, p := range places {
-		if len(addresses) > 0 && !slices.Contains(addresses, p.Address) {
-			continue
-		}
-		n, found, err := readNote(p.Address, p.Destination)
-		if err != nil {
-			failed = append(failed, err)
-		}
-		if err == nil && found && n.namespace == here {
-			mine, notes[p] = append(mine, p), n
-		}
-	}
-	failed = append(failed, openPaths(notes))
+	mine, notes, err := notesHere(addresses...)
+	var restored []Place
+	failed := []error{err, openPaths(notes)}
 	for _, p := range mine {
 		if notes[p].assign {
 			failed = append(failed, assign(p.Address.Addr()))
