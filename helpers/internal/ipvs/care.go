@@ -3,9 +3,6 @@ package ipvs
 import (
 	"context"
 	"fmt"
-	"net/netip"
-
-	"github.com/moby/ipvs"
 )
 
 // What follows is for a program that watches over destinations while they are there. It
@@ -35,12 +32,12 @@ func (h *Handle) Wanted(ctx context.Context) ([]Wanted, error) {
 	return wanted, err
 }
 
-// Rest keeps new connections from a destination of that owner, for as long as it is not
-// fit for them; with rests false it gets the weight again that its unit gave it. One that
-// is not there, or drains, is left alone.
-func (h *Handle) Rest(ctx context.Context, at Address, to netip.AddrPort, owner string, rests bool) error {
-	_, err := own(ctx, h.Waiting, at, to, owner, func(n note, found bool) error {
-		now, there, err := h.raw(at, to)
+// Rest keeps new connections from a destination, for as long as it is not fit for them;
+// with rests false it gets the weight again that its unit gave it. One that is not there,
+// drains, or is another owner's by now, is left alone.
+func (h *Handle) Rest(ctx context.Context, d Wanted, rests bool) error {
+	_, err := own(ctx, h.Waiting, d.Address, d.Destination, d.Owner, func(n note, found bool) error {
+		now, there, err := h.raw(d.Address, d.Destination)
 		if err != nil || !there || !found || n.weight == 0 {
 			return err
 		}
@@ -52,8 +49,8 @@ func (h *Handle) Rest(ctx context.Context, at Address, to netip.AddrPort, owner 
 			return nil
 		}
 		now.Weight = weight
-		if err := h.moby.UpdateDestination(at.key(), now); err != nil && !absent(err) {
-			return fmt.Errorf("set the weight of %s at %s to %d: %w", to, at, weight, err)
+		if err := h.moby.UpdateDestination(d.Address.key(), now); err != nil && !absent(err) {
+			return fmt.Errorf("set the weight of %s at %s to %d: %w", d.Destination, d.Address, weight, err)
 		}
 		return nil
 	})
@@ -62,34 +59,12 @@ func (h *Handle) Rest(ctx context.Context, at Address, to netip.AddrPort, owner 
 
 // Evict takes a destination out whose container has ended, before its unit does. The
 // virtual service stays, for that or for the container to be started again.
-func (h *Handle) Evict(ctx context.Context, at Address, to netip.AddrPort, owner string) error {
-	_, err := own(ctx, h.Waiting, at, to, owner, func(n note, found bool) error {
+func (h *Handle) Evict(ctx context.Context, d Wanted) error {
+	_, err := own(ctx, h.Waiting, d.Address, d.Destination, d.Owner, func(n note, found bool) error {
 		if !found {
 			return nil
 		}
-		if err := h.moby.DelDestination(at.key(), destination(to)); err != nil && !absent(err) {
-			return fmt.Errorf("remove %s from %s: %w", to, at, err)
-		}
-		return nil
+		return h.deleteDestination(d.Address, d.Destination)
 	})
 	return err
-}
-
-// raw returns a destination with all that the kernel has of it, such as the limits that
-// Fill sets.
-func (h *Handle) raw(at Address, to netip.AddrPort) (*ipvs.Destination, bool, error) {
-	all, err := h.moby.GetDestinations(at.key())
-	if absent(err) {
-		return nil, false, nil
-	}
-	if err != nil {
-		return nil, false, fmt.Errorf("list destinations of %s: %w", at, err)
-	}
-	for _, d := range all {
-		addr, _ := netip.AddrFromSlice(d.Address)
-		if netip.AddrPortFrom(addr, d.Port) == to {
-			return d, true, nil
-		}
-	}
-	return nil, false, nil
 }

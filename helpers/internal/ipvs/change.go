@@ -124,12 +124,11 @@ func (h *Handle) putDestination(at Address, to netip.AddrPort, weight int) error
 // left alone; mine is false in the latter case.
 func (h *Handle) Fill(ctx context.Context, at Address, to netip.AddrPort, owner string) (mine bool, err error) {
 	return own(ctx, h.Waiting, at, to, owner, func(note, bool) error {
-		now, found, err := h.Destination(at, to)
+		d, found, err := h.raw(at, to)
 		if err != nil || !found {
 			return err
 		}
-		d := destination(to)
-		d.Weight, d.UpperThreshold = now.Weight, 1
+		d.UpperThreshold = 1
 		err = h.moby.UpdateDestination(at.key(), d)
 		if err != nil && !absent(err) {
 			return fmt.Errorf("limit the connections of %s at %s: %w", to, at, err)
@@ -162,9 +161,8 @@ func (h *Handle) Quiesce(ctx context.Context, at Address, to netip.AddrPort, own
 // owner's, is no error.
 func (h *Handle) Remove(ctx context.Context, at Address, to netip.AddrPort, owner string) error {
 	_, err := own(ctx, h.Waiting, at, to, owner, func(note, bool) error {
-		err := h.moby.DelDestination(at.key(), destination(to))
-		if err != nil && !absent(err) {
-			return fmt.Errorf("remove %s from %s: %w", to, at, err)
+		if err := h.deleteDestination(at, to); err != nil {
+			return err
 		}
 		_, found, err := h.Destination(at, to)
 		if err != nil {
@@ -176,6 +174,14 @@ func (h *Handle) Remove(ctx context.Context, at Address, to netip.AddrPort, owne
 		return errors.Join(forget(at, to), unwatch(to), h.removeEmpty(at))
 	})
 	return err
+}
+
+func (h *Handle) deleteDestination(at Address, to netip.AddrPort) error {
+	err := h.moby.DelDestination(at.key(), destination(to))
+	if err != nil && !absent(err) {
+		return fmt.Errorf("remove %s from %s: %w", to, at, err)
+	}
+	return nil
 }
 
 // removeEmpty deletes the virtual service at an address, with the way to it, unless it

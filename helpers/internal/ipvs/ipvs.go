@@ -160,14 +160,7 @@ func (h *Handle) complete(found *ipvs.Service) (Service, error) {
 		return Service{}, fmt.Errorf("list destinations of %s: %w", service.Name(), err)
 	}
 	for _, d := range destinations {
-		addr, _ := netip.AddrFromSlice(d.Address)
-		service.Destinations = append(service.Destinations, Destination{
-			Address:             netip.AddrPortFrom(addr, d.Port),
-			Weight:              d.Weight,
-			ActiveConnections:   d.ActiveConnections,
-			InactiveConnections: d.InactiveConnections,
-			Masquerading:        d.ConnectionFlags&ipvs.ConnectionFlagFwdMask == ipvs.ConnectionFlagMasq,
-		})
+		service.Destinations = append(service.Destinations, converted(d))
 	}
 	return service, nil
 }
@@ -175,14 +168,42 @@ func (h *Handle) complete(found *ipvs.Service) (Service, error) {
 // Destination returns one destination of a virtual service, and false when the
 // service does not exist or has no such destination.
 func (h *Handle) Destination(at Address, to netip.AddrPort) (Destination, bool, error) {
-	service, found, err := h.Service(at)
+	d, found, err := h.raw(at, to)
 	if err != nil || !found {
 		return Destination{}, false, err
 	}
-	for _, d := range service.Destinations {
-		if d.Address == to {
+	return converted(d), true, nil
+}
+
+// raw returns a destination with all that the kernel has of it, such as the limits that
+// Fill sets.
+func (h *Handle) raw(at Address, to netip.AddrPort) (*ipvs.Destination, bool, error) {
+	all, err := h.moby.GetDestinations(at.key())
+	if absent(err) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("list destinations of %s: %w", at, err)
+	}
+	for _, d := range all {
+		if placeOf(d) == to {
 			return d, true, nil
 		}
 	}
-	return Destination{}, false, nil
+	return nil, false, nil
+}
+
+func converted(d *ipvs.Destination) Destination {
+	return Destination{
+		Address:             placeOf(d),
+		Weight:              d.Weight,
+		ActiveConnections:   d.ActiveConnections,
+		InactiveConnections: d.InactiveConnections,
+		Masquerading:        d.ConnectionFlags&ipvs.ConnectionFlagFwdMask == ipvs.ConnectionFlagMasq,
+	}
+}
+
+func placeOf(d *ipvs.Destination) netip.AddrPort {
+	addr, _ := netip.AddrFromSlice(d.Address)
+	return netip.AddrPortFrom(addr, d.Port)
 }

@@ -40,21 +40,21 @@ func careFor(wanted []ipvs.Wanted, services []ipvs.Service, of func(owner string
 		for n < len(wanted) && wanted[n].Address == at {
 			n++
 		}
-		c.decide(at, wanted[:n], weights, of)
+		c.decide(wanted[:n], weights, of)
 		wanted = wanted[n:]
 	}
 	return c
 }
 
 // decide decides about the destinations of one virtual service.
-func (c *care) decide(at ipvs.Address, wanted []ipvs.Wanted, weights map[ipvs.Place]int, of func(owner string) health) {
+func (c *care) decide(wanted []ipvs.Wanted, weights map[ipvs.Place]int, of func(owner string) health) {
 	type one struct {
 		ipvs.Wanted
 		health
 		weight int
 	}
 	var some []one // that may get connections
-	missing, gets, doubt := false, false, false
+	missing, gets, kept, doubt := false, false, false, false
 	for _, d := range wanted {
 		o := one{Wanted: d, health: of(d.Owner)}
 		var there bool
@@ -74,17 +74,14 @@ func (c *care) decide(at ipvs.Address, wanted []ipvs.Wanted, weights map[ipvs.Pl
 		}
 		some = append(some, o)
 		gets = gets || o.health == well || o.health != failing && o.weight > 0
+		kept = kept || o.health == failing && o.weight > 0
 		doubt = doubt || o.health == failing || o.health == unproven
 	}
 	if missing {
-		c.restore = append(c.restore, at)
+		c.restore = append(c.restore, wanted[0].Address)
 	}
 	// All fail, perhaps for a reason that they share, or the way to ask them is blocked.
 	// Those that get connections keep them: it cannot become better without.
-	kept := false
-	for _, o := range some {
-		kept = kept || o.health == failing && o.weight > 0
-	}
 	for _, o := range some {
 		switch {
 		case o.health == well && o.weight == 0:

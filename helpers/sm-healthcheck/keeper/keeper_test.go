@@ -39,15 +39,15 @@ func (b *table) Restore(_ context.Context, addresses ...ipvs.Address) (restored 
 	}
 	return restored, err
 }
-func (b *table) Rest(_ context.Context, at ipvs.Address, to netip.AddrPort, owner string, rests bool) error {
+func (b *table) Rest(_ context.Context, d ipvs.Wanted, rests bool) error {
 	what := "serve"
 	if rests {
 		what = "rest"
 	}
-	return b.do(what, to.String())
+	return b.do(what, d.Destination.String())
 }
-func (b *table) Evict(_ context.Context, at ipvs.Address, to netip.AddrPort, owner string) error {
-	return b.do("evict", to.String())
+func (b *table) Evict(_ context.Context, d ipvs.Wanted) error {
+	return b.do("evict", d.Destination.String())
 }
 func (b *table) Remove(_ context.Context, at ipvs.Address, to netip.AddrPort, owner string) error {
 	return b.do("remove", to.String())

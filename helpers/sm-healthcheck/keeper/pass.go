@@ -15,8 +15,8 @@ type balancer interface {
 	Wanted(ctx context.Context) ([]ipvs.Wanted, error)
 	Services() ([]ipvs.Service, error)
 	Restore(ctx context.Context, addresses ...ipvs.Address) ([]ipvs.Place, error)
-	Rest(ctx context.Context, at ipvs.Address, to netip.AddrPort, owner string, rests bool) error
-	Evict(ctx context.Context, at ipvs.Address, to netip.AddrPort, owner string) error
+	Rest(ctx context.Context, d ipvs.Wanted, rests bool) error
+	Evict(ctx context.Context, d ipvs.Wanted) error
 	Remove(ctx context.Context, at ipvs.Address, to netip.AddrPort, owner string) error
 	Close()
 }
@@ -67,7 +67,7 @@ func (k *Keeper) pass(ctx context.Context) error {
 func evict(ctx context.Context, b balancer, ended []ipvs.Wanted) error {
 	var problems []error
 	for _, d := range ended {
-		problems = append(problems, b.Evict(ctx, d.Address, d.Destination, d.Owner))
+		problems = append(problems, b.Evict(ctx, d))
 	}
 	return errors.Join(problems...)
 }
@@ -115,7 +115,7 @@ func (k *Keeper) allOpen(addresses []ipvs.Address) (bool, error) {
 // rest lets a destination have no new connections, or gives it those again that its unit
 // gave it, and says so.
 func (k *Keeper) rest(ctx context.Context, b balancer, d ipvs.Wanted, rests bool) error {
-	if err := b.Rest(ctx, d.Address, d.Destination, d.Owner, rests); err != nil {
+	if err := b.Rest(ctx, d, rests); err != nil {
 		return err
 	}
 	what := "gets connections again"
@@ -194,7 +194,7 @@ func (k *Keeper) end(ctx context.Context) error {
 	var problems []error
 	for _, d := range k.wanted {
 		if s := k.subjects[d.Owner]; s != nil && s.Check != nil {
-			problems = append(problems, b.Rest(ctx, d.Address, d.Destination, d.Owner, false))
+			problems = append(problems, b.Rest(ctx, d, false))
 		}
 	}
 	return errors.Join(problems...)

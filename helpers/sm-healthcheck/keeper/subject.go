@@ -22,7 +22,6 @@ type subject struct {
 	ended    time.Time // zero while it runs
 	answered bool      // whether it was asked since it is watched
 	failures int       // in a row
-	reason   string    // of the last one
 	since    time.Time // when it became unhealthy; zero while it is not
 	settled  bool      // whether it gets connections again since it is healthy
 	alone    bool      // whether it was said that it keeps its connections
@@ -88,7 +87,6 @@ func (s *subject) note(err error, now time.Time) (text string) {
 		return text
 	}
 	s.failures++
-	s.reason = err.Error()
 	if s.failures < s.Check.Failures || !s.since.IsZero() {
 		return ""
 	}
@@ -96,7 +94,7 @@ func (s *subject) note(err error, now time.Time) (text string) {
 	if s.Check.RestartAfter > 0 {
 		s.restarts = now.Add(s.Check.RestartAfter)
 	}
-	return fmt.Sprintf("%s: unhealthy: %s: %s (%d in a row)", s.Name, s.probe, s.reason, s.failures)
+	return fmt.Sprintf("%s: unhealthy: %s: %s (%d in a row)", s.Name, s.probe, err, s.failures)
 }
 
 // ask probes until ctx ends.

@@ -110,9 +110,7 @@ func bridgeOf(name string, address netip.AddrPort) (netlink.Link, netip.Prefix, 
 		return nil, netip.Prefix{}, fmt.Errorf("list the addresses of %s: %w", name, err)
 	}
 	for _, a := range addresses {
-		addr, _ := netip.AddrFromSlice(a.IP)
-		ones, _ := a.Mask.Size()
-		if prefix := netip.PrefixFrom(addr.Unmap(), ones); !addr.IsLinkLocalUnicast() && prefix.IsValid() {
+		if prefix := prefixOf(a.IPNet); prefix.IsValid() && !prefix.Addr().IsLinkLocalUnicast() {
 			return link, prefix, nil
 		}
 	}
@@ -122,13 +120,7 @@ func bridgeOf(name string, address netip.AddrPort) (netlink.Link, netip.Prefix, 
 // lastOf returns the last address of a network, or the one before it: Docker gives
 // containers the first ones.
 func lastOf(here netip.Prefix) netip.Prefix {
-	bytes := here.Addr().AsSlice()
-	for i := range bytes {
-		host := max(0, min(8, 8*(i+1)-here.Bits()))
-		bytes[i] |= byte(1<<host - 1)
-	}
-	last, _ := netip.AddrFromSlice(bytes)
-	last = last.Prev() // the very last one is for all, in IPv4
+	last := spanOf(here).last.Prev() // the very last one is for all, in IPv4
 	if last == here.Addr() {
 		last = last.Prev()
 	}
