@@ -40,7 +40,7 @@ func rollout(helpers string, d *definition.Definition, r name.Runner, good bool)
 	}
 	health := step{
 		do: append(command{helper(helpers, "sm-healthcheck"), "--timeout", duration(d.HealthCheck.Timeout),
-			"--interval", duration(d.HealthCheck.Interval), "--hold", duration(hold)}, healthWords(d.HealthCheck, healthURL(d))...),
+			"--interval", duration(d.HealthCheck.Interval), "--hold", duration(hold)}, healthWords(d)...),
 	}
 	outcome := step{
 		do: command{smRollout, "accept", service, rev},
@@ -181,14 +181,14 @@ func probed(d *definition.Definition) definition.Address {
 
 // healthWords returns the URL that a container is asked at, behind what is said about the
 // time after its start.
-func healthWords(h definition.HealthCheck, url unitfile.Word) (words []unitfile.Word) {
-	if h.Failures > 0 {
-		words = append(words, "--failures", unitfile.Word(strconv.Itoa(h.Failures)))
+func healthWords(d *definition.Definition) (words []unitfile.Word) {
+	if n := d.HealthCheck.Failures; n > 0 {
+		words = append(words, "--failures", unitfile.Word(strconv.Itoa(n)))
 	}
-	if h.RestartAfter > 0 {
-		words = append(words, "--restart-after", duration(h.RestartAfter))
+	if after := d.HealthCheck.RestartAfter; after > 0 {
+		words = append(words, "--restart-after", duration(after))
 	}
-	return append(words, url)
+	return append(words, healthURL(d))
 }
 
 func healthURL(d *definition.Definition) unitfile.Word {

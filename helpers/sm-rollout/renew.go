@@ -45,8 +45,11 @@ func (r rollout) renew(ctx context.Context, service name.Service) error {
 // and waits until that has stopped.
 func (r rollout) renewBeside(ctx context.Context, conn systemdConn, serves name.Runner) error {
 	next := serves.Next()
-	if err := errors.Join(r.store.Announce(next), conn.Reload(ctx)); err != nil {
+	if err := r.store.Announce(next); err != nil {
 		return err
+	}
+	if err := conn.ReloadContext(ctx); err != nil {
+		return fmt.Errorf("reload systemd's units: %w", err)
 	}
 	r.w.Notify.Status("renewing: starting %s", next.Unit())
 	starting, cancel := r.whileCurrent(ctx, serves.Service)

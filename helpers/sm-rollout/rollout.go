@@ -29,7 +29,7 @@ type systemdConn interface {
 	StartAndWait(ctx context.Context, unit string) error
 	TryRestartAndWait(ctx context.Context, unit string) error
 	StopUnits(ctx context.Context, names []string, mode string, progress func(stopping []string)) error
-	Reload(ctx context.Context) error
+	ReloadContext(ctx context.Context) error
 	Result(ctx context.Context, unit string) (string, error)
 	StopRunners(ctx context.Context, service name.Service, stays func(name.Rev) bool, progress func(stopping []string)) error
 	io.Closer

@@ -111,7 +111,7 @@ func (r *recorder) StopUnits(_ context.Context, names []string, _ string, _ func
 	return r.record("stop %s, and wait", strings.Join(names, " "))
 }
 func (r *recorder) Result(context.Context, string) (string, error) { return r.result, nil }
-func (r *recorder) Reload(context.Context) error                   { return r.record("reload") }
+func (r *recorder) ReloadContext(context.Context) error            { return r.record("reload") }
 func (r *recorder) StopRunners(_ context.Context, service name.Service, stays func(name.Rev) bool, _ func([]string)) error {
 	but := ""
 	for _, rev := range []name.Rev{one, two, three} {

@@ -326,3 +326,11 @@ func (m *machine) active(t testing.TB, destination string, n int) {
 	t.Helper()
 	m.output(t, fmt.Sprintf("echo %d > /run/ipvs-table/active/%s", n, destination))
 }
+
+// scene is t.Run for one that those after it build on.
+func scene(t *testing.T, name string, f func(t *testing.T)) {
+	t.Helper()
+	if !t.Run(name, f) {
+		t.FailNow()
+	}
+}

@@ -158,11 +158,3 @@ done`, n))
 		t.Logf("FIGURE the same without sm-watch, %s", times(kills/10))
 	})
 }
-
-// scene is t.Run for one that those after it build on.
-func scene(t *testing.T, name string, f func(t *testing.T)) {
-	t.Helper()
-	if !t.Run(name, f) {
-		t.FailNow()
-	}
-}

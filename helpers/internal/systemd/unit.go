@@ -217,14 +217,6 @@ func (c *Conn) Restart(ctx context.Context, unit string) error {
 	return nil
 }
 
-// Reload reloads systemd: it runs the generators and reads all units.
-func (c *Conn) Reload(ctx context.Context) error {
-	if err := c.ReloadContext(ctx); err != nil {
-		return fmt.Errorf("reload systemd's units: %w", err)
-	}
-	return nil
-}
-
 // Stop queues a stop of the unit.
 func (c *Conn) Stop(ctx context.Context, unit string) error {
 	if _, err := c.StopUnitContext(ctx, unit, "replace", nil); err != nil && !noSuchUnit(err) {
