@@ -35,7 +35,7 @@ readonly HELPERS="sm-fetch sm-docker-run sm-healthcheck sm-ipvs sm-rollout"
 readonly MANUALS="units/service-manager.7 units/host/service-manager.conf.5 units/definition/service-manager.definition.5
   generator/service-manager-generator.8 helpers/sm-fetch/sm-fetch.8 helpers/sm-docker-run/sm-docker-run.8
   helpers/sm-healthcheck/sm-healthcheck.8 helpers/sm-ipvs/sm-ipvs.8 helpers/sm-rollout/sm-rollout.8"
-readonly STATIC_UNITS="service-manager.target sm-fetch.service sm-start@.service sm-retire@.service sm-settle@.service sm-outage@.service sm-sweep.service sm-watch.service"
+readonly STATIC_UNITS="service-manager.target sm-fetch.service sm-start@.service sm-retire@.service sm-settle@.service sm-scale@.service sm-outage@.service sm-sweep.service sm-watch.service"
 readonly UNIT_DIR=/etc/systemd/system
 readonly GENERATOR=/etc/systemd/system-generators/service-manager-generator
 readonly CONFIG_DIR=/etc/service-manager

@@ -52,10 +52,13 @@ func manager(helpers string, s Service) []byte {
 	t.Set("Description", unitfile.SpecifierFree(managerDescription(outside)))
 	t.Set("SourcePath", sourcePath(outside))
 	t.Set("After", strings.Join(after, " "))
+	// What the manager starts by itself it starts once; these are for one that has done
+	// that.
 	if s.Pending() {
-		// What the manager starts by itself it starts once; this is for one that has
-		// done that.
 		t.Set("Upholds", name.Start(s.Service.Revision(s.Current).First().Unit()))
+	}
+	if by := s.Scaled.By; by != "" {
+		t.Set("Upholds", name.Scale(s.Service.Revision(by).First().Unit()))
 	}
 	t.Set("StartLimitIntervalSec", "0")
 

@@ -3,6 +3,8 @@ package units
 import (
 	"fmt"
 	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"service-manager/units/definition"
@@ -24,9 +26,9 @@ func runner(helpers string, s Service, d *definition.Definition, r name.Runner) 
 	t := newText(3 << 10)
 	t.Set("Description", unitfile.SpecifierFree(fmt.Sprintf("%s (%s)", r, d.Image)))
 	t.Set("SourcePath", sourcePath(d))
-	t.Set("After", "docker.service")
+	t.Set("After", strings.Join(append([]string{"docker.service"}, predecessors(d, r, good)...), " "))
 	if !good {
-		t.Set("Wants", name.Settle("%n"))
+		t.Set("Wants", strings.Join(append([]string{name.Settle("%n")}, successors(d, r)...), " "))
 	}
 	t.Set("StartLimitIntervalSec", "0")
 
@@ -72,4 +74,32 @@ func runner(helpers string, s Service, d *definition.Definition, r name.Runner) 
 	last.Section("Service")
 	steps.writeLast(&last)
 	return append(files, File{Path: path.Join(unit+".d", lastDropIn), Content: last.Bytes()})
+}
+
+// predecessors returns the runners of a new revision whose starts must be over before that
+// of another one begins, so that no more than Parallel of them start at once. Those of one
+// that is good start together.
+func predecessors(d *definition.Definition, r name.Runner, good bool) (units []string) {
+	if good || r.Number == 1 {
+		return nil
+	}
+	if before := r.Number - d.Rollout.Parallel; before >= 1 {
+		units = append(units, r.Revision.Runner(before).Unit())
+	}
+	if first := r.First().Unit(); len(d.PreStart.Command) > 0 && !slices.Contains(units, first) {
+		// What is to run once it runs.
+		units = append(units, first)
+	}
+	return units
+}
+
+// successors returns the runners that start with the first one of a new revision.
+func successors(d *definition.Definition, r name.Runner) (units []string) {
+	if r.Number > 1 {
+		return nil
+	}
+	for number := 2; number <= d.Replicas; number++ {
+		units = append(units, r.Revision.Runner(number).Unit())
+	}
+	return units
 }

@@ -10,9 +10,9 @@ import (
 	"service-manager/units/name"
 )
 
-// accept makes the current revision the good one and retires all others. The
-// lock keeps a newer revision from becoming current in between: its runner would
-// be retired, too.
+// accept makes the current revision the good one, once as many replicas of it serve as it
+// is to have, and retires all others. The lock keeps a newer revision from becoming current
+// in between: its runner would be retired, too.
 func (r rollout) accept(ctx context.Context, runner name.Runner) error {
 	unlock, err := r.lock(ctx, runner.Service)
 	if err != nil {
@@ -33,9 +33,10 @@ func (r rollout) accept(ctx context.Context, runner name.Runner) error {
 			if err := r.checkMain(ctx, runner); err != nil {
 				return err
 			}
-		}
-		if good, err := r.store.Good(runner.Service); err == nil && good != runner.Rev {
-			r.forgetPace(runner.Revision)
+			whole, err := r.isWhole(ctx, conn, runner)
+			if err != nil || !whole {
+				return err
+			}
 		}
 		if err := r.store.SetGood(runner.Revision); err != nil {
 			return err
@@ -44,7 +45,8 @@ func (r rollout) accept(ctx context.Context, runner name.Runner) error {
 			return err
 		}
 		serves = true
-		return errors.Join(r.store.WithdrawOthers(runner.Revision), retireOthers(ctx, conn, runner, false), r.serving(ctx, conn, runner))
+		return errors.Join(r.forgetReady(runner.Revision), r.store.WithdrawOthers(runner.Revision),
+			retireOthers(ctx, conn, runner.Revision), r.retireSurplus(ctx, conn, runner), r.serving(ctx, conn, runner, "serving"))
 	})
 	if err != nil && serves {
 		// Others may have been told to stop already. To fail now would stop the one
@@ -55,9 +57,30 @@ func (r rollout) accept(ctx context.Context, runner name.Runner) error {
 	return err
 }
 
+// isWhole reports whether as many replicas of the current revision serve as it is to have.
+// If not, it notes that this one does.
+func (r rollout) isWhole(ctx context.Context, conn systemdConn, runner name.Runner) (bool, error) {
+	if good, err := r.store.Good(runner.Service); err == nil && good == runner.Rev {
+		return true, nil
+	}
+	r.forgetPace(runner)
+	replicas, err := r.store.Replicas(runner.Revision)
+	if err != nil || replicas == 1 {
+		return err == nil, err
+	}
+	n, err := r.countReady(ctx, conn, runner, replicas)
+	if err != nil || n == replicas {
+		return err == nil, err
+	}
+	if err := r.setReady(runner); err != nil {
+		return false, err
+	}
+	return false, r.serving(ctx, conn, runner, fmt.Sprintf("serving; becomes good with %d more of %d replicas", replicas-n, replicas))
+}
+
 // serving ends what waits for a runner to serve.
-func (r rollout) serving(ctx context.Context, conn systemdConn, runner name.Runner) error {
-	r.w.Notify.Status("%s", "serving")
+func (r rollout) serving(ctx context.Context, conn systemdConn, runner name.Runner, status string) error {
+	r.w.Notify.Status("%s", status)
 	r.turns().release(runner.Unit())
 	return endOutage(ctx, conn, runner.Service)
 }
@@ -87,10 +110,10 @@ func (r rollout) acceptReplaced(ctx context.Context, runner name.Runner, current
 	}
 	if runner.Rev == good {
 		err := r.ask(ctx, "not cleared", func(conn systemdConn) error {
-			return errors.Join(retireOthers(ctx, conn, runner, true), r.serving(ctx, conn, runner))
+			return errors.Join(r.retireSurplus(ctx, conn, runner), r.serving(ctx, conn, runner, "serving"))
 		})
 		if err != nil {
-			r.w.Warning("%s: serves, but its outage, or one whose place it takes: %v", runner, err)
+			r.w.Warning("%s: serves, but one whose place it takes may still run: %v", runner, err)
 		}
 		return nil
 	}

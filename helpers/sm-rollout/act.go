@@ -15,18 +15,29 @@ import (
 
 // What follows does what was decided.
 
-// retireOthers stops every other runner of a service, or only those of the same revision,
-// and does not wait for it.
-func retireOthers(ctx context.Context, conn systemdConn, except name.Runner, same bool) error {
-	runners, err := conn.Runners(ctx, except.Service)
+// retireOthers stops every runner of other revisions of a service, and does not wait for
+// it.
+func retireOthers(ctx context.Context, conn systemdConn, good name.Revision) error {
+	return retireThose(ctx, conn, good.Service, func(other name.Runner) bool { return other.Revision != good })
+}
+
+// retireBeside stops every other runner of a revision, and does not wait for it.
+func retireBeside(ctx context.Context, conn systemdConn, runner name.Runner) error {
+	return retireThose(ctx, conn, runner.Service, func(other name.Runner) bool {
+		return other.Revision == runner.Revision && other != runner
+	})
+}
+
+func retireThose(ctx context.Context, conn systemdConn, service name.Service, those func(name.Runner) bool) error {
+	units, err := conn.Runners(ctx, service)
 	if err != nil {
 		return err
 	}
 	var problems []error
-	for _, runner := range runners {
-		other, err := name.ParseUnit(runner.Name)
-		if err == nil && other != except && (!same || other.Revision == except.Revision) {
-			problems = append(problems, retire(ctx, conn, runner))
+	for _, unit := range units {
+		runner, err := name.ParseUnit(unit.Name)
+		if err == nil && those(runner) {
+			problems = append(problems, retire(ctx, conn, unit))
 		}
 	}
 	return errors.Join(problems...)

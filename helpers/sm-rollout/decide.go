@@ -28,15 +28,15 @@ const (
 // startPlan is what a manager's start does next.
 type startPlan struct {
 	verdict verdict
-	start   []name.Rev
+	start   []name.Runner
 	status  string
 }
 
-// planStart decides about a manager's start. tried are the revisions that it has
+// planStart decides about a manager's start. tried are the units that it has
 // started, or seen starting: what stops after that was stopped, or has failed.
 // restarted says that systemd has tried the start before. It does not fail again
 // then: nothing else would start what a reload brings.
-func (s scene) planStart(tried map[name.Rev]bool, restarted bool) startPlan {
+func (s scene) planStart(tried map[string]bool, restarted bool) startPlan {
 	if s.Serves("") {
 		return startPlan{verdict: served, start: s.toStart(tried), status: "serving"}
 	}
@@ -52,17 +52,16 @@ func (s scene) planStart(tried map[name.Rev]bool, restarted bool) startPlan {
 	return startPlan{verdict: failed, status: fmt.Sprintf("%s: nothing will serve: %s", s.Name, s.Why())}
 }
 
-// toStart returns the revisions that a manager's start has to start.
-func (s scene) toStart(tried map[name.Rev]bool) (start []name.Rev) {
-	wanted := []name.Rev{s.Good}
-	if s.Pending() {
-		wanted = append(wanted, s.Current)
+// toStart returns the runners that a manager's start has to start. Those of a pending
+// revision start with its first one.
+func (s scene) toStart(tried map[string]bool) []name.Runner {
+	start := s.missing(tried)
+	if !s.Pending() {
+		return start
 	}
-	for _, rev := range wanted {
-		one, ok := s.Runner(rev)
-		if ok && !tried[rev] && one.Unit.LoadState == "loaded" && !one.Live() {
-			start = append(start, rev)
-		}
+	one, ok := s.RunnerOf(s.unit(s.Current))
+	if ok && !tried[one.Unit.Name] && one.Unit.LoadState == "loaded" && !one.Live() {
+		start = append(start, one.Runner)
 	}
 	return start
 }
@@ -76,8 +75,9 @@ type ending struct {
 	killed        bool   // a helper was killed by SIGKILL
 	first         string // the helper that failed first, if known
 	restarts      bool   // systemd starts it again by itself
-	beside        bool   // another runner of the revision serves
+	beside        bool   // as many others of the revision serve as it is to have
 	served        bool   // it has served before it ended
+	ready         bool   // it served while the others of its revision had yet to
 	failures      int    // in a row, before this one
 }
 
@@ -105,7 +105,7 @@ func planReject(rev, good, current name.Rev, e ending) rejectPlan {
 		// It is started again however it ended. systemd may not do that yet: it has to
 		// read first that the revision is good.
 		return rejectPlan{start: !e.restarts, count: true}
-	case rev != current || e.result == "success":
+	case rev != current || e.result == "success" && !e.ready:
 		// It has been replaced, and may have served before; what failed is its stop.
 		return rejectPlan{}
 	case e.alone && good != "":
@@ -136,8 +136,9 @@ const attempts = 3
 
 // planSettle decides about a runner whose start is over. systemd drops the rest of
 // a start whose commands a reload has changed, without a word; the runner is active
-// then, but may have been neither checked, nor given traffic, nor accepted.
-func (s scene) planSettle(runner name.Runner, failures int) settlement {
+// then, but may have been neither checked, nor given traffic, nor accepted. ready says that
+// it was, and that others of its revision have yet to serve.
+func (s scene) planSettle(runner name.Runner, failures int, ready bool) settlement {
 	one, ok := s.RunnerOf(runner.Unit())
 	rev := runner.Rev
 	switch {
@@ -157,6 +158,8 @@ func (s scene) planSettle(runner name.Runner, failures int) settlement {
 		return tidy
 	case rev != s.Current:
 		return retireIt
+	case ready:
+		return settled
 	case failures < attempts:
 		return again
 	}

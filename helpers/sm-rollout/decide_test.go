@@ -68,13 +68,22 @@ func TestPlanStart(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s := scene{overview.Service{Name: "web", Good: test.good, Current: test.current}}
 			if test.good != none {
+				s.Replicas = 1
+			}
+			if test.good != none {
 				s.Runners = append(s.Runners, runnerOf(test.good, test.goodUnit))
 			}
 			if test.current != none && test.current != test.good {
-				s.Runners = append(s.Runners, overview.Runner{Runner: web.Revision(test.current).First(), Unit: test.newUnit, Rejected: test.rejected, Reason: "not healthy"})
+				one := runnerOf(test.current, test.newUnit)
+				one.Rejected, one.Reason = test.rejected, "not healthy"
+				s.Runners = append(s.Runners, one)
 			}
-			plan := s.planStart(map[name.Rev]bool{test.tried: true}, test.restarted)
-			if plan.verdict != test.verdict || !slices.Equal(plan.start, test.start) {
+			plan := s.planStart(map[string]bool{s.unit(test.tried): true}, test.restarted)
+			var start []name.Rev
+			for _, runner := range plan.start {
+				start = append(start, runner.Rev)
+			}
+			if plan.verdict != test.verdict || !slices.Equal(start, test.start) {
 				t.Errorf("planStart = %+v; want verdict %d, start %v", plan, test.verdict, test.start)
 			}
 			if test.rejected && plan.verdict == failed && !strings.Contains(plan.status, two+" was rejected: not healthy") {
@@ -91,10 +100,13 @@ func TestPlanSettle(t *testing.T) {
 		active, job   string
 		rejected      bool
 		failures      int
+		ready         bool
 		want          settlement
 	}{
 		{name: "accepted", good: two, current: two, active: "active", want: settled},
 		{name: "neither accepted nor rejected", good: one, current: two, active: "active", want: again},
+		{name: "accepted, and others have yet to serve", good: one, current: two, active: "active", ready: true, want: settled},
+		{name: "accepted, and replaced before others served", good: one, current: three, active: "active", ready: true, want: retireIt},
 		{name: "again and again", good: one, current: two, active: "active", failures: attempts, want: rejectIt},
 		{name: "replaced while it started", good: one, current: three, active: "active", want: retireIt},
 		{name: "rejected", good: one, current: two, active: "failed", rejected: true, want: tidy},
@@ -112,7 +124,7 @@ func TestPlanSettle(t *testing.T) {
 				u.JobId = 1
 			}
 			s := scene{overview.Service{Name: "web", Good: test.good, Current: test.current, Runners: []overview.Runner{{Runner: web.Revision(two).First(), Unit: u, Rejected: test.rejected}}}}
-			if got := s.planSettle(web.Revision(two).First(), test.failures); got != test.want {
+			if got := s.planSettle(web.Revision(two).First(), test.failures, test.ready); got != test.want {
 				t.Errorf("planSettle = %d; want %d", got, test.want)
 			}
 		})
@@ -172,17 +184,17 @@ func TestPlanOutage(t *testing.T) {
 func TestPace(t *testing.T) {
 	r := rollout{store: revision.Store{Root: t.TempDir(), Run: t.TempDir()}}
 	for i, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
-		must(t, r.countFailure(web.Revision(two), 2*time.Second))
-		if p := r.pace(web.Revision(two)); p.pause() != want*time.Second || time.Until(p.next()) > want*time.Second {
+		must(t, r.countFailure(web.Revision(two).First(), 2*time.Second))
+		if p := r.pace(web.Revision(two).First()); p.pause() != want*time.Second || time.Until(p.next()) > want*time.Second {
 			t.Errorf("after %d failures the pause is %v; want %v", i+1, p.pause(), want*time.Second)
 		}
 	}
-	must(t, r.countFailure(web.Revision(two), time.Hour))
-	if p := r.pace(web.Revision(two)); p.failures != 1 {
+	must(t, r.countFailure(web.Revision(two).First(), time.Hour))
+	if p := r.pace(web.Revision(two).First()); p.failures != 1 {
 		t.Errorf("after it has served for an hour, %d failures count; want 1", p.failures)
 	}
-	r.forgetPace(web.Revision(two))
-	if p := r.pace(web.Revision(two)); p.pause() != 0 {
+	r.forgetPace(web.Revision(two).First())
+	if p := r.pace(web.Revision(two).First()); p.pause() != 0 {
 		t.Errorf("a pause of %v is left", p.pause())
 	}
 }
@@ -263,5 +275,7 @@ func TestPlanRetire(t *testing.T) {
 
 // runnerOf is the first runner of a revision.
 func runnerOf(rev name.Rev, unit dbus.UnitStatus) overview.Runner {
-	return overview.Runner{Runner: web.Revision(rev).First(), Unit: unit}
+	runner := web.Revision(rev).First()
+	unit.Name = runner.Unit()
+	return overview.Runner{Runner: runner, Unit: unit}
 }

@@ -3,8 +3,8 @@
 //
 // It is the manager's start, reload and stop (start, renew, stop), the first step of a runner's
 // start (wait) and its last (accept), the last of its stop (reject), the step before the
-// container of one that must run alone (replace), and what watches over them (settle,
-// outage).
+// container of one that must run alone (replace), what watches over them (settle,
+// outage), and what changes the number of replicas (scale).
 package main
 
 import (
@@ -25,12 +25,13 @@ Usage: sm-rollout start SERVICE
        sm-rollout reject SERVICE REVISION
        sm-rollout stop SERVICE
        sm-rollout renew SERVICE
+       sm-rollout scale SERVICE@REVISION
        sm-rollout settle SERVICE@REVISION
        sm-rollout outage SERVICE
 
 Starts a service, records the outcome of its revisions, and stops the runners
-that they replace. A REVISION of which another runner is meant than the first has :2
-behind it.
+that they replace. A REVISION of which another runner is meant than the first has its
+number behind it, such as :2.
 
   start   start the runners of the good revision and of one that is pending, and
           Docker, and wait until one serves. Fails, with the reason of each, when
@@ -43,21 +44,25 @@ behind it.
           current one, clients are kept waiting (sm-hold@SERVICE.service), every other
           runner of the service is stopped, and replace waits for that. When it fails
           later, reject starts the good one again.
-  accept  the revision serves. If it is the current one, it becomes the good one
-          and every other runner of the service is stopped; accept does not wait
-          for that. If it is the good one already, there is nothing to do.
-          Otherwise a newer one has replaced it, and it is stopped, in order, as
-          soon as it has started.
+  accept  the runner serves. If its revision is the current one, and all of its
+          replicas serve, it becomes the good one and the runners of every other
+          revision are stopped; accept does not wait for that. If it is the good one
+          already, and more of its runners serve than it has replicas, the one that
+          has served for longest is stopped. Otherwise a newer one has replaced it,
+          and it is stopped, in order, as soon as it has started.
   reject  the unit has stopped. If it failed ($SERVICE_RESULT) and the revision
-          never served, the failure is recorded with its reason. A good one is
+          never became good, the failure is recorded with its reason, and its other
+          runners are stopped. A good one is
           started again, and so is one whose step exited with status 75: then it
           was the host that failed. A unit that is being stopped has not failed.
   stop    stop every runner of the service and wait until all have stopped. As a
           command of a unit, only when the manager is being stopped for good.
-  renew   replace the container of the good revision by a new one of the same: start
-          its other runner (REVISION:2, or the first again), whose accept retires the one
-          that serves, and wait for that. If it fails, the one that serves is not touched.
-          A revision that must run alone is restarted, while clients wait.
+  renew   replace the containers of the good revision by new ones of the same, one after
+          the other: start a runner that is free, whose accept retires the one that has
+          served for longest, and wait for that. If it fails, those that serve are not
+          touched. A revision that must run alone is restarted, while clients wait.
+  scale   REVISION changes the number of replicas alone: start as many runners of the
+          good revision as are missing, or stop as many as are too many.
   settle  a start is over: if the runner was neither accepted nor rejected,
           because a reload has changed its commands, start it again.
   outage  fail once nothing has served for a minute.
@@ -74,7 +79,7 @@ of a manager's:
   ExecReload=/usr/local/bin/sm-rollout renew web
   ExecStopPost=/usr/local/bin/sm-rollout stop web
 
-and of sm-settle@.service and sm-outage@.service.
+and of sm-scale@.service, sm-settle@.service and sm-outage@.service.
 `
 
 func main() {
@@ -96,6 +101,7 @@ func run(ctx context.Context, w command.World, store revision.Store, connect fun
 		"reject":  ofRunner(ctx, r.reject),
 		"replace": ofRunner(ctx, r.replace),
 		"settle":  ofUnit(ctx, r.settle),
+		"scale":   ofUnit(ctx, r.scale),
 		"wait": ofRunner(ctx, func(ctx context.Context, runner name.Runner) error {
 			setting, err := host.Setting("/", "PARALLEL_STARTS")
 			if err == nil {

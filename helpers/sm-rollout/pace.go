@@ -28,14 +28,14 @@ func (p pace) pause() time.Duration {
 // next returns when the runner may start again.
 func (p pace) next() time.Time { return p.last.Add(p.pause()) }
 
-func (r rollout) pacePath(revision name.Revision) string {
-	return filepath.Join(r.store.Run, string(revision.Service), string(revision.Rev)+".pace")
+func (r rollout) pacePath(runner name.Runner) string {
+	return filepath.Join(r.store.Run, string(runner.Service), runner.Mark()+".pace")
 }
 
 // pace returns the pace of a runner. What cannot be read is a runner that has not
 // failed, and so is a failure in the future: the clock was set back.
-func (r rollout) pace(revision name.Revision) pace {
-	text, err := os.ReadFile(r.pacePath(revision))
+func (r rollout) pace(runner name.Runner) pace {
+	text, err := os.ReadFile(r.pacePath(runner))
 	if err != nil {
 		return pace{}
 	}
@@ -53,22 +53,22 @@ func (r rollout) pace(revision name.Revision) pace {
 
 // countFailure records one more failure of a runner that has served for that
 // long before. One that served for longer than any pause begins from the start.
-func (r rollout) countFailure(revision name.Revision, served time.Duration) error {
-	p := r.pace(revision)
+func (r rollout) countFailure(runner name.Runner, served time.Duration) error {
+	p := r.pace(runner)
 	if served >= lastPause {
 		p = pace{}
 	}
-	path := r.pacePath(revision)
+	path := r.pacePath(runner)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("%s: count the failure: %w", revision, err)
+		return fmt.Errorf("%s: count the failure: %w", runner, err)
 	}
 	text := fmt.Sprintf("%d %d\n", p.failures+1, time.Now().UnixNano())
 	if err := atomicfile.Write(path, []byte(text), 0o600); err != nil {
-		return fmt.Errorf("%s: count the failure: %w", revision, err)
+		return fmt.Errorf("%s: count the failure: %w", runner, err)
 	}
 	return nil
 }
 
 // forgetPace forgets the failures of a runner. To fail at that makes a pause too
 // many.
-func (r rollout) forgetPace(revision name.Revision) { _ = os.Remove(r.pacePath(revision)) }
+func (r rollout) forgetPace(runner name.Runner) { _ = os.Remove(r.pacePath(runner)) }

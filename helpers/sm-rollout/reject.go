@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/systemd"
 	"service-manager/units/name"
 )
 
@@ -27,7 +28,11 @@ func (r rollout) reject(ctx context.Context, runner name.Runner) error {
 	if err != nil {
 		return err
 	}
-	if result == "success" && !alone {
+	ready, err := r.clearReady(runner)
+	if err != nil {
+		return err
+	}
+	if result == "success" && !alone && !ready {
 		// The usual end of a revision that has been replaced.
 		if good, err := r.store.Good(runner.Service); err != nil || runner.Rev != good {
 			return err
@@ -52,7 +57,7 @@ func (r rollout) reject(ctx context.Context, runner name.Runner) error {
 		if err != nil {
 			return err
 		}
-		e.alone = alone
+		e.alone, e.ready = alone, ready
 		return errors.Join(r.carryOut(ctx, conn, s, runner, e), r.giveBack(ctx, conn, s, runner.Revision))
 	})
 }
@@ -66,14 +71,22 @@ func (r rollout) ending(ctx context.Context, conn systemdConn, s scene, runner n
 		}
 	}
 	job := one.Unit.JobType
-	e = ending{result: result, failures: r.pace(runner.Revision).failures,
+	e = ending{result: result, failures: r.pace(runner).failures,
 		stopRequested: job == "stop" || job == "restart" || job == "try-restart"}
-	if other, ok := s.RunnerOf(runner.Next().Unit()); ok && other.Unit.ActiveState == "active" {
+	if runner.Rev == s.Good && s.serveBeside(runner) >= s.Replicas {
 		served, err := r.served(ctx, conn, runner.Unit())
 		if err != nil {
 			return e, err
 		}
 		e.beside, e.served = true, served > 0
+	}
+	if !e.stopRequested {
+		// Its start may have been ended because another one of its revision has failed.
+		retires, err := conn.State(ctx, name.Retire(runner.Unit()))
+		if err != nil {
+			return e, err
+		}
+		e.stopRequested = systemd.Busy(retires)
 	}
 	if e.restarts, err = conn.RestartsByItself(ctx, runner.Unit()); err != nil {
 		return e, err
@@ -95,13 +108,13 @@ func (r rollout) carryOut(ctx context.Context, conn systemdConn, s scene, runner
 	unit := runner.Unit()
 	plan := planReject(runner.Rev, s.Good, s.Current, e)
 	if !plan.count {
-		r.forgetPace(runner.Revision)
+		r.forgetPace(runner)
 	} else {
 		served, err := r.served(ctx, conn, unit)
 		if err != nil {
 			return err
 		}
-		if err := r.countFailure(runner.Revision, served); err != nil {
+		if err := r.countFailure(runner, served); err != nil {
 			return err
 		}
 	}
@@ -110,7 +123,7 @@ func (r rollout) carryOut(ctx context.Context, conn systemdConn, s scene, runner
 		if err != nil {
 			return err
 		}
-		if err := r.store.SetFailed(runner.Revision, reason); err != nil {
+		if err := r.rejectRevision(ctx, conn, runner, reason); err != nil {
 			return err
 		}
 		r.w.Notify.Status("rejected: %s", reason)
@@ -123,6 +136,18 @@ func (r rollout) carryOut(ctx context.Context, conn systemdConn, s scene, runner
 		return err
 	}
 	return nil
+}
+
+// rejectRevision records why a revision has failed, and stops its other runners: one that
+// fails is the end of the rollout.
+func (r rollout) rejectRevision(ctx context.Context, conn systemdConn, runner name.Runner, reason string) error {
+	if runner.Number > 1 {
+		reason = fmt.Sprintf("replica %d: %s", runner.Number, reason)
+	}
+	if err := r.store.SetFailed(runner.Revision, reason); err != nil {
+		return err
+	}
+	return retireBeside(ctx, conn, runner)
 }
 
 // served returns how long a runner that ends now has served in this start.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,27 +14,38 @@ import (
 	"service-manager/units/name"
 )
 
-// renew replaces the container of the good revision by one of the same revision, as a
-// rollout would: it starts another runner, whose acceptance retires the one that serves.
-// What fails then changes nothing.
+// renew replaces the containers of the good revision by others of the same revision, one
+// after the other, as a rollout would: it starts another runner, whose acceptance retires
+// the one that has served for longest. What fails then changes nothing.
 func (r rollout) renew(ctx context.Context, service name.Service) error {
 	err := r.ask(ctx, fmt.Sprintf("%s: not renewed", service), func(conn systemdConn) error {
 		s, err := r.look(ctx, conn, service)
 		if err != nil {
 			return err
 		}
-		serves, err := s.planRenew()
+		old, err := s.planRenew()
 		if err != nil {
 			return err
 		}
-		d, err := r.store.Read(serves.Revision)
+		d, err := r.store.Read(s.Name.Revision(s.Good))
 		if err != nil {
 			return err
 		}
 		if d.StopsFirst() {
-			return r.renewInPlace(ctx, conn, serves)
+			return r.renewInPlace(ctx, conn, old[0])
 		}
-		return r.renewBeside(ctx, conn, serves)
+		for len(old) > 0 {
+			serves, err := oldest(ctx, conn, old)
+			if err != nil {
+				return err
+			}
+			if err := r.renewBeside(ctx, conn, serves); err != nil {
+				return err
+			}
+			old = slices.DeleteFunc(old, func(one name.Runner) bool { return one == serves })
+		}
+		r.w.Notify.Status("serving")
+		return nil
 	})
 	if ctx.Err() != nil {
 		return &command.SignalError{Signal: unix.SIGTERM}
@@ -41,10 +53,27 @@ func (r rollout) renew(ctx context.Context, service name.Service) error {
 	return err
 }
 
-// renewBeside has the other runner of a revision take the place of the one that serves,
-// and waits until that has stopped.
+// renewBeside has another runner of a revision take the place of one that serves, and waits
+// until that has stopped.
 func (r rollout) renewBeside(ctx context.Context, conn systemdConn, serves name.Runner) error {
-	next := serves.Next()
+	s, err := r.look(ctx, conn, serves.Service)
+	if err != nil {
+		return err
+	}
+	if next, ok := s.spare(); ok {
+		if err := r.startBeside(ctx, conn, serves, next); err != nil {
+			return err
+		}
+	}
+	r.w.Notify.Status("renewing: stopping %s", serves.Unit())
+	if err := conn.StopUnits(ctx, []string{serves.Unit()}, "ignore-dependencies", func([]string) {}); err != nil {
+		return err
+	}
+	return r.store.Withdraw(serves)
+}
+
+// startBeside starts the runner that is to take the place of another one.
+func (r rollout) startBeside(ctx context.Context, conn systemdConn, serves, next name.Runner) error {
 	if err := r.store.Announce(next); err != nil {
 		return err
 	}
@@ -61,12 +90,7 @@ func (r rollout) renewBeside(ctx context.Context, conn systemdConn, serves name.
 	case err != nil:
 		return r.notRenewed(ctx, conn, next, serves, err)
 	}
-	r.w.Notify.Status("renewing: stopping %s", serves.Unit())
-	if err := conn.StopUnits(ctx, []string{serves.Unit()}, "ignore-dependencies", func([]string) {}); err != nil {
-		return err
-	}
-	r.w.Notify.Status("serving")
-	return r.store.Withdraw(serves)
+	return nil
 }
 
 // errEdited says that a renewal is left to the rollout of another revision.
@@ -118,14 +142,31 @@ func (r rollout) renewInPlace(ctx context.Context, conn systemdConn, serves name
 	return nil
 }
 
-// planRenew returns the runner that is to be renewed.
-func (s scene) planRenew() (serves name.Runner, err error) {
+// planRenew returns the runners that are to be renewed, one at least.
+func (s scene) planRenew() (serves []name.Runner, err error) {
 	one, ok := s.Runner(s.Good)
 	switch {
 	case s.Good == "" || !ok:
-		return serves, hint.Add(fmt.Errorf("%s: not renewed: no revision has served yet", s.Name), "run systemctl status '%s@*'", s.Name)
+		return nil, hint.Add(fmt.Errorf("%s: not renewed: no revision has served yet", s.Name), "run systemctl status '%s@*'", s.Name)
 	case one.Unit.ActiveState != "active":
-		return serves, hint.Add(fmt.Errorf("%s: not renewed: %s %s", s.Name, one.Mark(), one.Why()), "run systemctl status '%s@*'", s.Name)
+		return nil, hint.Add(fmt.Errorf("%s: not renewed: %s %s", s.Name, one.Mark(), one.Why()), "run systemctl status '%s@*'", s.Name)
 	}
-	return one.Runner, nil
+	for _, one := range s.Of(s.Good) {
+		if one.Unit.ActiveState == "active" && one.Unit.JobType != "stop" {
+			serves = append(serves, one.Runner)
+		}
+	}
+	return serves, nil
+}
+
+// spare returns a runner of the good revision that does not run, and false when there are
+// more than it is to have already.
+func (s scene) spare() (name.Runner, bool) {
+	for number := 1; number <= s.Replicas+1; number++ {
+		runner := s.Name.Revision(s.Good).Runner(number)
+		if one, ok := s.RunnerOf(runner.Unit()); !ok || !one.Live() {
+			return runner, true
+		}
+	}
+	return name.Runner{}, false
 }

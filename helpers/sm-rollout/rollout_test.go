@@ -44,8 +44,9 @@ type recorder struct {
 	status    string
 	fail      error
 	result    string
-	forgotten bool  // systemd knows nothing of units' pasts
-	failStart error // of a start that is waited for
+	forgotten bool   // systemd knows nothing of units' pasts
+	failStart error  // of a start that is waited for
+	oldest    string // the unit that has been active for longest
 }
 
 func (r *recorder) record(format string, args ...any) error {
@@ -124,11 +125,15 @@ func (r *recorder) StopRunners(_ context.Context, service name.Service, stays fu
 func (r *recorder) RestartsByItself(context.Context, string) (bool, error) { return r.restarts, nil }
 func (r *recorder) Restarts(context.Context, string) (int, error)          { return r.again, nil }
 func (r *recorder) Exits(context.Context, string) ([]systemd.Exit, error)  { return r.exits, nil }
-func (r *recorder) Activity(context.Context, string) (systemd.Activity, error) {
+func (r *recorder) Activity(_ context.Context, unit string) (a systemd.Activity, err error) {
 	if r.forgotten {
-		return systemd.Activity{}, nil
+		return a, nil
 	}
-	return systemd.Activity{Began: time.Now().Add(-time.Hour)}, nil
+	a.Began = time.Now().Add(-time.Hour)
+	if r.oldest != "" && unit != r.oldest {
+		a.Active = time.Now()
+	}
+	return a, nil
 }
 func (r *recorder) Restart(_ context.Context, unit string) error { return r.record("restart %s", unit) }
 func (r *recorder) Stop(_ context.Context, unit string) error    { return r.record("stop %s", unit) }
@@ -159,6 +164,20 @@ func TestOutcomes(t *testing.T) {
 		m[name] = dbus.UnitStatus{LoadState: "loaded", ActiveState: active, JobType: map[bool]string{true: "stop"}[name == "web@manager.service" && active == "deactivating"]}
 		return m
 	}
+	const three3 = `"replicas":3,`
+	// runners returns the units of revision two's runners, by their numbers.
+	runners := func(states ...string) map[string]dbus.UnitStatus {
+		units := map[string]dbus.UnitStatus{}
+		for i, state := range states {
+			units[web.Revision(two).Runner(i+1).Unit()] = dbus.UnitStatus{LoadState: "loaded", ActiveState: state}
+		}
+		units["web@"+one+".service"] = dbus.UnitStatus{LoadState: "loaded", ActiveState: "active"}
+		return units
+	}
+	managed := func(units map[string]dbus.UnitStatus) map[string]dbus.UnitStatus {
+		maps.Copy(units, up)
+		return units
+	}
 	success := map[string]string{"SERVICE_RESULT": "success"}
 	failure := map[string]string{"SERVICE_RESULT": "exit-code", "EXIT_CODE": "exited", "EXIT_STATUS": "3"}
 	tests := []struct {
@@ -177,6 +196,8 @@ func TestOutcomes(t *testing.T) {
 		wantFailures  int
 		wantAlone     bool
 		document      string // of all revisions
+		ready         []int  // numbers of the runners of revision two that serve before it is good
+		wantReady     []int
 	}{
 		{name: "a pending revision becomes good", current: two, good: one, args: "accept web " + two, systemd: recorder{units: older}, wantGood: two, wantAsked: retire, wantStatus: "serving"},
 		{name: "the first revision becomes good", current: two, args: "accept web " + two, systemd: recorder{units: older}, wantGood: two, wantAsked: retire, wantStatus: "serving"},
@@ -318,6 +339,42 @@ func TestOutcomes(t *testing.T) {
 		{name: "one that fails beside one that serves is not started again", current: two, good: two, args: "reject web " + two + ":2", wantGood: two, env: failure,
 			systemd: recorder{restarts: true, units: with("web@"+two+".service", "active")}, wantAsked: []string{"stop web@" + two + ":2.service"}},
 
+		{name: "the first of three replicas serves", current: two, good: one, args: "accept web " + two, document: three3, wantGood: one, wantReady: []int{1},
+			systemd: recorder{units: runners("activating", "inactive", "inactive")}, wantStatus: "serving; becomes good with 2 more of 3 replicas"},
+		{name: "the last of three", current: two, good: one, args: "accept web " + two + ":3", document: three3, ready: []int{1, 2}, wantGood: two, wantStatus: "serving",
+			systemd: recorder{units: runners("active", "active", "activating")}, wantAsked: retire},
+		{name: "the last one, when another has ended and left its note", current: two, good: one, args: "accept web " + two + ":3", document: three3, ready: []int{1, 2}, wantGood: one, wantReady: []int{1, 2, 3},
+			systemd: recorder{units: runners("active", "failed", "activating")}, wantStatus: "serving; becomes good with 1 more of 3 replicas"},
+		{name: "two at once: the other one has been accepted a moment ago", current: two, good: one, args: "accept web " + two + ":3", document: three3, ready: []int{1, 2}, wantGood: two, wantStatus: "serving",
+			systemd: recorder{units: runners("active", "activating", "activating")}, wantAsked: retire},
+		{name: "one of three fails: it is the end of the others", current: two, good: one, args: "reject web " + two + ":2", document: three3, ready: []int{1}, env: failure, wantGood: one, wantReady: []int{1},
+			systemd:    recorder{units: runners("active", "deactivating", "inactive"), status: "not healthy"},
+			wantAsked:  []string{"stop web@" + two + ".service"},
+			wantFailed: "replica 2: not healthy (exit-code; main process exited 3)\n", wantStatus: "rejected: not healthy (exit-code; main process exited 3)"},
+		{name: "one of three ends well before all serve", current: two, good: one, args: "reject web " + two, document: three3, ready: []int{1, 2}, env: success, wantGood: one, wantReady: []int{2},
+			systemd:    recorder{units: runners("deactivating", "active", "inactive"), status: "serving"},
+			wantAsked:  []string{"stop web@" + two + ":2.service"},
+			wantFailed: "serving (success)\n", wantStatus: "rejected: serving (success)"},
+		{name: "one whose start is ended because another has failed", current: two, good: one, args: "reject web " + two + ":2", document: three3, env: failure, wantGood: one,
+			systemd: recorder{units: map[string]dbus.UnitStatus{"sm-retire@web@" + two + ":2.service": {LoadState: "loaded", ActiveState: "activating"}}}},
+		{name: "a good one of three that dies beside the others is started again", current: two, good: two, args: "reject web " + two + ":2", document: three3, env: failure, wantGood: two,
+			systemd: recorder{restarts: true, units: runners("active", "deactivating", "active")}},
+		{name: "three are renewed", current: two, good: two, args: "renew web", document: three3, wantGood: two, wantStatus: "serving",
+			systemd: recorder{units: runners("active", "active", "active"), oldest: "web@" + two + ":2.service"},
+			wantAsked: []string{"reload", "start web@" + two + ":4.service, and wait", "stop web@" + two + ":2.service, and wait",
+				"reload", "start web@" + two + ":4.service, and wait", "stop web@" + two + ".service, and wait",
+				"reload", "start web@" + two + ":4.service, and wait", "stop web@" + two + ":3.service, and wait"}},
+		{name: "one too many serves: the oldest one goes", current: two, good: two, args: "accept web " + two + ":4", document: three3, wantGood: two, wantStatus: "serving",
+			systemd: recorder{units: runners("active", "active", "active", "activating"), oldest: "web@" + two + ":2.service"}, wantAsked: append(retire[:1:1], "stop web@"+two+":2.service")},
+		{name: "a manager starts all of the good one, and the first of a pending one", current: two, good: one, args: "start web", document: three3, wantGood: one, wantStatus: "serving",
+			systemd:   recorder{units: map[string]dbus.UnitStatus{"web@" + one + ":2.service": {LoadState: "loaded", ActiveState: "active"}}},
+			wantAsked: []string{"start docker.service", "start web@" + one + ".service", "start web@" + one + ":3.service", "start web@" + two + ".service"}},
+		{name: "there are to be more", current: two, good: two, args: "scale web@" + three, document: three3, wantGood: two,
+			systemd: recorder{units: with("web@"+two+":2.service", "active")}, wantAsked: []string{"start web@" + two + ".service", "start web@" + two + ":3.service"}},
+		{name: "there are to be fewer: first goes what does not serve", current: two, good: two, args: "scale web@" + three, document: three3, wantGood: two,
+			systemd: recorder{units: managed(runners("active", "activating", "active", "active", "active"))}, wantAsked: []string{"stop web@" + two + ":2.service web@" + two + ":5.service, and wait"}},
+		{name: "a service that is stopped is not scaled", current: two, good: two, args: "scale web@" + three, document: three3, wantGood: two},
+
 		{name: "nothing has served for long", current: two, good: two, args: "outage web", wantGood: two, wantError: "web: nothing has served for 1m0s: " + two + " is stopped", systemd: recorder{units: up}, wantStatus: ""},
 		{name: "it serves", current: two, good: two, args: "outage web", wantGood: two, systemd: recorder{units: with("web@"+two+".service", "active")}},
 		{name: "the manager was stopped before its start", current: two, good: two, args: "outage web", wantGood: two,
@@ -343,6 +400,9 @@ func TestOutcomes(t *testing.T) {
 			r := rollout{store: store}
 			if test.alone {
 				must(t, r.setAlone(web.Revision(two)))
+			}
+			for _, number := range test.ready {
+				must(t, r.setReady(web.Revision(two).Runner(number)))
 			}
 			var stdout, stderr bytes.Buffer
 			var status string
@@ -374,7 +434,16 @@ func TestOutcomes(t *testing.T) {
 			if alone, err := r.isAlone(web.Revision(two)); err != nil || alone != test.wantAlone {
 				t.Errorf("runs alone: %t, %v; want %t", alone, err, test.wantAlone)
 			}
-			if got := r.pace(web.Revision(two)).failures; got != test.wantFailures {
+			var ready []int
+			for number := range name.MaxRunners {
+				if is, err := r.isReady(web.Revision(two).Runner(number + 1)); err != nil || is {
+					ready = append(ready, number+1)
+				}
+			}
+			if !slices.Equal(ready, test.wantReady) {
+				t.Errorf("the runners %v serve; want %v", ready, test.wantReady)
+			}
+			if got := r.pace(web.Revision(two).First()).failures; got != test.wantFailures {
 				t.Errorf("%d failures are counted; want %d", got, test.wantFailures)
 			}
 			if status != test.wantStatus {

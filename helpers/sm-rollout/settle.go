@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -41,7 +42,11 @@ func (r rollout) settleOnce(ctx context.Context, runner name.Runner) (what settl
 		if err != nil {
 			return err
 		}
-		what = s.planSettle(runner, r.pace(runner.Revision).failures)
+		ready, err := r.isReady(runner)
+		if err != nil {
+			return err
+		}
+		what = s.planSettle(runner, r.pace(runner).failures, ready)
 		if what == recordOnly || what == tidy {
 			// reject has done that, unless it was killed.
 			if err := r.giveBack(ctx, conn, s, runner.Revision); err != nil {
@@ -51,7 +56,7 @@ func (r rollout) settleOnce(ctx context.Context, runner name.Runner) (what settl
 		switch what {
 		case again:
 			fmt.Fprintf(r.w.Stdout, "%s: starting it again: %s\n", runner, startLost)
-			if err := r.countFailure(runner.Revision, 0); err != nil {
+			if err := r.countFailure(runner, 0); err != nil {
 				return err
 			}
 			return conn.Restart(ctx, unit)
@@ -63,7 +68,7 @@ func (r rollout) settleOnce(ctx context.Context, runner name.Runner) (what settl
 			return conn.Stop(ctx, unit)
 		case rejectIt:
 			fmt.Fprintf(r.w.Stdout, "%s: rejected: %s\n", runner, startLost)
-			if err := r.store.SetFailed(runner.Revision, startLost); err != nil {
+			if err := r.rejectRevision(ctx, conn, runner, startLost); err != nil {
 				return err
 			}
 			return conn.Stop(ctx, unit)
@@ -75,9 +80,13 @@ func (r rollout) settleOnce(ctx context.Context, runner name.Runner) (what settl
 			if reason == "" {
 				reason = "failed without a word; see journalctl -u " + unit
 			}
-			return r.store.SetFailed(runner.Revision, reason)
+			return r.rejectRevision(ctx, conn, runner, reason)
 		case tidy:
-			return r.store.ClearRecord(runner)
+			_, err := r.clearReady(runner)
+			if one, ok := s.RunnerOf(unit); err == nil && ok && one.Rejected && one.Unit.ActiveState == "failed" {
+				err = retireBeside(ctx, conn, runner) // reject may have been killed before it did
+			}
+			return errors.Join(err, r.store.ClearRecord(runner))
 		}
 		return nil
 	})

@@ -33,7 +33,7 @@ func (r rollout) start(ctx context.Context, service name.Service) error {
 	if err != nil {
 		return err
 	}
-	tried := make(map[name.Rev]bool)
+	tried := make(map[string]bool) // units
 	reporter := reporter{w: r.w}
 	began := time.Now()
 	for {
@@ -79,19 +79,20 @@ const outageDelay = 5 * time.Second
 
 // step looks what is the case, starts what is to be started, and returns what to
 // do next.
-func (r rollout) step(ctx context.Context, conn systemdConn, service name.Service, tried map[name.Rev]bool, restarted bool) (startPlan, error) {
+func (r rollout) step(ctx context.Context, conn systemdConn, service name.Service, tried map[string]bool, restarted bool) (startPlan, error) {
 	s, err := r.look(ctx, conn, service)
 	if err != nil {
 		return startPlan{}, err
 	}
 	for _, one := range s.Runners {
 		if one.Unit.ActiveState == "active" || one.Unit.ActiveState == "activating" {
-			tried[one.Rev] = true
+			tried[one.Unit.Name] = true
 		}
 	}
 	plan := s.planStart(tried, restarted)
-	for _, rev := range plan.start {
-		if tried[rev], err = conn.Start(ctx, s.unit(rev)); err != nil {
+	for _, runner := range plan.start {
+		unit := runner.Unit()
+		if tried[unit], err = conn.Start(ctx, unit); err != nil {
 			return startPlan{}, err
 		}
 	}

@@ -45,7 +45,7 @@ const quiet = 10 * time.Second
 // obstacle returns what a start that has waited for that long has to wait for, empty when
 // it has its turn.
 func (r rollout) obstacle(ctx context.Context, runner name.Runner, turns *turns, waited time.Duration) (string, error) {
-	if p := r.pace(runner.Revision); time.Now().Before(p.next()) {
+	if p := r.pace(runner); time.Now().Before(p.next()) {
 		failures := "a failure"
 		if p.failures > 1 {
 			failures = fmt.Sprintf("%d failures in a row", p.failures)

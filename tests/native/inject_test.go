@@ -42,7 +42,7 @@ type injection struct {
 const sandboxes = `set -e
 echo 'd /run/faults 0755' > /etc/tmpfiles.d/faults.conf
 echo 'd /run/ipvs-table 0755' >> /etc/tmpfiles.d/faults.conf
-for unit in sm-fetch sm-sweep sm-watch sm-start@ sm-retire@ sm-settle@ sm-outage@; do
+for unit in sm-fetch sm-sweep sm-watch sm-start@ sm-retire@ sm-settle@ sm-scale@ sm-outage@; do
 	mkdir -p /etc/systemd/system/$unit.service.d
 	printf '[Service]\nReadWritePaths=-/run/faults -/run/ipvs-table\n' > /etc/systemd/system/$unit.service.d/faults.conf
 done`

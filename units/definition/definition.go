@@ -6,6 +6,7 @@
 package definition
 
 import (
+	"reflect"
 	"time"
 
 	"service-manager/units/name"
@@ -24,6 +25,7 @@ type Definition struct {
 	Entrypoint    []string   // empty: the image's
 	Command       []string   // empty: the image's, unless there is an Entrypoint
 	PreStart      PreStart
+	Replicas      int // how many containers run at once, from 1 to name.MaxReplicas
 	Rollout       Rollout
 	Drain         Drain
 	// StopTimeout is how long the container may take to end after SIGTERM.
@@ -52,8 +54,9 @@ type PreStart struct {
 
 // Rollout says how one revision takes the place of another.
 type Rollout struct {
-	Order string        // StartFirst or StopFirst
-	Hold  time.Duration // how long clients wait at most while there is no container
+	Order    string        // StartFirst or StopFirst
+	Parallel int           // how many replicas start at once
+	Hold     time.Duration // how long clients wait at most while there is no container
 }
 
 // What a rollout does first.
@@ -64,6 +67,15 @@ const (
 
 // StopsFirst reports whether no other revision may run beside this one.
 func (d *Definition) StopsFirst() bool { return d.Rollout.Order == StopFirst }
+
+// RunsAs reports whether the containers of this definition are those of another one:
+// whether the two differ in how many there are, or in how many start at once, and in
+// nothing else.
+func (d *Definition) RunsAs(other *Definition) bool {
+	same := *d
+	same.Revision, same.Replicas, same.Rollout.Parallel = other.Revision, other.Replicas, other.Rollout.Parallel
+	return reflect.DeepEqual(&same, other)
+}
 
 // Holds reports whether clients wait while this revision takes the place of another.
 func (d *Definition) Holds() bool { return d.StopsFirst() && d.Rollout.Hold > 0 && !d.Worker() }

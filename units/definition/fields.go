@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"service-manager/units/name"
 )
 
 // A field is a member that a definition may have. Whatever knows the fields of a
@@ -133,7 +135,7 @@ func init() {
 		{
 			name: "health_check.failures", says: "how many probes in a row must fail for a container that serves to get no new connections, unless no other one gets any; `0`: it is not asked any more once it serves",
 			absent: `3`, example: `5`, schema: `{"type": "integer", "minimum": 0, "maximum": 1000}`,
-			parse: func(p *parser, path string, v json.RawMessage) { p.d.HealthCheck.Failures = p.count(path, v, 1000) },
+			parse: func(p *parser, path string, v json.RawMessage) { p.d.HealthCheck.Failures = p.count(path, v, 0, 1000) },
 		},
 		{
 			name: "health_check.restart_after", says: "how long it may fail before it is restarted",
@@ -180,6 +182,11 @@ func init() {
 			},
 		},
 		{
+			name: "replicas", says: "how many containers run side by side; a change of this alone starts or stops as many as are to come or to go, and no other",
+			absent: `1`, example: `3`, schema: `{"type": "integer", "minimum": 1, "maximum": 16}`,
+			parse: func(p *parser, path string, v json.RawMessage) { p.d.Replicas = p.count(path, v, 1, name.MaxReplicas) },
+		},
+		{
 			name: "rollout", says: "how one revision takes the place of another: an object of the fields below",
 			without: "the values below", example: `{"order": "stop-first", "hold": "10s"}`,
 			parse: (*parser).rollout,
@@ -188,6 +195,13 @@ func init() {
 			name: "rollout.order", says: "`\"start-first\"`: the old container ends when the new one serves; `\"stop-first\"`: the new one starts when the old one has ended, for what cannot run twice",
 			absent: `"start-first"`, example: `"stop-first"`, schema: `{"enum": ["start-first", "stop-first"]}`,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Rollout.Order = p.text(path, v, checkOrder) },
+		},
+		{
+			name: "rollout.parallel", says: "how many replicas of a new revision start at once; the old ones end when all of them serve",
+			absent: `1`, example: `2`, schema: `{"type": "integer", "minimum": 1, "maximum": 16}`,
+			parse: func(p *parser, path string, v json.RawMessage) {
+				p.d.Rollout.Parallel = p.count(path, v, 1, name.MaxReplicas)
+			},
 		},
 		{
 			name: "rollout.hold", says: "how long clients wait at most, in the place of being refused, once the old container of `\"stop-first\"` has had its time to end",

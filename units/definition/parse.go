@@ -107,6 +107,9 @@ func (p *parser) document(document []byte) {
 		p.short.Address.Protocol, p.short.Field = TCP, "address"
 		p.d.Endpoints = []Endpoint{p.short}
 	}
+	if p.d.Replicas > 1 && p.d.StopsFirst() {
+		p.problem("replicas", `must be 1 with the order "stop-first", which is for what cannot run twice (got %d)`, p.d.Replicas)
+	}
 	if len(p.problems) == 0 {
 		p.completeHealthCheck(has["health_check"])
 	}

@@ -25,8 +25,8 @@ func TestParse(t *testing.T) {
 		Endpoints:   []Endpoint{{Address: tcp("172.17.0.1:7001"), Port: 80, Field: "address"}},
 		HealthCheck: HealthCheck{Type: "http", Port: 80, Path: "/", Timeout: time.Minute, Interval: 250 * time.Millisecond, Failures: 3},
 		PreStart:    PreStart{Timeout: 5 * time.Minute},
-		Rollout:     Rollout{StartFirst, 30 * time.Second},
-		Drain:       Drain{30 * time.Second, Closed}, StopTimeout: 10 * time.Second, StartTimeout: 5 * time.Minute,
+		Replicas:    1, Rollout: Rollout{StartFirst, 1, 30 * time.Second},
+		Drain: Drain{30 * time.Second, Closed}, StopTimeout: 10 * time.Second, StartTimeout: 5 * time.Minute,
 	}
 	with := func(change func(*Definition)) Definition {
 		d := least
@@ -72,7 +72,7 @@ func TestParse(t *testing.T) {
 		{"pre_start", `{"pre_start": {"command": ["migrate", "--up"], "timeout": "1h"}}`,
 			with(func(d *Definition) { d.PreStart = PreStart{[]string{"migrate", "--up"}, time.Hour} })},
 		{"rollout", `{"rollout": {"order": "stop-first", "hold": "10s"}}`,
-			with(func(d *Definition) { d.Rollout = Rollout{StopFirst, 10 * time.Second} })},
+			with(func(d *Definition) { d.Rollout = Rollout{StopFirst, 1, 10 * time.Second} })},
 		{"pre_start, with a default", `{"pre_start": {"command": "migrate"}}`,
 			with(func(d *Definition) { d.PreStart.Command = []string{"migrate"} })},
 		{"drain", `{"drain": {"timeout": "2m", "until": "answered"}}`,
@@ -264,6 +264,10 @@ func TestParseInvalid(t *testing.T) {
 			`start_timeout: must be at most 24h0m0s (got "25h")`}},
 		{`{"drain": {"timeout": "-1s", "until": "idle"}}`, []string{
 			`drain.timeout: must be at least 0s (got "-1s")`, `drain.until: must be "closed" or "answered" (got "idle")`}},
+		{`{"replicas": 0}`, []string{`replicas: must be a number from 1 to 16 (got 0)`}},
+		{`{"replicas": "2"}`, []string{`replicas: must be a number from 1 to 16 (got "2")`}},
+		{`{"rollout": {"parallel": 17}}`, []string{`rollout.parallel: must be a number from 1 to 16 (got 17)`}},
+		{`{"replicas": 2, "rollout": {"order": "stop-first"}}`, []string{`replicas: must be 1 with the order "stop-first", which is for what cannot run twice (got 2)`}},
 		{`{"rollout": "stop-first"}`, []string{`rollout: must be an object like {"order": "stop-first"} (got a string)`}},
 		{`{"rollout": {"order": "stop", "hold": "-1s"}}`, []string{
 			`rollout.order: must be "start-first" or "stop-first" (got "stop")`, `rollout.hold: must be at least 0s (got "-1s")`}},

@@ -146,10 +146,10 @@ func (p *parser) port(path string, value json.RawMessage) uint16 {
 	return uint16(port)
 }
 
-func (p *parser) count(path string, value json.RawMessage, most uint64) int {
+func (p *parser) count(path string, value json.RawMessage, least, most uint64) int {
 	n, ok := number(value, most)
-	if !ok {
-		p.problem(path, "must be a number from 0 to %d%s", most, got(value))
+	if !ok || n < least {
+		p.problem(path, "must be a number from %d to %d%s", least, most, got(value))
 		return 0
 	}
 	return int(n)

@@ -82,21 +82,30 @@ func ParseRevision(service, rev string) (r Revision, err error) {
 	return r, nil
 }
 
-// Runner is what runs a revision: a unit and a container. Two runners of one revision are
-// told apart by their numbers.
+// Runner is what runs one replica of a revision: a unit and a container. The runners of one
+// revision are told apart by their numbers.
 type Runner struct {
 	Revision
 	Number int // from 1 to MaxRunners
 }
 
-// MaxRunners is how many runners a revision has at most: one, and one that takes its place.
-const MaxRunners = 2
+// MaxReplicas is how many replicas a revision has at most.
+const MaxReplicas = 16
+
+// MaxRunners is how many runners a revision has at most: one for each replica, and one that
+// takes the place of another.
+const MaxRunners = MaxReplicas + 1
 
 // First returns the first runner of a revision.
 func (r Revision) First() Runner { return Runner{r, 1} }
 
-// Next returns the runner that takes the place of another one.
-func (r Runner) Next() Runner { return Runner{r.Revision, r.Number%MaxRunners + 1} }
+// Runner returns the runner of a revision with that number.
+func (r Revision) Runner(number int) Runner { return Runner{r, number} }
+
+// Compare orders runners by their revisions, and those of one revision by their numbers.
+func (r Runner) Compare(other Runner) int {
+	return cmp.Or(r.Rev.Compare(other.Rev), cmp.Compare(r.Number, other.Number))
+}
 
 // Mark returns the name of the revision, with the number behind it unless it is the first
 // runner: "2-9ab…", "2-9ab…:2".
@@ -116,7 +125,7 @@ func ParseRunner(service, mark string) (Runner, error) {
 	if err == nil && numbered {
 		r.Number, err = strconv.Atoi(number)
 		if err != nil || r.Number < 2 || r.Number > MaxRunners || number != strconv.Itoa(r.Number) {
-			return Runner{}, fmt.Errorf("REVISION: must have :%d behind it, or nothing%s", MaxRunners, got(mark))
+			return Runner{}, fmt.Errorf("REVISION: must have nothing behind it, or a number from :2 to :%d%s", MaxRunners, got(mark))
 		}
 	}
 	return r, err

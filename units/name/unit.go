@@ -13,6 +13,7 @@ const (
 	retirePrefix = "sm-retire@"
 	outagePrefix = "sm-outage@"
 	holdPrefix   = "sm-hold@"
+	scalePrefix  = "sm-scale@"
 )
 
 // Manager returns the unit of the service as a whole.
@@ -58,7 +59,12 @@ func Settle(runner string) string { return settlePrefix + runner }
 // over.
 func Retire(runner string) string { return retirePrefix + runner }
 
-// Subject returns the unit that a unit acts on: what Start, Settle and Retire were
+// Scale returns the unit that makes the runners of a service as many as a revision of its
+// definition says, which says nothing else that is new. It is given as its first runner,
+// which it does not have.
+func Scale(runner string) string { return scalePrefix + runner }
+
+// Subject returns the unit that a unit acts on: what Start, Settle, Retire and Scale were
 // given, or the unit itself. For the units of an outage and of a hold, it is
 // "web.service".
 func Subject(unit string) string {

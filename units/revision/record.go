@@ -1,7 +1,6 @@
 package revision
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -88,11 +87,8 @@ func (s Store) records(service name.Service) (all records, err error) {
 			all.failed = append(all.failed, runner.Rev)
 		}
 	}
-	older := func(a, b name.Runner) int {
-		return cmp.Or(a.Rev.Compare(b.Rev), cmp.Compare(a.Number, b.Number))
-	}
-	slices.SortFunc(all.live, older)
-	slices.SortFunc(all.announced, older)
+	slices.SortFunc(all.live, name.Runner.Compare)
+	slices.SortFunc(all.announced, name.Runner.Compare)
 	slices.SortFunc(all.failed, name.Rev.Compare)
 	return all, nil
 }
@@ -121,12 +117,9 @@ func (s Store) Failed(r name.Revision) (reason string, failed bool, err error) {
 	return strings.TrimSuffix(string(record), "\n"), true, nil
 }
 
-// Announce says that the good revision has a runner besides the first one. It has a unit
-// from then on, also while it does not run.
+// Announce says that the good revision has a runner besides those of its replicas, or in
+// the place of one. It has a unit from then on, also while it does not run.
 func (s Store) Announce(r name.Runner) error {
-	if r.Number == 1 {
-		return nil
-	}
 	path := s.announcedPath(r)
 	err := makeFolder(filepath.Dir(path))
 	if err == nil {

@@ -18,20 +18,38 @@ type State struct {
 	// Definitions are those of current, good and every revision with a run
 	// record, oldest first.
 	Definitions []*definition.Definition
-	// more are runners besides the first ones: those that have a run record, and those of
-	// good that are announced.
+	// Scaled is how many replicas the good revision is to have, when a newer one says so.
+	Scaled Scale
+	// more are runners that have a run record, and those of good that are announced.
 	more []name.Runner
 }
 
-// Runners returns the runners of a revision that units are made of: the first one, and
-// those that may run.
+// Replicas returns how many replicas a revision is to have. One that is neither current
+// nor good gets no more than it has.
+func (s State) Replicas(rev name.Rev) int {
+	d := s.Definition(rev)
+	switch {
+	case d == nil || rev != s.Good && rev != s.Current:
+		return 1
+	case rev == s.Good && s.Scaled.By != "":
+		return s.Scaled.Replicas
+	}
+	return d.Replicas
+}
+
+// Runners returns the runners of a revision that units are made of: one for each replica,
+// and what else may run.
 func (s State) Runners(revision name.Revision) []name.Runner {
-	runners := []name.Runner{revision.First()}
+	var runners []name.Runner
+	for number := range s.Replicas(revision.Rev) {
+		runners = append(runners, revision.Runner(number+1))
+	}
 	for _, r := range s.more {
 		if r.Revision == revision && !slices.Contains(runners, r) {
 			runners = append(runners, r)
 		}
 	}
+	slices.SortFunc(runners, name.Runner.Compare)
 	return runners
 }
 
@@ -96,6 +114,8 @@ func (s Store) State(service name.Service) (State, error) {
 		}
 		if rev == served {
 			state.Good = rev
+			state.Scaled, err = s.Scale(service.Revision(rev))
+			problems = append(problems, err)
 		}
 	}
 	return state, errors.Join(problems...)

@@ -178,8 +178,10 @@ func (s Store) Prune(service name.Service, busy func() ([]name.Rev, error)) erro
 		if err := os.Remove(s.Path(r)); err != nil {
 			return fmt.Errorf("%s: prune: %w", r, err)
 		}
-		if err := os.Remove(s.PreStartedPath(r)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s: prune: %w", r, err)
+		for _, path := range []string{s.PreStartedPath(r), s.scalePath(r)} {
+			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("%s: prune: %w", r, err)
+			}
 		}
 		if err := s.ClearFailed(r); err != nil {
 			return err

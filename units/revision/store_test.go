@@ -217,11 +217,11 @@ func TestRunners(t *testing.T) {
 	}
 	must(t, s.SetGood(web(2)))
 	must(t, s.SetCurrent(web(3)))
-	write(t, s.RecordPath(web(1).First().Next()), "")
+	write(t, s.RecordPath(web(1).Runner(2)), "")
 	for n := 1; n <= 3; n++ {
 		must(t, s.Announce(web(n).First()))
 	}
-	must(t, errors.Join(s.Announce(web(2).First().Next()), s.Announce(web(3).First().Next())))
+	must(t, errors.Join(s.Announce(web(2).Runner(2)), s.Announce(web(3).Runner(2))))
 	runners := func() (all []string) {
 		t.Helper()
 		state, err := s.State("web")
@@ -237,15 +237,51 @@ func TestRunners(t *testing.T) {
 		t.Errorf("runners (-want +got):\n%s", diff)
 	}
 	// It is live and announced at once.
-	write(t, s.RecordPath(web(2).First().Next()), "")
+	write(t, s.RecordPath(web(2).Runner(2)), "")
 	must(t, s.WithdrawOthers(web(2)))
 	must(t, s.SetGood(web(3)))
 	if diff := cmp.Diff([]string{"1:1", "1:2", "2:1", "2:2", "3:1"}, runners()); diff != "" {
 		t.Errorf("runners (-want +got):\n%s", diff)
 	}
-	must(t, errors.Join(s.ClearRecord(web(2).First().Next()), s.ClearRecord(web(1).First().Next()), s.Withdraw(web(2).First().Next()), s.Withdraw(web(2).First().Next())))
+	must(t, errors.Join(s.ClearRecord(web(2).Runner(2)), s.ClearRecord(web(1).Runner(2)), s.Withdraw(web(2).Runner(2)), s.Withdraw(web(2).Runner(2))))
 	if diff := cmp.Diff([]string{"1:1", "2:1", "3:1"}, runners()); diff != "" {
 		t.Errorf("runners (-want +got):\n%s", diff)
+	}
+}
+
+// The number of replicas is what the revision says, or a newer one in its place.
+func TestScale(t *testing.T) {
+	s := newStore(t)
+	s.mustSave(t, 1)
+	s.mustSave(t, 2)
+	must(t, errors.Join(s.SetCurrent(web(1)), s.SetGood(web(1))))
+	replicas := func(want int) {
+		t.Helper()
+		n, err := s.Replicas(web(1))
+		must(t, err)
+		state, err := s.State("web")
+		must(t, err)
+		if runners := state.Runners(web(1)); n != want || len(runners) != want || state.Replicas(rev(1)) != want {
+			t.Errorf("%d replicas, runners %v; want %d", n, runners, want)
+		}
+	}
+	replicas(1)
+	must(t, s.SetScale(web(1), Scale{3, rev(2)}))
+	replicas(3)
+	// It is for the good revision alone.
+	must(t, errors.Join(s.SetCurrent(web(2)), s.SetGood(web(2))))
+	if state, err := s.State("web"); err != nil || state.Scaled.By != "" || len(state.Runners(web(2))) != 1 {
+		t.Errorf("%+v, %v; want one runner", state, err)
+	}
+	for _, text := range []string{"", "3", "0 " + string(rev(2)), "99 " + string(rev(2)), "3 ../../x", "x"} {
+		write(t, s.scalePath(web(1)), text)
+		if scale, err := s.Scale(web(1)); err == nil {
+			t.Errorf("%q is read as %+v", text, scale)
+		}
+	}
+	must(t, s.SetGood(web(1)))
+	if state, err := s.State("web"); err == nil || len(state.Runners(web(1))) != 1 {
+		t.Errorf("a damaged number: %v, %v; want an error, and what the revision says", state.Runners(web(1)), err)
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 type Service struct {
 	Name          name.Service
 	Good, Current name.Rev // empty when there is none
+	Replicas      int      // how many the good revision is to have; 0 without one
 	Manager       dbus.UnitStatus
 	Runners       []Runner // those of good and current, and those that systemd has loaded
 }
@@ -56,16 +57,27 @@ func Look(ctx context.Context, store revision.Store, conn Systemd, service name.
 	if err != nil {
 		return s, err
 	}
-	for _, rev := range []name.Rev{s.Good, s.Current} {
-		if rev == "" || s.has(states, rev) {
+	for _, rev := range slices.Compact([]name.Rev{s.Good, s.Current}) {
+		if rev == "" {
 			continue
 		}
-		// Asking makes systemd load the unit.
-		state, err := conn.State(ctx, service.Revision(rev).First().Unit())
-		if err != nil {
-			return s, err
+		revision := service.Revision(rev)
+		replicas, _ := store.Replicas(revision) // who makes the units reports damage
+		if rev == s.Good {
+			s.Replicas = replicas
 		}
-		states = append(states, state)
+		for number := range replicas {
+			unit := revision.Runner(number + 1).Unit()
+			if slices.ContainsFunc(states, func(u dbus.UnitStatus) bool { return u.Name == unit }) {
+				continue
+			}
+			// Asking makes systemd load the unit.
+			state, err := conn.State(ctx, unit)
+			if err != nil {
+				return s, err
+			}
+			states = append(states, state)
+		}
 	}
 	for _, state := range states {
 		one := Runner{Unit: state}
@@ -83,15 +95,6 @@ func Look(ctx context.Context, store revision.Store, conn Systemd, service name.
 		s.Runners = append(s.Runners, one)
 	}
 	return s, nil
-}
-
-func (s Service) has(states []dbus.UnitStatus, rev name.Rev) bool {
-	for _, state := range states {
-		if state.Name == s.Name.Revision(rev).First().Unit() {
-			return true
-		}
-	}
-	return false
 }
 
 // Serves reports whether a runner has got through its start. The unit of one that is
@@ -125,15 +128,22 @@ func (s Service) Pending() bool {
 	return !ok || !one.Rejected
 }
 
-// Runner returns the runner of a revision, if there is one: of two, that which serves, or
-// else that which may.
-func (s Service) Runner(rev name.Rev) (Runner, bool) {
+// Of returns the runners of a revision, in the order of their numbers.
+func (s Service) Of(rev name.Rev) []Runner {
 	var its []Runner
 	for _, r := range s.Runners {
 		if r.Rev == rev {
 			its = append(its, r)
 		}
 	}
+	slices.SortFunc(its, func(a, b Runner) int { return a.Compare(b.Runner) })
+	return its
+}
+
+// Runner returns the runner of a revision, if there is one: of several, one that serves, or
+// else one that may.
+func (s Service) Runner(rev name.Rev) (Runner, bool) {
+	its := s.Of(rev)
 	if len(its) == 0 {
 		return Runner{}, false
 	}
@@ -179,7 +189,7 @@ func (s Service) Up() bool {
 func (s Service) Why() string {
 	var reasons []string
 	for _, r := range s.Runners {
-		reasons = append(reasons, string(r.Rev)+" "+r.Why())
+		reasons = append(reasons, r.Mark()+" "+r.Why())
 	}
 	if len(reasons) == 0 {
 		return "it has no valid revision; see journalctl -u sm-fetch"

@@ -119,7 +119,7 @@ const lookAgain = 5 * time.Second
 // ErrConnectionLost.
 func (c *Conn) StopRunners(ctx context.Context, service name.Service, stays func(name.Rev) bool, progress func(stopping []string)) error {
 	// What is about to start one more goes first.
-	helping, err := c.ListUnitsByPatternsContext(ctx, nil, []string{name.Start(service.Units()), name.Settle(service.Units())})
+	helping, err := c.ListUnitsByPatternsContext(ctx, nil, []string{name.Start(service.Units()), name.Settle(service.Units()), name.Scale(service.Units())})
 	if err != nil {
 		return fmt.Errorf("list what starts runners of %s: %w", service, err)
 	}
