@@ -187,7 +187,7 @@ func (a *Applier) accept(ctx context.Context, c source.Change) error {
 		return err
 	}
 	defer unlock()
-	before, err := a.take(d, document)
+	before, scaled, err := a.take(d, document)
 	var no *refused
 	if errors.As(err, &no) {
 		a.reject(c.Service, rev, no.Invalid)
@@ -198,11 +198,13 @@ func (a *Applier) accept(ctx context.Context, c source.Change) error {
 		return err
 	}
 	a.valid(c.Service)
-	switch before {
-	case d.Rev:
+	switch {
+	case before == d.Rev:
 		return nil
-	case "":
+	case before == "":
 		a.Log.Info("%s: is the first revision", d.Revision)
+	case scaled != "":
+		a.Log.Info("%s: runs as %s, with %d replicas", d.Revision, scaled, d.Replicas)
 	default:
 		a.Log.Info("%s: is current, was %s", d.Revision, before)
 	}
@@ -213,23 +215,35 @@ func (a *Applier) accept(ctx context.Context, c source.Change) error {
 	return nil
 }
 
-// take makes a revision the current one, unless the host refuses it, and returns
-// which one was.
-func (a *Applier) take(d *definition.Definition, document []byte) (before name.Rev, err error) {
+// take makes a revision the current one, unless the host refuses it, and returns which one
+// was. A revision that differs from the good one in the number of replicas alone does not
+// become current; as is the one that it runs as then.
+func (a *Applier) take(d *definition.Definition, document []byte) (before, as name.Rev, err error) {
 	a.claiming.Lock()
 	defer a.claiming.Unlock()
 	if err := a.admit(d, len(document)); err != nil {
-		return "", err
+		return "", "", err
 	}
 	if err := a.Revisions.Save(d.Revision, document); err != nil {
-		return "", err
+		return "", "", err
 	}
-	before, _ = a.Revisions.Current(d.Service) // a damaged link is replaced
+	before = a.offered(d.Service)
+	if before == d.Rev {
+		return before, "", nil
+	}
+	scaled, err := a.scale(d)
+	if err != nil {
+		return "", "", err
+	}
+	if scaled {
+		as, err = a.Revisions.Current(d.Service)
+		return before, as, err
+	}
 	if err := a.Revisions.SetCurrent(d.Revision); err != nil {
-		return "", err
+		return "", "", err
 	}
 	a.claimWith(d.Service, d)
-	return before, nil
+	return before, "", nil
 }
 
 // reject reports an invalid revision, once.

@@ -69,13 +69,13 @@ func called(err error, rev string) error {
 	return err
 }
 
-// name returns the revision that a draft is, and whether that is the current one.
+// name returns the revision that a draft is, and whether that is the newest one already.
 func (a *Applier) name(service name.Service, draft draft) (r name.Revision, unchanged bool, err error) {
 	sum, err := draft.digest()
 	if err != nil {
 		return r, false, err
 	}
-	current, _ := a.Revisions.Current(service) // a damaged link is replaced
+	current := a.offered(service)
 	if current != "" {
 		r = service.Revision(current)
 		document, err := os.ReadFile(a.Revisions.Path(r))

@@ -1,0 +1,47 @@
+package apply
+
+import (
+	"service-manager/units/definition"
+	"service-manager/units/name"
+	"service-manager/units/revision"
+)
+
+// offered returns the newest revision of a service that this host has taken from the
+// store: the current one, or one that runs as that does, with another number of replicas.
+// A damaged link, or number, is replaced.
+func (a *Applier) offered(service name.Service) name.Rev {
+	current, err := a.Revisions.Current(service)
+	if err != nil || current == "" {
+		return current
+	}
+	if scale, err := a.Revisions.Scale(service.Revision(current)); err == nil && scale.By != "" {
+		return scale.By
+	}
+	return current
+}
+
+// scale has the good revision run with as many replicas as a new one says that differs
+// from it in nothing else, and reports whether d is such a one. No container is replaced
+// for that.
+func (a *Applier) scale(d *definition.Definition) (bool, error) {
+	current, err := a.Revisions.Current(d.Service)
+	if err != nil || current == "" {
+		return false, nil // a damaged link is replaced
+	}
+	if good, err := a.Revisions.Good(d.Service); err != nil || good != current {
+		return false, nil
+	}
+	runs := d.Service.Revision(current)
+	if current == d.Rev {
+		// The store has gone back to it.
+		if scale, err := a.Revisions.Scale(runs); err == nil && scale.By == "" {
+			return false, nil
+		}
+	} else if as, err := a.Revisions.Read(runs); err != nil || !d.RunsAs(as) {
+		return false, nil
+	}
+	if err := a.Revisions.SetScale(runs, revision.Scale{Replicas: d.Replicas, By: d.Rev}); err != nil {
+		return false, err
+	}
+	return true, nil
+}
