@@ -307,7 +307,7 @@ main() {
       else
         install_from "$PWD" "$prefix"
       fi
-      say "installed $(version_in "$prefix")${before:+ in the place of $before} in $prefix/bin; put a definition into $CONFIG_DIR/services/NAME.json, or set COUCHDB_URL in $CONFIG_DIR/service-manager.conf" ;;
+      say "installed $(version_in "$prefix")${before:+, replacing $before,} in $prefix/bin; put a definition into $CONFIG_DIR/services/NAME.json, or set COUCHDB_URL in $CONFIG_DIR/service-manager.conf" ;;
   esac
 }
 

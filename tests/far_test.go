@@ -43,7 +43,7 @@ func TestFarClients(t *testing.T) {
 					args = append(args, "--post")
 				}
 				if method == "POST" && path == "directly" {
-					// A server closes the connections that idle when it is told to end. What a client
+					// A server closes the connections that idle when it is stopped. What a client
 					// asks on one just then it has to ask again, which it may not do here.
 					args = append(args, "--keep-alive", "0")
 				}

@@ -42,7 +42,7 @@ func servesAlone(t testing.TB, g *vm.Guest, revision string) time.Duration {
 // traps stands for a guest whose helpers can be caught at any step.
 type traps struct{ guest *vm.Guest }
 
-// setTraps puts testdata/trap.sh in the place of every helper in the chain.
+// setTraps replaces every helper in the chain by testdata/trap.sh.
 func setTraps(t testing.TB, g *vm.Guest) traps {
 	t.Helper()
 	put(t, g, "trap.sh", "/usr/local/lib/trap.sh")

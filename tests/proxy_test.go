@@ -111,7 +111,7 @@ func TestProxyKeepsConnections(t *testing.T) {
 	first(t, g, until("r0", "closed"), "r0")
 	output(t, g, "systemctl start nginx")
 	// ended returns how many seconds after the last request through nginx the application
-	// of the replaced revision was told to end, and what the client saw.
+	// of the replaced revision was stopped, and what the client saw.
 	ended := func(next definition, revision string) (seconds float64, seen traffic.Report) {
 		t.Helper()
 		l := startLoad(t, g, "", "--connections-per-second", "0", "--keep-alive", "4", "--keep-alive-pause", "100ms", "--slow", "1", "--slow-for", "3s", "http://127.0.0.1:8084/")

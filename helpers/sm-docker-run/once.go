@@ -18,7 +18,7 @@ import (
 const onceHelp = `
 Usage: sm-docker-run once [flags] --done FILE IMAGE [ARGUMENT...]
 
-Runs a container to its end, in the place of any older one of that name, and removes it:
+Runs a container to its end, replacing any older one of that name, and removes it:
 for what has to be done once, such as a migration of a database. If it ends with exit
 status 0, FILE is written. When FILE is there, nothing is done. On SIGTERM or SIGINT, and
 when the time is up, the container is stopped, and that is a failure.

@@ -43,7 +43,7 @@ type options struct {
 const runHelp = `
 Usage: sm-docker-run run [flags] IMAGE [ARGUMENT...]
 
-Creates and starts a container, in the place of any older one of that name, says
+Creates and starts a container, replacing any older one of that name, says
 READY=1, and waits for its end. It exits with the container's exit status, and on
 failure says the container's last line of output. On SIGTERM or SIGINT it stops the
 container; one that ends by its stop signal makes this process end by SIGTERM, which
@@ -82,7 +82,7 @@ func (o *options) define(f *command.Flags) {
 	f.StringVar(&o.cgroupParent, "cgroup-parent", "", "parent control `group`; with the systemd cgroup driver the default is the slice that this process is in")
 	f.StringVar(&o.cpus, "cpus", "", "`number` of CPUs, such as 1.5")
 	f.Var(&o.dns, "dns", "`address` of a DNS server (repeatable)")
-	f.Var(&o.entrypoint, "entrypoint", "`program` to run in the place of the image's entry point")
+	f.Var(&o.entrypoint, "entrypoint", "`program` to run instead of the image's entry point")
 	f.Var(&o.env, "env", "set `name=value`, or pass the variable name on from this process (repeatable)")
 	f.StringVar(&o.environmentFrom, "environment-from", "", "set the variables in the member \"environment\" of the JSON object in `file`; unlike --env, it shows their values to no other user; --env overrides it")
 	f.StringVar(&o.hostname, "hostname", "", "the container's host `name`")
@@ -94,7 +94,7 @@ func (o *options) define(f *command.Flags) {
 	f.StringVar(&o.network, "network", "", "`network` to connect to")
 	f.Var(&o.publish, "publish", "publish a port: `[[ip:]port:]port[/protocol]` (repeatable)")
 	f.BoolVar(&o.readOnly, "read-only", false, "mount the root file system read-only")
-	f.StringVar(&o.stopSignal, "stop-signal", "", "`signal` that stops the container, in the place of the image's")
+	f.StringVar(&o.stopSignal, "stop-signal", "", "`signal` that stops the container, instead of the image's")
 	f.Var(&o.tmpfs, "tmpfs", "mount a tmpfs at `path[:options]` (repeatable)")
 	f.StringVar(&o.user, "user", "", "`user[:group]` to run as")
 	f.Var(&o.volumes, "volume", "mount `source:path[:options]`, or an anonymous volume at path (repeatable)")

@@ -68,7 +68,7 @@ type leftError struct{ start, remove error }
 
 func (e *leftError) Error() string { return fmt.Sprintf("%v, and then: %v", e.start, e.remove) }
 
-// start brings a container into being, in the place of any older one of its name.
+// start brings a container into being, replacing any older one of its name.
 // When it fails, no container is left, unless the error is a leftError. Only the
 // parts that create nothing end early with ctx: a request that is cut off may still
 // be carried out.

@@ -16,7 +16,7 @@ import (
 const holdHelp = `
 Usage: sm-ipvs hold [--flag VALUE]... ADDRESS...
 
-Keeps clients that connect to the ADDRESSes waiting, in the place of refusing them,
+Keeps clients that connect to the ADDRESSes waiting, instead of refusing them,
 until 'add' has given each ADDRESS a destination with a weight, or the time is up.
 For what cannot run twice: hold, then stop the old container, then start the new
 one. Connections that are open go on. Datagrams of UDP wait, too.

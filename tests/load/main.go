@@ -45,7 +45,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.DurationVar(&o.KeepAlivePause, "keep-alive-pause", 100*time.Millisecond, "`pause` between two requests of a kept connection")
 	flags.Float64Var(&o.SlowPerSecond, "slow", 0, "`requests` a second of /slow")
 	flags.DurationVar(&o.SlowFor, "slow-for", 8*time.Second, "`time` that a request of /slow asks for")
-	flags.BoolVar(&o.Post, "post", false, "send POST in the place of GET, and none a second time")
+	flags.BoolVar(&o.Post, "post", false, "send POST instead of GET, and none a second time")
 	flags.BoolVar(&o.HalfClose, "half-close", false, "close connections of one request for writing behind it")
 	flags.DurationVar(&o.For, "for", 10*time.Second, "`length` of the run, at most 30m")
 	flags.DurationVar(&o.ConnectTimeout, "connect-timeout", 15*time.Second, "longest `wait` for a connection")

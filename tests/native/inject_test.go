@@ -47,7 +47,7 @@ for unit in sm-fetch sm-sweep sm-watch sm-start@ sm-retire@ sm-settle@ sm-scale@
 	printf '[Service]\nReadWritePaths=-/run/faults -/run/ipvs-table\n' > /etc/systemd/system/$unit.service.d/faults.conf
 done`
 
-// wrapper stands in the place of a helper, which is in /usr/local/lib/trapped, and
+// wrapper stands in for a helper, which is in /usr/local/lib/trapped, and
 // runs it unless a fault fits. A fault is a file of words: helper, verb, unit,
 // what, whether after, whether always.
 const wrapper = `#!/bin/bash
@@ -92,7 +92,7 @@ func (m *machine) inject(t testing.TB, f fault) injection {
 	return i
 }
 
-// wrap puts the wrapper in the place of a helper.
+// wrap puts the wrapper in a helper's place.
 func (m *machine) wrap(t testing.TB, helper string) {
 	t.Helper()
 	if m.faults.trapped[helper] {

@@ -79,7 +79,7 @@ func TestInstall(t *testing.T) {
 			m.output(t, `set -e
 cp -r /root/bundle /root/newer
 for file in /root/newer/bin/*; do echo >> $file; done
-/root/newer/install.sh | grep 'installed .* in the place of '
+/root/newer/install.sh | grep 'installed .*, replacing '
 for file in /root/newer/bin/sm-*; do cmp $file /usr/local/bin/${file##*/}; done
 cmp /root/newer/bin/service-manager-generator /etc/systemd/system-generators/service-manager-generator`)
 			unchanged(t)

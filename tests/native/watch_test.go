@@ -62,7 +62,7 @@ test "$(sm-ipvs list --json 172.17.0.1:7100 | jq -r '.[].destinations[] | "\(.ad
 			m.output(t, "docker restart shop-2")
 			m.waitFor(t, patience, weights(1, 1)+"\ncurl -fsS -m 5 http://$(. /run/shop-2.env; echo $SM_CONTAINER_IP)/")
 			if now := m.output(t, "docker ps -q --no-trunc --filter name=shop-2"); now != container {
-				t.Logf("another container was started in the place of %s: %s", container, now)
+				t.Logf("another container was started instead of %s: %s", container, now)
 			}
 			signal(2, unwell)
 			m.waitFor(t, patience, weights(1, 0))

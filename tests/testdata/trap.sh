@@ -1,5 +1,5 @@
 #!/bin/sh
-# Stands in the place of a helper, which is in /usr/local/lib/trapped, and runs
+# Stands in for a helper, which is in /usr/local/lib/trapped, and runs
 # it, unless a trap is set for this step: a file /run/traps/sm-ipvs.add, say. Then
 # the step tells its process id in /run/traps/sm-ipvs.add.pid and waits to be
 # killed: before it has done anything, when the file says "before", or after it has

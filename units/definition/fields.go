@@ -58,7 +58,7 @@ func init() {
 			parse: func(p *parser, path string, v json.RawMessage) { p.short.Port = p.port(path, v) },
 		},
 		{
-			name: "endpoints", says: "several addresses, in the place of `address` and `port`: a list of objects of the fields below",
+			name: "endpoints", says: "several addresses, instead of `address` and `port`: a list of objects of the fields below",
 			example: `[{"address": "172.17.0.1:7001", "port": 80}, {"address": "172.17.0.1:7001", "protocol": "udp", "port": 80}]`, list: true,
 			parse: (*parser).endpoints,
 		},
@@ -170,7 +170,7 @@ func init() {
 			parse: (*parser).preStart,
 		},
 		{
-			name: "pre_start.command", says: "what the entrypoint is given, in the place of `command`", required: true,
+			name: "pre_start.command", says: "what the entrypoint is given, instead of `command`", required: true,
 			example: `["migrate", "--up"]`, schema: words, secret: true,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.PreStart.Command = p.words(path, v) },
 		},
@@ -204,12 +204,12 @@ func init() {
 			},
 		},
 		{
-			name: "rollout.hold", says: "how long clients wait at most, in the place of being refused, once the old container of `\"stop-first\"` has had its time to end",
+			name: "rollout.hold", says: "how long clients wait at most, instead of being refused, once the old container of `\"stop-first\"` has had its time to end",
 			absent: `"30s"`, example: `"10s"`, schema: duration,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Rollout.Hold = p.duration(path, v, 0) },
 		},
 		{
-			name: "drain", says: "how a container that gets no new connections loses its old ones before it is told to end: an object of the fields below",
+			name: "drain", says: "how a container that gets no new connections loses its old ones before it is stopped: an object of the fields below",
 			without: "the values below", example: `{"timeout": "1m", "until": "answered"}`,
 			parse: (*parser).drain,
 		},

@@ -31,7 +31,7 @@ func TestFields(t *testing.T) {
 		parent, name := split(f.name)
 		in := inGolden
 		if f.instead != "" || f.list || parent != "" && fields[position(parent)].list {
-			continue // a definition has these in the place of others; see endpoints.txtar
+			continue // a definition has these instead of others; see endpoints.txtar
 		}
 		if parent != "" {
 			in = membersOf(t, in[parent])

@@ -18,7 +18,7 @@ import (
 
 const scalePrefix = ".replicas-"
 
-// Scale is how many replicas a revision is to have in the place of what it says itself.
+// Scale is how many replicas a revision is to have instead of what it says itself.
 type Scale struct {
 	Replicas int
 	By       name.Rev // the revision that says so; empty when none does

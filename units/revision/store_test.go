@@ -249,7 +249,7 @@ func TestRunners(t *testing.T) {
 	}
 }
 
-// The number of replicas is what the revision says, or a newer one in its place.
+// The number of replicas is what the revision says, or a newer one instead.
 func TestScale(t *testing.T) {
 	s := newStore(t)
 	s.mustSave(t, 1)

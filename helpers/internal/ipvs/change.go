@@ -69,7 +69,7 @@ func (h *Handle) Add(ctx context.Context, at Address, to netip.AddrPort, terms T
 		return err
 	}
 	if !found || d.Weight != terms.Weight || !d.Masquerading {
-		return hint.Add(fmt.Errorf("add %s to %s: the kernel took it and does not have it", to, at), "run ipvsadm -Ln")
+		return hint.Add(fmt.Errorf("add %s to %s: the kernel accepted it but does not list it", to, at), "run ipvsadm -Ln")
 	}
 	if terms.Weight == 0 {
 		return nil

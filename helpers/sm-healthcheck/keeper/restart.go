@@ -29,7 +29,7 @@ func (k *Keeper) restartSome(ctx context.Context) {
 			continue
 		}
 		k.restarting[s.service()] = true
-		// If that does not help, once more after that time.
+		// If that does not help, again after that time.
 		s.restarts = now.Add(s.Check.RestartAfter)
 		fmt.Fprintf(k.w.Stdout, "%s: unhealthy for %s: restarting %s\n", s.Name, now.Sub(s.since).Round(time.Second), s.Unit)
 		go func() {

@@ -27,7 +27,7 @@ type Options struct {
 	KeepAlivePause       time.Duration // between two requests of one of these
 	SlowPerSecond        float64       // requests of /slow?for=SlowFor
 	SlowFor              time.Duration
-	Post                 bool          // POST, which no client may send again by itself, in the place of GET
+	Post                 bool          // POST, which no client may send again by itself, instead of GET
 	HalfClose            bool          // who has a connection for one request closes it for writing behind it
 	For                  time.Duration // the run's length
 	ConnectTimeout       time.Duration
