@@ -39,6 +39,12 @@ echo $(( (${EPOCHREALTIME/./} - ${begin/./}) / 1000 ))`, remove, shop))
 		t.Logf("FIGURE deleted were %s: back after %s ms", name, took)
 	}
 
+	took := output(t, g, fmt.Sprintf(`begin=$EPOCHREALTIME
+ipvsadm -a -t %[1]s -r 172.17.0.99:80 -m
+while ipvsadm -Ln -t %[1]s | grep -qF 172.17.0.99; do sleep 0.02; done
+echo $(( (${EPOCHREALTIME/./} - ${begin/./}) / 1000 ))`, shop))
+	t.Logf("FIGURE a destination that ipvsadm has added: gone after %s ms", took)
+
 	output(t, g, "docker kill -s USR1 shop-1")
 	waitFor(t, g, time.Minute, weights(0, 1))
 	if out := output(t, g, "for i in $(seq 30); do curl -fsS -m 5 http://"+shop+"/; done | sort | uniq -c | xargs"); out != "30 revision 2" {

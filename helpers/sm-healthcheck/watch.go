@@ -19,9 +19,10 @@ record, and over what sm-ipvs has added to the load balancer:
   been unhealthy for --restart-after, its unit is restarted: one of a service at a
   time.
   A container whose first process has ended leaves the load balancer at once.
-  What another program removes from the load balancer is put back within a second.
+  What another program removes from the load balancer is put back within a second,
+  and what it adds at an address of a unit is removed.
 
-Nothing is touched that sm-ipvs has not added. When watch ends in order, all get
+No virtual service is touched that sm-ipvs has not made. When watch ends in order, all get
 connections again as their units said; killed, it continues where it was.
 
 In a unit:

@@ -57,6 +57,20 @@ func (h *Handle) Rest(ctx context.Context, d Wanted, rests bool) error {
 	return err
 }
 
+// Discard takes a destination out of which there is no note, and reports whether it has.
+func (h *Handle) Discard(ctx context.Context, p Place) (bool, error) {
+	unlock, err := lock(ctx, h.Waiting)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	// One may have been added a moment ago.
+	if _, noted, err := readNote(p.Address, p.Destination); err != nil || noted {
+		return false, err
+	}
+	return true, h.deleteDestination(p.Address, p.Destination)
+}
+
 // Evict takes a destination out whose container has ended, before its unit does. The
 // virtual service stays, for that or for the container to be started again.
 func (h *Handle) Evict(ctx context.Context, d Wanted) error {

@@ -19,6 +19,7 @@ const (
 type care struct {
 	restore []ipvs.Address // something is missing there
 	evict   []ipvs.Wanted  // the container has ended
+	discard []ipvs.Place   // no unit wants it, at an address at which others are wanted
 	rest    []ipvs.Wanted  // is to get no new connections
 	serve   []ipvs.Wanted  // is to get as many as its unit said
 	last    []ipvs.Wanted  // would rest if another one got connections
@@ -34,6 +35,7 @@ func careFor(wanted []ipvs.Wanted, services []ipvs.Service, of func(owner string
 		}
 	}
 	var c care
+	c.discard = unwanted(wanted, weights)
 	for len(wanted) > 0 {
 		at := wanted[0].Address
 		n := 1
@@ -44,6 +46,22 @@ func careFor(wanted []ipvs.Wanted, services []ipvs.Service, of func(owner string
 		wanted = wanted[n:]
 	}
 	return c
+}
+
+// unwanted returns the destinations that are there, and that no unit wants, at addresses at
+// which one wants some.
+func unwanted(wanted []ipvs.Wanted, there map[ipvs.Place]int) (places []ipvs.Place) {
+	known := make(map[ipvs.Place]bool)
+	addresses := make(map[ipvs.Address]bool)
+	for _, d := range wanted {
+		known[d.Place], addresses[d.Address] = true, true
+	}
+	for p := range there {
+		if addresses[p.Address] && !known[p] {
+			places = append(places, p)
+		}
+	}
+	return places
 }
 
 // decide decides about the destinations of one virtual service.

@@ -59,9 +59,13 @@ func TestCare(t *testing.T) {
 					service.Destinations = append(service.Destinations, there)
 				}
 			}
-			// Another's is there, too.
+			// Another's is there, too, and what another program has added to ours.
+			service.Destinations = append(service.Destinations, ipvs.Destination{Address: netip.MustParseAddrPort("10.0.0.2:80")})
 			foreign := ipvs.Service{Address: ipvs.Address{AddrPort: netip.MustParseAddrPort("10.0.0.1:80"), Protocol: ipvs.TCP}, Destinations: service.Destinations}
 			c := careFor(wanted, []ipvs.Service{foreign, service}, func(owner string) health { return of[owner] })
+			if want := []ipvs.Place{{Address: at, Destination: netip.MustParseAddrPort("10.0.0.2:80")}}; !slices.Equal(c.discard, want) {
+				t.Errorf("to be removed: %v; want %v", c.discard, want)
+			}
 			var got []string
 			for range c.restore {
 				got = append(got, "restore")

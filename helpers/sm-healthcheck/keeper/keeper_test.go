@@ -49,6 +49,9 @@ func (b *table) Rest(_ context.Context, d ipvs.Wanted, rests bool) error {
 func (b *table) Evict(_ context.Context, d ipvs.Wanted) error {
 	return b.do("evict", d.Destination.String())
 }
+func (b *table) Discard(_ context.Context, p ipvs.Place) (bool, error) {
+	return true, b.do("discard", p.Destination.String())
+}
 func (b *table) Remove(_ context.Context, at ipvs.Address, to netip.AddrPort, owner string) error {
 	return b.do("remove", to.String())
 }
@@ -92,14 +95,17 @@ func TestPass(t *testing.T) {
 		did    string // what is done with the table
 		said   string // a part of what is said, if anything is
 	}{
-		"all is well":     {func(*Keeper, *table) {}, "", ""},
-		"one failure":     {func(k *Keeper, _ *table) { k.fail("web-1", 1, now) }, "", ""},
-		"unhealthy":       {func(k *Keeper, _ *table) { k.fail("web-1", 2, now) }, "rest 172.17.0.2:80", "web-1: gets no new connections at 172.17.0.1:7001\n"},
-		"both unhealthy":  {func(k *Keeper, _ *table) { k.fail("web-1", 2, now); k.fail("web-2", 2, now) }, "", "web-2: keeps its connections at 172.17.0.1:7001: no other one gets any\n"},
-		"dead":            {func(k *Keeper, _ *table) { k.subjects["web-1"].ended = now }, "evict 172.17.0.2:80", ""},
-		"dead for long":   {func(k *Keeper, _ *table) { k.subjects["web-1"].ended = now.Add(-forgetAfter) }, "evict 172.17.0.2:80, remove 172.17.0.2:80", ""},
-		"deleted":         {func(_ *Keeper, b *table) { b.has = nil }, "restore 172.17.0.1:7001", "put 172.17.0.2:80 back at 172.17.0.1:7001: it was missing in the kernel\n"},
-		"not reachable":   {func(k *Keeper, _ *table) { k.reachable = func(ipvs.Address) (bool, error) { return false, nil } }, "restore 172.17.0.1:7001, restore 172.17.0.1:7001", ""},
+		"all is well":    {func(*Keeper, *table) {}, "", ""},
+		"one failure":    {func(k *Keeper, _ *table) { k.fail("web-1", 1, now) }, "", ""},
+		"unhealthy":      {func(k *Keeper, _ *table) { k.fail("web-1", 2, now) }, "rest 172.17.0.2:80", "web-1: gets no new connections at 172.17.0.1:7001\n"},
+		"both unhealthy": {func(k *Keeper, _ *table) { k.fail("web-1", 2, now); k.fail("web-2", 2, now) }, "", "web-2: keeps its connections at 172.17.0.1:7001: no other one gets any\n"},
+		"dead":           {func(k *Keeper, _ *table) { k.subjects["web-1"].ended = now }, "evict 172.17.0.2:80", ""},
+		"dead for long":  {func(k *Keeper, _ *table) { k.subjects["web-1"].ended = now.Add(-forgetAfter) }, "evict 172.17.0.2:80, remove 172.17.0.2:80", ""},
+		"deleted":        {func(_ *Keeper, b *table) { b.has = nil }, "restore 172.17.0.1:7001", "put 172.17.0.2:80 back at 172.17.0.1:7001: it was missing in the kernel\n"},
+		"not reachable":  {func(k *Keeper, _ *table) { k.reachable = func(ipvs.Address) (bool, error) { return false, nil } }, "restore 172.17.0.1:7001, restore 172.17.0.1:7001", ""},
+		"added by ipvsadm": {func(_ *Keeper, b *table) {
+			b.has[0].Destinations = append(b.has[0].Destinations, ipvs.Destination{Address: netip.MustParseAddrPort("172.17.0.9:80"), Weight: 1})
+		}, "discard 172.17.0.9:80", "removed 172.17.0.9:80 from 172.17.0.1:7001: no unit has added it; sm-ipvs add would keep it\n"},
 		"of another unit": {func(k *Keeper, b *table) { delete(k.subjects, "web-1") }, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -17,6 +17,7 @@ type balancer interface {
 	Restore(ctx context.Context, addresses ...ipvs.Address) ([]ipvs.Place, error)
 	Rest(ctx context.Context, d ipvs.Wanted, rests bool) error
 	Evict(ctx context.Context, d ipvs.Wanted) error
+	Discard(ctx context.Context, p ipvs.Place) (bool, error)
 	Remove(ctx context.Context, at ipvs.Address, to netip.AddrPort, owner string) error
 	Close()
 }
@@ -50,7 +51,7 @@ func (k *Keeper) pass(ctx context.Context) error {
 		addresses = append(addresses, d.Address)
 	}
 	k.mu.Unlock()
-	problems := []error{evict(ctx, b, c.evict), k.putBack(ctx, b, c.restore, addresses)}
+	problems := []error{evict(ctx, b, c.evict), k.discard(ctx, b, c.discard), k.putBack(ctx, b, c.restore, addresses)}
 	for _, d := range c.rest {
 		problems = append(problems, k.rest(ctx, b, d, true))
 	}
@@ -68,6 +69,21 @@ func evict(ctx context.Context, b balancer, ended []ipvs.Wanted) error {
 	var problems []error
 	for _, d := range ended {
 		problems = append(problems, b.Evict(ctx, d))
+	}
+	return errors.Join(problems...)
+}
+
+// discard takes out what no unit has added. A container may have got that address again: a
+// table that was saved by ipvsadm, and is loaded at the next boot, has destinations of
+// containers that are long gone.
+func (k *Keeper) discard(ctx context.Context, b balancer, places []ipvs.Place) error {
+	var problems []error
+	for _, p := range places {
+		was, err := b.Discard(ctx, p)
+		if was {
+			fmt.Fprintf(k.w.Stdout, "removed %s from %s: no unit has added it; sm-ipvs add would keep it\n", p.Destination, p.Address)
+		}
+		problems = append(problems, err)
 	}
 	return errors.Join(problems...)
 }
