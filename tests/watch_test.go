@@ -45,6 +45,18 @@ while ipvsadm -Ln -t %[1]s | grep -qF 172.17.0.99; do sleep 0.02; done
 echo $(( (${EPOCHREALTIME/./} - ${begin/./}) / 1000 ))`, shop))
 	t.Logf("FIGURE a destination that ipvsadm has added: gone after %s ms", took)
 
+	// Probes meet no port of a client: its connection, which the kernel remembers, would count
+	// as open again.
+	if out := output(t, g, `set -e
+before=$(cat /proc/sys/net/ipv4/ip_local_port_range)
+echo 40000 40015 > /proc/sys/net/ipv4/ip_local_port_range
+for i in $(seq 12); do curl -fsS -m 5 -o /dev/null http://`+shop+`/; done
+for n in 1 2; do (. /run/shop-$n.env; for i in $(seq 12); do sm-healthcheck --hold 0 --timeout 10s tcp://$SM_CONTAINER_IP:80; done); done >/dev/null
+echo $before > /proc/sys/net/ipv4/ip_local_port_range
+grep -c TIME_WAIT /proc/net/ip_vs_conn; grep SYN_SENT /proc/net/ip_vs_conn || true`); out != "12" {
+		t.Errorf("after 12 connections and 24 probes the kernel remembers: %s", out)
+	}
+
 	output(t, g, "docker kill -s USR1 shop-1")
 	waitFor(t, g, time.Minute, weights(0, 1))
 	if out := output(t, g, "for i in $(seq 30); do curl -fsS -m 5 http://"+shop+"/; done | sort | uniq -c | xargs"); out != "30 revision 2" {

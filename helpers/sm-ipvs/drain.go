@@ -55,6 +55,8 @@ const (
 	// what got lost of the answer has been sent again by then. One that has vanished
 	// never does.
 	closing = 5 * time.Second
+	// crossedInterval is the time between looks for connections that only count as active.
+	crossedInterval = time.Second
 	// lastAnswers is how long the container may take to answer the datagrams that it has.
 	lastAnswers = 200 * time.Millisecond
 	// grace is what setting up and ending may take beside the time-out.
@@ -239,6 +241,8 @@ type draining struct {
 	answered bool // whether connections that were answered, and idle, count no longer
 	idle     int  // how many of those there are
 	warned   bool // that it cannot be known how many
+	crossed  int  // how many are none
+	looked   time.Time
 }
 
 // await returns when no connection needs the destination any more, or with the number of
@@ -306,11 +310,29 @@ func (d *draining) inUse() (active, unacknowledged int, found bool, err error) {
 		}
 		active = max(0, active-d.idle) // some may have ended in between
 	}
+	if err == nil && active > 0 {
+		if active, err = d.without(active); err != nil {
+			return 0, 0, false, err
+		}
+	}
 	if err != nil || !found || active > 0 || now.InactiveConnections == 0 {
 		return active, 0, found, err
 	}
 	c, err := d.handle.Connections(d.at, d.to)
 	return c.HalfClosed, c.Unacknowledged, true, err
+}
+
+// without returns the number of active connections without those that are none.
+func (d *draining) without(active int) (int, error) {
+	// They are rare, and the list of all connections may be long.
+	if now := time.Now(); now.Sub(d.looked) >= crossedInterval {
+		c, err := d.handle.Connections(d.at, d.to)
+		if err != nil {
+			return 0, err
+		}
+		d.crossed, d.looked = c.Crossed, now
+	}
+	return max(0, active-d.crossed), nil
 }
 
 // also says how many connections idle.

@@ -159,6 +159,34 @@ func TestMachineDrainWaits(t *testing.T) {
 	}
 }
 
+// Something connects to the container directly, with a port that a client of the service
+// had before: the kernel takes the connection of then for open.
+func TestMachineDrainPassesOverDirectConnections(t *testing.T) {
+	b := newBench(t)
+	b.serve("10.77.0.2:80")
+	b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
+	reset := func(conn net.Conn) (port int) {
+		must(t, conn.(*net.TCPConn).SetLinger(0))
+		must(t, conn.Close())
+		return conn.LocalAddr().(*net.TCPAddr).Port
+	}
+	conn, err := b.dial("10.77.0.1:7001")
+	must(t, err)
+	b.ask(conn)
+	port := reset(conn)
+	b.awaitState("CLOSE")
+	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(10, 77, 0, 1), Port: port}, Timeout: time.Minute}
+	direct, err := from.DialContext(t.Context(), "tcp", "10.77.0.2:80")
+	must(t, err)
+	b.awaitState("SYN_SENT")
+	reset(direct)
+	begin := time.Now()
+	b.ok("drain", "--timeout", "10m", "10.77.0.1:7001", "10.77.0.2:80")
+	if took := time.Since(begin); took > time.Minute {
+		t.Errorf("drain took %s", took)
+	}
+}
+
 // A client that is far away believes that it is connected before the kernel does,
 // and sends its request: its connection counts from its first packet on.
 func TestMachineDrainAwaitsHandshake(t *testing.T) {

@@ -21,6 +21,10 @@ type Connections struct {
 	// Opening are those whose client has sent its first packet, and not yet the one
 	// behind the answer to that.
 	Opening int
+	// Crossed are those that have ended, and that the kernel takes for open: something has
+	// connected to the container directly, from the address and port of their client. They
+	// count as active for two minutes.
+	Crossed int
 	// HalfClosed are those whose client has sent everything and waits for the
 	// answer.
 	HalfClosed int
@@ -72,6 +76,8 @@ func countConnections(list io.Reader, at Address, to netip.AddrPort) (Connection
 			c.Open = append(c.Open, listed(fields[1], fields[2]))
 		case "SYN_RECV":
 			c.Opening++
+		case "SYN_SENT": // what a container opens, if it were not the destination
+			c.Crossed++
 		case "CLOSE_WAIT": // the client has closed
 			c.HalfClosed++
 		case "FIN_WAIT", "LAST_ACK": // the container has; both have

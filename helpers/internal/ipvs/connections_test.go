@@ -11,6 +11,7 @@ import (
 const connectionsOfKernel = `Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData
 TCP 0A4E0002 8C14 0A4D0001 1B59 0A4D0002 0050 SYN_RECV         59
 TCP 0A4D0001 B0FA 0A4D0001 1B59 0A4D0002 0050 ESTABLISHED     899
+TCP 0A4D0001 B0FB 0A4D0001 1B59 0A4D0002 0050 SYN_SENT        119
 TCP 0A4D0001 B0FC 0A4D0001 1B59 0A4D0002 0050 CLOSE_WAIT       59
 TCP 0A4D0001 B0FE 0A4D0001 1B59 0A4D0002 0050 FIN_WAIT        119
 TCP 0A4D0001 B100 0A4D0001 1B59 0A4D0002 0050 TIME_WAIT       119
@@ -26,7 +27,7 @@ func TestCountConnections(t *testing.T) {
 		at, to string
 		want   Connections
 	}{
-		{"10.77.0.1:7001", "10.77.0.2:80", Connections{Open: []netip.AddrPort{netip.MustParseAddrPort("10.77.0.1:45306")}, Opening: 1, HalfClosed: 1, Unacknowledged: 2}},
+		{"10.77.0.1:7001", "10.77.0.2:80", Connections{Open: []netip.AddrPort{netip.MustParseAddrPort("10.77.0.1:45306")}, Opening: 1, Crossed: 1, HalfClosed: 1, Unacknowledged: 2}},
 		{"10.77.0.1:7001", "10.77.0.3:80", Connections{Unacknowledged: 1}},
 		{"10.77.0.1:7002", "10.77.0.2:80", Connections{HalfClosed: 1}},
 		{"10.77.0.1:7001", "10.77.0.4:80", Connections{}},

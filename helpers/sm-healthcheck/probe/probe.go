@@ -79,7 +79,7 @@ func Once(ctx context.Context, p Probe, timeout time.Duration) (seen string, err
 	if network == "" {
 		return p.ask(nil)
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	conn, err := dial(ctx, network, address)
 	if err != nil {
 		return "", err
 	}
