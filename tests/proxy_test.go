@@ -4,22 +4,60 @@ package tests
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"service-manager/tests/harness"
 	"service-manager/tests/load/traffic"
 	"service-manager/tests/vm"
 )
 
+type proxy struct{ name, example, path, port string }
+
 // proxies are programs of Debian in front of web, with the configuration that is
 // recommended for each.
-var proxies = []struct{ name, example, path, port string }{
+var proxies = []proxy{
 	{"nginx", "nginx.conf", "/etc/nginx/conf.d/web.conf", "8081"},
 	{"haproxy", "haproxy.cfg", "/etc/haproxy/haproxy.cfg", "8082"},
 	{"caddy", "Caddyfile", "/etc/caddy/Caddyfile", "8083"},
+}
+
+// traefik is one that Debian does not have.
+var traefik = proxy{"traefik", "traefik.yml", "/etc/traefik/web.yml", "8085"}
+
+// traefikUnit starts it as its example says.
+const traefikUnit = `[Service]
+Type=notify
+ExecStart=/usr/local/bin/traefik --entrypoints.web.address=:8085 --providers.file.filename=/etc/traefik/web.yml --global.checknewversion=false
+`
+
+// putTraefik installs Traefik in a machine.
+func putTraefik(t *testing.T, g *vm.Guest) {
+	t.Helper()
+	cache, err := harness.NewCache(os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	built, err := cache.Traefik(ctx(t, 30*time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	output(t, g, "mkdir -p /etc/traefik\ncat > /etc/systemd/system/traefik.service <<'END'\n"+traefikUnit+"END\nsystemctl daemon-reload")
+	if err := g.Put(ctx(t, 5*time.Minute), built, "/usr/local/bin/traefik"); err != nil {
+		t.Fatal(err)
+	}
+	putConfiguration(t, g, traefik)
+}
+
+func putConfiguration(t *testing.T, g *vm.Guest, p proxy) {
+	t.Helper()
+	if err := g.Put(ctx(t, time.Minute), filepath.Join("..", "units", "examples", p.example), p.path); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // keepingNginx is what nginx does without being told since 1.29.7: it keeps up to 32
@@ -36,9 +74,7 @@ func behindProxies(t *testing.T) *vm.Guest {
 	t.Helper()
 	g := start(t, installed(t, bookworm), vm.Options{})
 	for _, p := range proxies {
-		if err := g.Put(ctx(t, time.Minute), filepath.Join("..", "units", "examples", p.example), p.path); err != nil {
-			t.Fatal(err)
-		}
+		putConfiguration(t, g, p)
 	}
 	output(t, g, "cat > /etc/nginx/conf.d/keeping.conf <<'END'\n"+keepingNginx+"END\nrm -f /etc/nginx/sites-enabled/default")
 	return g
@@ -50,13 +86,17 @@ func TestProxies(t *testing.T) {
 	g := behindProxies(t)
 	behind := func(revision string) definition { return app(revision).With("drain_timeout", "30s") }
 	first(t, g, behind("r0"), "r0")
-	rollouts := 20
+	rollouts, proxies := 20, proxies
 	if testing.Short() {
 		rollouts = 2
+	} else { // it takes minutes to build
+		putTraefik(t, g)
+		proxies = append(proxies[:len(proxies):len(proxies)], traefik)
 	}
 	var all []func()
 	for _, p := range proxies {
 		output(t, g, "systemctl start "+p.name)
+		waitFor(t, g, time.Minute, "curl -fsS -m 5 http://127.0.0.1:"+p.port+"/")
 		for _, method := range []string{"GET", "POST"} {
 			args := []string{"--connections-per-second", "1", "--keep-alive", "1", "--keep-alive-pause", "250ms", "http://127.0.0.1:" + p.port + "/"}
 			if method == "POST" {
