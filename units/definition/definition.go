@@ -124,8 +124,8 @@ type Variable struct{ Name, Value string }
 // them is generated in less than a second.
 const (
 	MaxSize     = 128 << 10 // bytes of a whole definition
-	MaxServices = 2000      // services of a host
-	MaxTotal    = 32 << 20  // bytes of all definitions of a host that units are made of
+	MaxServices = 2000      // services of a host, and replicas of all of them
+	MaxTotal    = 32 << 20  // bytes of all definitions of a host that units are made of, times their replicas
 	// MaxRevisions is how many revisions of one service units are made of.
 	MaxRevisions = 100
 	maxMembers   = 1024     // members of one list or object

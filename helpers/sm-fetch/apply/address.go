@@ -111,7 +111,8 @@ type claim struct {
 	// links are the revisions that it is about: current and good.
 	links     [2]name.Rev
 	addresses [2][]definition.Address // theirs
-	size      int                     // bytes of the current revision
+	replicas  int                     // of the current revision
+	size      int                     // its bytes, times its replicas
 }
 
 func (c claim) has(address definition.Address) bool {
@@ -161,7 +162,8 @@ func (a *Applier) claimWith(service name.Service, d *definition.Definition) clai
 		}
 	}
 	if info, err := os.Stat(a.Revisions.Path(service.Revision(now.links[0]))); now.links[0] != "" && err == nil {
-		now.size = int(info.Size())
+		now.replicas, _ = a.Revisions.Replicas(service.Revision(now.links[0]))
+		now.size = int(info.Size()) * now.replicas
 	}
 	c.byService[service] = now
 	for _, address := range slices.Concat(now.addresses[0], now.addresses[1]) {
@@ -228,8 +230,12 @@ func (a *Applier) admit(d *definition.Definition, size int) error {
 			return no("", "this host has %d services, and cannot have more; delete one", definition.MaxServices)
 		}
 	}
+	if d.Replicas > mine.replicas && a.outgrows(definition.MaxServices, func(c claim) int { return c.replicas }, mine, d.Replicas) {
+		return no("replicas", "the services of this host would have more than %d replicas; lower some, or delete some services", definition.MaxServices)
+	}
+	size *= d.Replicas
 	if size > mine.size && a.outgrows(definition.MaxTotal, func(c claim) int { return c.size }, mine, size) {
-		return no("", "the definitions of this host would have more than %d MiB; make some smaller, or delete some", definition.MaxTotal>>20)
+		return no("", "the definitions of this host, times their replicas, would have more than %d MiB; make some smaller, or delete some", definition.MaxTotal>>20)
 	}
 	for _, e := range d.Endpoints {
 		if mine.has(e.Address) {

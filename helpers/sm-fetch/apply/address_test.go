@@ -509,3 +509,43 @@ func TestLimitsOfAHost(t *testing.T) {
 		t.Error("a definition does not count in place of the one before")
 	}
 }
+
+func TestReplicasOfAHost(t *testing.T) {
+	a := newApplier(t)
+	a.Retry = 0
+	document := func(port, replicas int) string {
+		return fmt.Sprintf(`{"image": "a", "address": "10.0.0.1:%d", "port": 80, "replicas": %d}`, port, replicas)
+	}
+	const rev = "1-0123456789abcdef0123456789abcdef"
+	const each = name.MaxReplicas
+	for i := range definition.MaxServices/each - 1 {
+		r := name.Service(fmt.Sprint("s", i)).Revision(rev)
+		if err := errors.Join(a.Revisions.Save(r, []byte(document(1000+i, each))), a.Revisions.SetCurrent(r)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		service  string
+		replicas int
+		want     string
+	}{
+		{"web", each / 2, ""},
+		{"more", each/2 + 1, "replicas: the services of this host would have more than 2000 replicas; lower some, or delete some services"},
+		{"more", each / 2, ""},
+		{"web", each/2 + 1, "replicas: the services of this host would have more than 2000 replicas; lower some, or delete some services"},
+		{"web", 1, ""},
+		{"more", each, "replicas: "},
+		{"more", each - 1, ""},
+	} {
+		a.Log.(*lines).lines = nil
+		port := map[string]int{"web": 80, "more": 81}[test.service]
+		current := a.must(t, source.Change{Service: name.Service(test.service), Document: []byte(document(port, test.replicas))})
+		if n := a.saying("replicas: "); (n == 0) != (test.want == "") || test.want != "" && a.saying(test.want) == 0 {
+			t.Errorf("%s with %d replicas: %q; want %q", test.service, test.replicas, a.Log.(*lines).lines, test.want)
+		}
+		if test.want == "" {
+			// As it is once it has served, so that the next number is no rollout.
+			serves(t, a, name.Service(test.service), current)
+		}
+	}
+}

@@ -236,6 +236,8 @@ func (a *Applier) take(d *definition.Definition, document []byte) (before, as na
 		return "", "", err
 	}
 	if scaled {
+		delete(a.claims.byService, d.Service)
+		a.claimOf(d.Service) // reads it again
 		as, err = a.Revisions.Current(d.Service)
 		return before, as, err
 	}

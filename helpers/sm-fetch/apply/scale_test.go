@@ -24,7 +24,7 @@ func TestScale(t *testing.T) {
 		t.Run(store, func(t *testing.T) {
 			a := newApplier(t)
 			first := a.must(t, change(1, document("a", 1)))
-			serves(t, a, first)
+			serves(t, a, "web", first)
 			good := first
 			for i, step := range []struct {
 				document string
@@ -57,7 +57,7 @@ func TestScale(t *testing.T) {
 			}
 			// What became good meanwhile has the number of its own.
 			now, _ := a.Revisions.Current("web")
-			serves(t, a, now)
+			serves(t, a, "web", now)
 			if n, err := a.Revisions.Replicas(revisionOf(now)); n != 2 || err != nil {
 				t.Errorf("%d replicas, %v; want 2", n, err)
 			}
@@ -72,7 +72,7 @@ func TestScaleBack(t *testing.T) {
 	three := strings.Replace(one, "{", `{"replicas": 3, `, 1)
 	before := source.Change{Service: "web", Rev: "1-" + digestOf(t, one), Document: []byte(one)}
 	good := a.must(t, before)
-	serves(t, a, good)
+	serves(t, a, "web", good)
 	a.must(t, source.Change{Service: "web", Rev: "2-" + digestOf(t, three), Document: []byte(three)})
 	for range 2 {
 		a.must(t, before)
@@ -86,9 +86,9 @@ func TestScaleBack(t *testing.T) {
 func revisionOf(rev name.Rev) name.Revision { return name.Service("web").Revision(rev) }
 
 // serves makes a revision the good one.
-func serves(t *testing.T, a *Applier, rev name.Rev) {
+func serves(t *testing.T, a *Applier, service name.Service, rev name.Rev) {
 	t.Helper()
-	if err := a.Revisions.SetGood(revisionOf(rev)); err != nil {
+	if err := a.Revisions.SetGood(service.Revision(rev)); err != nil {
 		t.Fatal(err)
 	}
 }
