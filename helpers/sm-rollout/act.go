@@ -21,11 +21,15 @@ func retireOthers(ctx context.Context, conn systemdConn, good name.Revision) err
 	return retireThose(ctx, conn, good.Service, func(other name.Runner) bool { return other.Revision != good })
 }
 
-// retireBeside stops every other runner of a revision, and does not wait for it.
-func retireBeside(ctx context.Context, conn systemdConn, runner name.Runner) error {
-	return retireThose(ctx, conn, runner.Service, func(other name.Runner) bool {
-		return other.Revision == runner.Revision && other != runner
-	})
+// retireBeside stops every other runner of a service whose revision is not good, and does
+// not wait for it: those of the same revision, and of one that this has replaced before all
+// of its replicas served.
+func (r rollout) retireBeside(ctx context.Context, conn systemdConn, runner name.Runner) error {
+	good, err := r.store.Good(runner.Service)
+	if err != nil {
+		return err
+	}
+	return retireThose(ctx, conn, runner.Service, func(other name.Runner) bool { return other != runner && other.Rev != good })
 }
 
 func retireThose(ctx context.Context, conn systemdConn, service name.Service, those func(name.Runner) bool) error {

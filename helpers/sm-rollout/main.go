@@ -51,8 +51,8 @@ number behind it, such as :2.
           has served for longest is stopped. Otherwise a newer one has replaced it,
           and it is stopped, in order, as soon as it has started.
   reject  the unit has stopped. If it failed ($SERVICE_RESULT) and the revision
-          never became good, the failure is recorded with its reason, and its other
-          runners are stopped. A good one is
+          never became good, the failure is recorded with its reason, and all runners
+          but those of the good one are stopped. A good one is
           started again, and so is one whose step exited with status 75: then it
           was the host that failed. A unit that is being stopped has not failed.
   stop    stop every runner of the service and wait until all have stopped. As a

@@ -138,8 +138,8 @@ func (r rollout) carryOut(ctx context.Context, conn systemdConn, s scene, runner
 	return nil
 }
 
-// rejectRevision records why a revision has failed, and stops its other runners: one that
-// fails is the end of the rollout.
+// rejectRevision records why a revision has failed, and stops what else is not good: one
+// runner that fails is the end of the rollout.
 func (r rollout) rejectRevision(ctx context.Context, conn systemdConn, runner name.Runner, reason string) error {
 	if runner.Number > 1 {
 		reason = fmt.Sprintf("replica %d: %s", runner.Number, reason)
@@ -147,7 +147,7 @@ func (r rollout) rejectRevision(ctx context.Context, conn systemdConn, runner na
 	if err := r.store.SetFailed(runner.Revision, reason); err != nil {
 		return err
 	}
-	return retireBeside(ctx, conn, runner)
+	return r.retireBeside(ctx, conn, runner)
 }
 
 // served returns how long a runner that ends now has served in this start.

@@ -84,7 +84,7 @@ func (r rollout) settleOnce(ctx context.Context, runner name.Runner) (what settl
 		case tidy:
 			_, err := r.clearReady(runner)
 			if one, ok := s.RunnerOf(unit); err == nil && ok && one.Rejected && one.Unit.ActiveState == "failed" {
-				err = retireBeside(ctx, conn, runner) // reject may have been killed before it did
+				err = r.retireBeside(ctx, conn, runner) // reject may have been killed before it did
 			}
 			return errors.Join(err, r.store.ClearRecord(runner))
 		}

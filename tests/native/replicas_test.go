@@ -200,6 +200,21 @@ func TestReplicaFaults(t *testing.T) {
 			i.release(t)
 			serves(t, 3)
 		})
+		scene(t, "edited before the other one serves, to one that fails", func(t *testing.T) {
+			before := ids()
+			i := m.inject(t, fault{Helper: "sm-healthcheck", Unit: "web@*:2.service", What: late})
+			pending := edit(t, 3)
+			i.sprung(t)
+			n++
+			m.edit(t, "web", app("never", "APP_HEALTH=never").With("health_check", map[string]any{"timeout": "1s"}).With("replicas", 3))
+			rejected := m.next(t, "web", pending)
+			m.waitFor(t, patience, "test -s /run/service-manager/web/"+rejected+".failed")
+			i.release(t)
+			m.waitFor(t, patience, replicated(good, 3))
+			if now := ids(); now != before {
+				t.Errorf("the containers %s became %s", before, now)
+			}
+		})
 		scene(t, "stopped before the other one serves", func(t *testing.T) {
 			i := m.inject(t, fault{Helper: "sm-healthcheck", Unit: "web@*:2.service", What: late})
 			edit(t, 3)
