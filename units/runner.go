@@ -98,8 +98,8 @@ func successors(d *definition.Definition, r name.Runner) (units []string) {
 	if r.Number > 1 {
 		return nil
 	}
-	for number := 2; number <= d.Replicas; number++ {
-		units = append(units, r.Revision.Runner(number).Unit())
+	for _, other := range r.Revision.Runners(d.Replicas)[1:] {
+		units = append(units, other.Unit())
 	}
 	return units
 }

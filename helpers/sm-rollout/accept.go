@@ -72,7 +72,7 @@ func (r rollout) isWhole(ctx context.Context, conn systemdConn, runner name.Runn
 	if err != nil || n == replicas {
 		return err == nil, err
 	}
-	if err := r.setReady(runner); err != nil {
+	if err := r.ready(runner).set(); err != nil {
 		return false, err
 	}
 	return false, r.serving(ctx, conn, runner, fmt.Sprintf("serving; becomes good with %d more of %d replicas", replicas-n, replicas))

@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -17,37 +14,8 @@ import (
 // such a file waits, unless its revision is the current one, which stops that. One that
 // has got past that is stopped: it was there when the other looked.
 
-const aloneSuffix = ".alone"
-
-func (r rollout) alonePath(revision name.Revision) string {
-	return filepath.Join(r.store.Run, string(revision.Service), string(revision.Rev)+aloneSuffix)
-}
-
-func (r rollout) isAlone(revision name.Revision) (bool, error) {
-	_, err := os.Stat(r.alonePath(revision))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-func (r rollout) setAlone(revision name.Revision) error {
-	path := r.alonePath(revision)
-	err := os.MkdirAll(filepath.Dir(path), 0o700)
-	if err == nil {
-		err = os.WriteFile(path, nil, 0o600)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: note that it runs alone: %w", revision, err)
-	}
-	return nil
-}
-
-func (r rollout) clearAlone(revision name.Revision) error {
-	if err := os.Remove(r.alonePath(revision)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: note that it has ended: %w", revision, err)
-	}
-	return nil
+func (r rollout) alone(revision name.Revision) mark {
+	return mark{filepath.Join(r.store.Run, string(revision.Service), string(revision.Rev)+".alone"), revision, "runs alone"}
 }
 
 // otherRunner returns for what of another runner of its service a start has to wait that
@@ -59,7 +27,7 @@ func (r rollout) otherRunner(ctx context.Context, revision name.Revision, waited
 		return "", err
 	}
 	if revision.Rev != current {
-		if files, _ := filepath.Glob(r.alonePath(revision.Service.Revision("*"))); len(files) == 0 {
+		if files, _ := filepath.Glob(r.alone(revision.Service.Revision("*")).path); len(files) == 0 {
 			return "", nil
 		}
 	} else if d, err := r.store.Read(revision); err != nil || !d.StopsFirst() {
@@ -92,7 +60,7 @@ func (r rollout) otherAlone(s scene, revision name.Revision) (unit string, err e
 		if other.Rev == revision.Rev || !other.Live() {
 			continue
 		}
-		if alone, err := r.isAlone(other.Revision); err != nil || alone {
+		if alone, err := r.alone(other.Revision).isSet(); err != nil || alone {
 			return other.Unit.Name, err
 		}
 	}

@@ -24,11 +24,11 @@ func (r rollout) reject(ctx context.Context, runner name.Runner) error {
 	}
 	unit := runner.Unit()
 	r.turns().release(unit)
-	alone, err := r.isAlone(runner.Revision)
+	alone, err := r.alone(runner.Revision).isSet()
 	if err != nil {
 		return err
 	}
-	ready, err := r.clearReady(runner)
+	ready, err := r.ready(runner).clear()
 	if err != nil {
 		return err
 	}

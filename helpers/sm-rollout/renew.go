@@ -162,8 +162,7 @@ func (s scene) planRenew() (serves []name.Runner, err error) {
 // spare returns a runner of the good revision that does not run, and false when there are
 // more than it is to have already.
 func (s scene) spare() (name.Runner, bool) {
-	for number := 1; number <= s.Replicas+1; number++ {
-		runner := s.Name.Revision(s.Good).Runner(number)
+	for _, runner := range s.Name.Revision(s.Good).Runners(s.Replicas + 1) {
 		if one, ok := s.RunnerOf(runner.Unit()); !ok || !one.Live() {
 			return runner, true
 		}

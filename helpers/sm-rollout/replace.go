@@ -67,7 +67,7 @@ func (r rollout) takePlace(ctx context.Context, revision name.Revision) (bool, e
 	case err != nil:
 		return false, err
 	case revision.Rev == current:
-		return true, r.setAlone(revision)
+		return true, r.alone(revision).set()
 	case revision.Rev == good:
 		// The current one has precedence: it stops this one when it is ready to.
 		return false, nil
@@ -97,7 +97,7 @@ func endHold(ctx context.Context, conn systemdConn, service name.Service) error 
 // ended without becoming good, unless another one has taken it meanwhile. The lock must be
 // held.
 func (r rollout) giveBack(ctx context.Context, conn systemdConn, s scene, revision name.Revision) error {
-	alone, err := r.isAlone(revision)
+	alone, err := r.alone(revision).isSet()
 	if err != nil || !alone {
 		return err
 	}
@@ -117,5 +117,6 @@ func (r rollout) giveBack(ctx context.Context, conn systemdConn, s scene, revisi
 			return err
 		}
 	}
-	return r.clearAlone(revision)
+	_, err = r.alone(revision).clear()
+	return err
 }

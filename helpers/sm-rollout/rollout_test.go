@@ -402,10 +402,10 @@ func TestOutcomes(t *testing.T) {
 			}
 			r := rollout{store: store}
 			if test.alone {
-				must(t, r.setAlone(web.Revision(two)))
+				must(t, r.alone(web.Revision(two)).set())
 			}
 			for _, number := range test.ready {
-				must(t, r.setReady(web.Revision(two).Runner(number)))
+				must(t, r.ready(web.Revision(two).Runner(number)).set())
 			}
 			var stdout, stderr bytes.Buffer
 			var status string
@@ -434,13 +434,13 @@ func TestOutcomes(t *testing.T) {
 			if recorded, err := store.Recorded(web); err != nil || len(recorded) > 0 {
 				t.Errorf("run records left: %v, %v", recorded, err)
 			}
-			if alone, err := r.isAlone(web.Revision(two)); err != nil || alone != test.wantAlone {
+			if alone, err := r.alone(web.Revision(two)).isSet(); err != nil || alone != test.wantAlone {
 				t.Errorf("runs alone: %t, %v; want %t", alone, err, test.wantAlone)
 			}
 			var ready []int
-			for number := range name.MaxRunners {
-				if is, err := r.isReady(web.Revision(two).Runner(number + 1)); err != nil || is {
-					ready = append(ready, number+1)
+			for _, runner := range web.Revision(two).Runners(name.MaxRunners) {
+				if is, err := r.ready(runner).isSet(); err != nil || is {
+					ready = append(ready, runner.Number)
 				}
 			}
 			if !slices.Equal(ready, test.wantReady) {

@@ -83,14 +83,8 @@ func (s scene) missing(tried map[string]bool) (start []name.Runner) {
 // have: first those that do not serve, and then those with the highest numbers.
 func (s scene) surplus() (stop []name.Runner) {
 	live := slices.DeleteFunc(s.Of(s.Good), func(one overview.Runner) bool { return !one.Live() || one.Unit.JobType == "stop" })
-	serves := func(one overview.Runner) int {
-		if one.Unit.ActiveState == "active" {
-			return 1
-		}
-		return 0
-	}
 	slices.SortFunc(live, func(a, b overview.Runner) int {
-		return cmp.Or(cmp.Compare(serves(a), serves(b)), cmp.Compare(b.Number, a.Number))
+		return cmp.Or(cmp.Compare(a.Rank(), b.Rank()), cmp.Compare(b.Number, a.Number))
 	})
 	for _, one := range live[:max(0, len(live)-s.Replicas)] {
 		stop = append(stop, one.Runner)

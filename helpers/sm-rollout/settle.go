@@ -42,7 +42,7 @@ func (r rollout) settleOnce(ctx context.Context, runner name.Runner) (what settl
 		if err != nil {
 			return err
 		}
-		ready, err := r.isReady(runner)
+		ready, err := r.ready(runner).isSet()
 		if err != nil {
 			return err
 		}
@@ -82,7 +82,7 @@ func (r rollout) settleOnce(ctx context.Context, runner name.Runner) (what settl
 			}
 			return r.rejectRevision(ctx, conn, runner, reason)
 		case tidy:
-			_, err := r.clearReady(runner)
+			_, err := r.ready(runner).clear()
 			if one, ok := s.RunnerOf(unit); err == nil && ok && one.Rejected && one.Unit.ActiveState == "failed" {
 				err = r.retireBeside(ctx, conn, runner) // reject may have been killed before it did
 			}

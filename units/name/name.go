@@ -102,6 +102,15 @@ func (r Revision) First() Runner { return Runner{r, 1} }
 // Runner returns the runner of a revision with that number.
 func (r Revision) Runner(number int) Runner { return Runner{r, number} }
 
+// Runners returns the first n runners of a revision.
+func (r Revision) Runners(n int) []Runner {
+	runners := make([]Runner, n)
+	for i := range runners {
+		runners[i] = r.Runner(i + 1)
+	}
+	return runners
+}
+
 // Compare orders runners by their revisions, and those of one revision by their numbers.
 func (r Runner) Compare(other Runner) int {
 	return cmp.Or(r.Rev.Compare(other.Rev), cmp.Compare(r.Number, other.Number))

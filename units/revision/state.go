@@ -40,10 +40,7 @@ func (s State) Replicas(rev name.Rev) int {
 // Runners returns the runners of a revision that units are made of: one for each replica,
 // and what else may run.
 func (s State) Runners(revision name.Revision) []name.Runner {
-	var runners []name.Runner
-	for number := range s.Replicas(revision.Rev) {
-		runners = append(runners, revision.Runner(number+1))
-	}
+	runners := revision.Runners(s.Replicas(revision.Rev))
 	for _, r := range s.more {
 		if r.Revision == revision && !slices.Contains(runners, r) {
 			runners = append(runners, r)

@@ -66,8 +66,8 @@ func Look(ctx context.Context, store revision.Store, conn Systemd, service name.
 		if rev == s.Good {
 			s.Replicas = replicas
 		}
-		for number := range replicas {
-			unit := revision.Runner(number + 1).Unit()
+		for _, runner := range revision.Runners(replicas) {
+			unit := runner.Unit()
 			if slices.ContainsFunc(states, func(u dbus.UnitStatus) bool { return u.Name == unit }) {
 				continue
 			}
@@ -148,7 +148,7 @@ func (s Service) Runner(rev name.Rev) (Runner, bool) {
 		return Runner{}, false
 	}
 	return slices.MaxFunc(its, func(a, b Runner) int {
-		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(b.Number, a.Number))
+		return cmp.Or(cmp.Compare(a.Rank(), b.Rank()), cmp.Compare(b.Number, a.Number))
 	}), true
 }
 
@@ -164,8 +164,8 @@ func (s Service) RunnerOf(unit string) (Runner, bool) {
 // is reports whether that is its unit.
 func (r Runner) is(unit string) bool { return unit != "" && r.Unit.Name == unit }
 
-// rank orders runners by how much they serve.
-func (r Runner) rank() int {
+// Rank orders runners by how much they serve: 2 that does, 1 that may, 0 neither.
+func (r Runner) Rank() int {
 	switch {
 	case r.Unit.ActiveState == "active":
 		return 2

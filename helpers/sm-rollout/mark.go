@@ -1,0 +1,48 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// A mark is an empty file that says something of a runner, or of its revision, for as long
+// as it is there.
+type mark struct {
+	path string
+	of   fmt.Stringer
+	says string // after "it", in messages
+}
+
+func (m mark) set() error {
+	err := os.MkdirAll(filepath.Dir(m.path), 0o700)
+	if err == nil {
+		err = os.WriteFile(m.path, nil, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: note that it %s: %w", m.of, m.says, err)
+	}
+	return nil
+}
+
+func (m mark) isSet() (bool, error) {
+	_, err := os.Stat(m.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// clear takes the mark away, and reports whether it was there.
+func (m mark) clear() (was bool, err error) {
+	err = os.Remove(m.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("%s: note that it has ended: %w", m.of, err)
+	}
+	return true, nil
+}
