@@ -111,7 +111,8 @@ type claim struct {
 	// links are the revisions that it is about: current and good.
 	links     [2]name.Rev
 	addresses [2][]definition.Address // theirs
-	replicas  int                     // of the current revision
+	replicas  [2]int                  // theirs, as they say themselves
+	runs      int                     // replicas of the current revision
 	size      int                     // its bytes, times its replicas
 }
 
@@ -152,18 +153,24 @@ func (a *Applier) claimWith(service name.Service, d *definition.Definition) clai
 		switch at := slices.Index(known.links[:], rev); {
 		case rev == "":
 		case d != nil && d.Rev == rev:
-			now.addresses[i] = d.Addresses()
+			now.addresses[i], now.replicas[i] = d.Addresses(), d.Replicas
+		case i == 1 && rev == now.links[0]:
+			now.addresses[1], now.replicas[1] = now.addresses[0], now.replicas[0]
 		case at >= 0:
-			now.addresses[i] = known.addresses[at]
+			now.addresses[i], now.replicas[i] = known.addresses[at], known.replicas[at]
 		default:
 			if d, err := a.Revisions.Read(service.Revision(rev)); err == nil {
-				now.addresses[i] = d.Addresses()
+				now.addresses[i], now.replicas[i] = d.Addresses(), d.Replicas
 			}
 		}
 	}
-	if info, err := os.Stat(a.Revisions.Path(service.Revision(now.links[0]))); now.links[0] != "" && err == nil {
-		now.replicas, _ = a.Revisions.Replicas(service.Revision(now.links[0]))
-		now.size = int(info.Size()) * now.replicas
+	current := service.Revision(now.links[0])
+	if info, err := os.Stat(a.Revisions.Path(current)); current.Rev != "" && err == nil {
+		now.runs = max(1, now.replicas[0])
+		if scale, err := a.Revisions.Scale(current); err == nil && scale.By != "" {
+			now.runs = scale.Replicas
+		}
+		now.size = int(info.Size()) * now.runs
 	}
 	c.byService[service] = now
 	for _, address := range slices.Concat(now.addresses[0], now.addresses[1]) {
@@ -230,7 +237,7 @@ func (a *Applier) admit(d *definition.Definition, size int) error {
 			return no("", "this host has %d services, and cannot have more; delete one", definition.MaxServices)
 		}
 	}
-	if d.Replicas > mine.replicas && a.outgrows(definition.MaxServices, func(c claim) int { return c.replicas }, mine, d.Replicas) {
+	if d.Replicas > mine.runs && a.outgrows(definition.MaxServices, func(c claim) int { return c.runs }, mine, d.Replicas) {
 		return no("replicas", "the services of this host would have more than %d replicas; lower some, or delete some services", definition.MaxServices)
 	}
 	size *= d.Replicas

@@ -231,15 +231,13 @@ func (a *Applier) take(d *definition.Definition, document []byte) (before, as na
 	if before == d.Rev {
 		return before, "", nil
 	}
-	scaled, err := a.scale(d)
-	if err != nil {
+	if as, err = a.scale(d); err != nil {
 		return "", "", err
 	}
-	if scaled {
+	if as != "" {
 		delete(a.claims.byService, d.Service)
 		a.claimOf(d.Service) // reads it again
-		as, err = a.Revisions.Current(d.Service)
-		return before, as, err
+		return before, as, nil
 	}
 	if err := a.Revisions.SetCurrent(d.Revision); err != nil {
 		return "", "", err

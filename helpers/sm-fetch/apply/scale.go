@@ -21,27 +21,24 @@ func (a *Applier) offered(service name.Service) name.Rev {
 }
 
 // scale has the good revision run with as many replicas as a new one says that differs
-// from it in nothing else, and reports whether d is such a one. No container is replaced
-// for that.
-func (a *Applier) scale(d *definition.Definition) (bool, error) {
+// from it in nothing else, and returns which one that is, empty when d is no such one. No
+// container is replaced for that.
+func (a *Applier) scale(d *definition.Definition) (as name.Rev, err error) {
 	current, err := a.Revisions.Current(d.Service)
 	if err != nil || current == "" {
-		return false, nil // a damaged link is replaced
+		return "", nil // a damaged link is replaced
 	}
 	if good, err := a.Revisions.Good(d.Service); err != nil || good != current {
-		return false, nil
+		return "", nil
 	}
 	runs := d.Service.Revision(current)
 	if current == d.Rev {
 		// The store has gone back to it.
 		if scale, err := a.Revisions.Scale(runs); err == nil && scale.By == "" {
-			return false, nil
+			return "", nil
 		}
-	} else if as, err := a.Revisions.Read(runs); err != nil || !d.RunsAs(as) {
-		return false, nil
+	} else if running, err := a.Revisions.Read(runs); err != nil || !d.RunsAs(running) {
+		return "", nil
 	}
-	if err := a.Revisions.SetScale(runs, revision.Scale{Replicas: d.Replicas, By: d.Rev}); err != nil {
-		return false, err
-	}
-	return true, nil
+	return current, a.Revisions.SetScale(runs, revision.Scale{Replicas: d.Replicas, By: d.Rev})
 }
