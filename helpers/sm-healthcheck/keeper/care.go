@@ -35,9 +35,10 @@ func careFor(wanted []ipvs.Wanted, services []ipvs.Service, of func(owner string
 		}
 	}
 	var c care
-	c.discard = unwanted(wanted, weights)
+	ours := make(map[ipvs.Address]bool)
 	for len(wanted) > 0 {
 		at := wanted[0].Address
+		ours[at] = true
 		n := 1
 		for n < len(wanted) && wanted[n].Address == at {
 			n++
@@ -45,26 +46,16 @@ func careFor(wanted []ipvs.Wanted, services []ipvs.Service, of func(owner string
 		c.decide(wanted[:n], weights, of)
 		wanted = wanted[n:]
 	}
+	for p := range weights {
+		if ours[p.Address] {
+			c.discard = append(c.discard, p)
+		}
+	}
 	return c
 }
 
-// unwanted returns the destinations that are there, and that no unit wants, at addresses at
-// which one wants some.
-func unwanted(wanted []ipvs.Wanted, there map[ipvs.Place]int) (places []ipvs.Place) {
-	known := make(map[ipvs.Place]bool)
-	addresses := make(map[ipvs.Address]bool)
-	for _, d := range wanted {
-		known[d.Place], addresses[d.Address] = true, true
-	}
-	for p := range there {
-		if addresses[p.Address] && !known[p] {
-			places = append(places, p)
-		}
-	}
-	return places
-}
-
-// decide decides about the destinations of one virtual service.
+// decide decides about the destinations of one virtual service, and takes them out of
+// weights, which has those that are there.
 func (c *care) decide(wanted []ipvs.Wanted, weights map[ipvs.Place]int, of func(owner string) health) {
 	type one struct {
 		ipvs.Wanted
@@ -77,6 +68,7 @@ func (c *care) decide(wanted []ipvs.Wanted, weights map[ipvs.Place]int, of func(
 		o := one{Wanted: d, health: of(d.Owner)}
 		var there bool
 		o.weight, there = weights[d.Place]
+		delete(weights, d.Place)
 		switch {
 		case o.health == ended && there:
 			c.evict = append(c.evict, d)
