@@ -300,8 +300,11 @@ func (d *draining) await(ctx context.Context, timeout time.Duration) (left int, 
 // has yet to close, and whether the destination is there.
 func (d *draining) inUse() (active, unacknowledged int, found bool, err error) {
 	now, found, err := d.handle.Destination(d.at, d.to)
+	if err != nil || !found {
+		return 0, 0, found, err
+	}
 	active, d.idle = now.ActiveConnections, 0
-	if err == nil && active > 0 && d.answered {
+	if active > 0 && d.answered {
 		var unknown error
 		// To return it would have connections cut. All that is lost without it is time.
 		if d.idle, unknown = d.handle.Answered(d.at, d.to); unknown != nil && !d.warned {
@@ -310,13 +313,13 @@ func (d *draining) inUse() (active, unacknowledged int, found bool, err error) {
 		}
 		active = max(0, active-d.idle) // some may have ended in between
 	}
-	if err == nil && active > 0 {
+	if active > 0 {
 		if active, err = d.without(active); err != nil {
-			return 0, 0, false, err
+			return 0, 0, true, err
 		}
 	}
-	if err != nil || !found || active > 0 || now.InactiveConnections == 0 {
-		return active, 0, found, err
+	if active > 0 || now.InactiveConnections == 0 {
+		return active, 0, true, nil
 	}
 	c, err := d.handle.Connections(d.at, d.to)
 	return c.HalfClosed, c.Unacknowledged, true, err
