@@ -67,11 +67,8 @@ func (c Cache) goProgram(ctx context.Context, name string) (key, path string, er
 	}
 	defer os.RemoveAll(dir)
 	built := filepath.Join(dir, name)
-	build := exec.CommandContext(ctx, tool, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", built, "./tests/"+name)
-	build.Dir = root
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", "", fmt.Errorf("build tests/%s: %w: %s", name, err, bytes.TrimSpace(out))
+	if err := goBuild(ctx, tool, root, "./tests/"+name, built); err != nil {
+		return "", "", fmt.Errorf("build tests/%s: %w", name, err)
 	}
 	if key, err = HashFile(built); err != nil {
 		return "", "", err
@@ -83,6 +80,17 @@ func (c Cache) goProgram(ctx context.Context, name string) (key, path string, er
 		return "", "", err
 	}
 	return key, e.File(name), nil
+}
+
+// goBuild builds a package of the module in a folder as a static executable.
+func goBuild(ctx context.Context, tool, module, pkg, to string) error {
+	build := exec.CommandContext(ctx, tool, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", to, pkg)
+	build.Dir = module
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(out))
+	}
+	return nil
 }
 
 // GoTool returns the path of the go command, also where it is not in PATH.

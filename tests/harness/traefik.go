@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 )
@@ -33,11 +32,8 @@ func (c Cache) Traefik(ctx context.Context) (string, error) {
 			return fmt.Errorf("download %s: %w", traefik, err)
 		}
 		// In its own folder, because its go.mod replaces modules that it needs.
-		build := exec.CommandContext(ctx, tool, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", filepath.Join(dir, "traefik"), "./cmd/traefik")
-		build.Dir = module.Dir
-		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=")
-		if out, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build %s: %w: %s", traefik, err, bytes.TrimSpace(out))
+		if err := goBuild(ctx, tool, module.Dir, "./cmd/traefik", filepath.Join(dir, "traefik")); err != nil {
+			return fmt.Errorf("build %s: %w", traefik, err)
 		}
 		return nil
 	})

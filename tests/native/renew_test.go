@@ -38,15 +38,14 @@ func TestRenew(t *testing.T) {
 	forReleases(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.first(t, "web", app("r0"))
-		id := func() string { return m.output(t, "docker ps -q --no-trunc --filter label=service-manager.unit") }
 		events := m.output(t, "date +%s")
 
-		before := id()
+		before := m.containers(t)
 		scene(t, "reload", func(t *testing.T) {
 			for _, runner := range []string{":2", "", ":2"} {
 				m.output(t, "systemctl reload web@manager")
 				m.waitFor(t, patience, renewed(runner, before))
-				before = id()
+				before = m.containers(t)
 			}
 			// The new one is healthy before the old one is told to stop.
 			m.waitFor(t, patience, happened(events, "start die start die start die"))
@@ -54,14 +53,12 @@ func TestRenew(t *testing.T) {
 		scene(t, "its container dies", func(t *testing.T) {
 			m.output(t, "kill -9 $(docker inspect -f '{{.State.Pid}}' "+before+")")
 			m.waitFor(t, patience, renewed(":2", before))
-			before = id()
+			before = m.containers(t)
 		})
 		scene(t, "the manager is restarted, and a reload comes by hand", func(t *testing.T) {
 			m.output(t, "systemctl restart web@manager && systemctl daemon-reload")
 			m.waitFor(t, patience, renewed(":2", ""))
-			if now := id(); now != before {
-				t.Errorf("container %s became %s", before, now)
-			}
+			m.unchanged(t, before)
 		})
 		scene(t, "the new one fails", func(t *testing.T) {
 			i := m.inject(t, fault{Helper: "sm-healthcheck", Unit: "web@*", What: fail, Always: true})
@@ -69,9 +66,7 @@ func TestRenew(t *testing.T) {
 				t.Errorf("the reload succeeded: %s", out)
 			}
 			m.waitFor(t, patience, renewed(":2", "")+"\njournalctl -o cat -u web@manager | grep -E '^(<3>)?sm-rollout: error: web: not renewed: .*; web@1-[0-9a-f]+:2.service serves on'")
-			if now := id(); now != before {
-				t.Errorf("container %s became %s", before, now)
-			}
+			m.unchanged(t, before)
 			i.remove(t)
 		})
 		for _, f := range []fault{
@@ -85,9 +80,7 @@ func TestRenew(t *testing.T) {
 				m.output(t, "systemctl reload --no-block web@manager")
 				i.kill(t)
 				m.waitFor(t, patience, renewed(":2", ""))
-				if now := id(); now != before {
-					t.Errorf("container %s became %s", before, now)
-				}
+				m.unchanged(t, before)
 			})
 		}
 		scene(t, "edited meanwhile", func(t *testing.T) {
@@ -116,18 +109,18 @@ func TestRenew(t *testing.T) {
 			rejected := m.next(t, "web", before)
 			m.waitFor(t, patience, "test -s /run/service-manager/web/"+rejected+".failed")
 			m.serves(t, "web", "r1")
-			was := id()
+			was := m.containers(t)
 			m.output(t, "systemctl reload web@manager")
 			m.waitFor(t, patience, fmt.Sprintf("test $(%s) != %s\nsm-ipvs check 172.17.0.1:7001", "docker ps -q --no-trunc --filter label=service-manager.unit", was))
 		})
 		scene(t, "one that must run alone", func(t *testing.T) {
 			m.edit(t, "web", app("r2").With("rollout", map[string]any{"order": "stop-first"}))
 			m.settled(t, "web", "r2")
-			was := id()
+			was := m.containers(t)
 			events := m.output(t, "date +%s")
 			m.output(t, "systemctl reload web@manager")
 			m.settled(t, "web", "r2")
-			if now := id(); now == was {
+			if now := m.containers(t); now == was {
 				t.Error("it is the container of before")
 			}
 			m.waitFor(t, patience, happened(events, "die start"))

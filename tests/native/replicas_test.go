@@ -40,9 +40,6 @@ func TestReplicas(t *testing.T) {
 		of := func(revision string, replicas, parallel int, settings ...string) definition {
 			return app(revision, settings...).With("replicas", replicas).With("rollout", map[string]any{"parallel": parallel})
 		}
-		ids := func() string {
-			return m.output(t, "docker ps -q --no-trunc --filter label=service-manager.unit | sort | xargs")
-		}
 		m.edit(t, "web", of("r0", 2, 1))
 		m.waitFor(t, patience, replicated("r0", 2))
 
@@ -57,47 +54,41 @@ func TestReplicas(t *testing.T) {
 			}
 		})
 		scene(t, "the number alone", func(t *testing.T) {
-			before := ids()
+			before := m.containers(t)
 			good := m.revision(t, "web", "good")
 			m.edit(t, "web", of("r1", 5, 1))
 			m.waitFor(t, patience, replicated("r1", 5))
-			if now := ids(); !containsAll(now, before) {
-				t.Errorf("of the containers %s some are not among %s", before, now)
-			}
+			m.stillThere(t, before)
 			m.edit(t, "web", of("r1", 2, 1))
 			m.waitFor(t, patience, replicated("r1", 2))
-			if now := ids(); !containsAll(before, now) {
+			if now := m.containers(t); !containsAll(before, now) {
 				t.Errorf("the containers %s are not among %s", now, before)
 			}
 			if now := m.revision(t, "web", "good"); now != good {
 				t.Errorf("the good revision was %s, and is %s", good, now)
 			}
-			before = ids()
+			before = m.containers(t)
 			m.output(t, "systemctl restart sm-fetch web@manager; systemctl daemon-reload")
 			m.waitFor(t, patience, replicated("r1", 2))
-			if now := ids(); now != before {
-				t.Errorf("the containers %s became %s", before, now)
-			}
+			m.unchanged(t, before)
 		})
 		scene(t, "one fails", func(t *testing.T) {
-			before := ids()
+			before := m.containers(t)
 			current := m.revision(t, "web", "current")
 			i := m.inject(t, fault{Helper: "sm-healthcheck", Unit: "web@*:2.service", What: fail, Always: true})
 			m.edit(t, "web", of("r2", 3, 2))
 			rejected := m.next(t, "web", current)
 			m.waitFor(t, patience, replicated("r1", 2)+"grep -q '^replica 2: ' /run/service-manager/web/"+rejected+".failed\n")
-			if now := ids(); now != before {
-				t.Errorf("the containers %s became %s", before, now)
-			}
+			m.unchanged(t, before)
 			i.remove(t)
 		})
 		scene(t, "renew", func(t *testing.T) {
 			for range 2 {
-				before := ids()
+				before := m.containers(t)
 				m.output(t, "systemctl reload web@manager")
 				m.waitFor(t, patience, replicated("r1", 2))
 				for _, id := range strings.Fields(before) {
-					if strings.Contains(ids(), id) {
+					if strings.Contains(m.containers(t), id) {
 						t.Errorf("the container %s is still there", id)
 					}
 				}
@@ -120,9 +111,6 @@ func TestReplicas(t *testing.T) {
 func TestReplicaFaults(t *testing.T) {
 	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
-		ids := func() string {
-			return m.output(t, "docker ps -q --no-trunc --filter label=service-manager.unit | sort | xargs")
-		}
 		n, good := 0, ""
 		edit := func(t *testing.T, replicas int) (revision string) {
 			t.Helper()
@@ -130,6 +118,14 @@ func TestReplicaFaults(t *testing.T) {
 			current := m.output(t, "readlink /etc/service-manager/revisions/web/current || true")
 			m.edit(t, "web", app(fmt.Sprintf("r%d", n)).With("replicas", replicas))
 			return m.next(t, "web", strings.TrimSuffix(current, ".json"))
+		}
+		// halfway edits, and waits until the first replica serves and the second one waits to.
+		halfway := func(t *testing.T, replicas int) (revision string, i injection) {
+			t.Helper()
+			i = m.inject(t, fault{Helper: "sm-healthcheck", Unit: "web@*:2.service", What: late})
+			revision = edit(t, replicas)
+			i.sprung(t)
+			return revision, i
 		}
 		serves := func(t *testing.T, replicas int) {
 			t.Helper()
@@ -150,15 +146,13 @@ func TestReplicaFaults(t *testing.T) {
 				{Helper: "sm-healthcheck", Unit: "web@*:2.service", What: fail}, {Helper: "sm-rollout", Verb: "reject", Unit: "web@*:2.service", What: kill, After: true}},
 		} {
 			scene(t, name, func(t *testing.T) {
-				before := ids()
+				before := m.containers(t)
 				for _, f := range faults {
 					m.inject(t, f)
 				}
 				rejected = edit(t, 2)
 				m.waitFor(t, patience, replicated(good, 2)+"test -s /run/service-manager/web/"+rejected+".failed")
-				if now := ids(); now != before {
-					t.Errorf("the containers %s became %s", before, now)
-				}
+				m.unchanged(t, before)
 			})
 		}
 		scene(t, "a rejected revision is started by hand", func(t *testing.T) {
@@ -166,59 +160,43 @@ func TestReplicaFaults(t *testing.T) {
 			serves(t, 2)
 		})
 		scene(t, "one ends well before the other one serves", func(t *testing.T) {
-			before := ids()
-			i := m.inject(t, fault{Helper: "sm-healthcheck", Unit: "web@*:2.service", What: late})
-			rejected := edit(t, 2)
-			i.sprung(t)
+			before := m.containers(t)
+			rejected, i := halfway(t, 2)
 			m.output(t, "docker kill -s TERM web."+rejected)
 			m.waitFor(t, patience, "test -s /run/service-manager/web/"+rejected+".failed")
 			i.release(t)
 			m.waitFor(t, patience, replicated(good, 2))
-			if now := ids(); now != before {
-				t.Errorf("the containers %s became %s", before, now)
-			}
+			m.unchanged(t, before)
 		})
 		scene(t, "one is stopped before the other one serves, and started", func(t *testing.T) {
-			before := ids()
-			i := m.inject(t, fault{Helper: "sm-healthcheck", Unit: "web@*:2.service", What: late})
-			pending := edit(t, 2)
-			i.sprung(t)
+			before := m.containers(t)
+			pending, i := halfway(t, 2)
 			m.output(t, "systemctl stop web@"+pending)
 			i.release(t)
 			m.waitFor(t, patience, "test -e /run/service-manager/web/"+pending+":2.ready")
-			if now := ids(); !containsAll(now, before) {
-				t.Errorf("of the containers %s some are not among %s", before, now)
-			}
+			m.stillThere(t, before)
 			m.output(t, "systemctl start web@"+pending)
 			serves(t, 2)
 		})
 		scene(t, "edited before the other one serves", func(t *testing.T) {
-			i := m.inject(t, fault{Helper: "sm-healthcheck", Unit: "web@*:2.service", What: late})
-			edit(t, 2)
-			i.sprung(t)
+			_, i := halfway(t, 2)
 			edit(t, 3)
 			i.release(t)
 			serves(t, 3)
 		})
 		scene(t, "edited before the other one serves, to one that fails", func(t *testing.T) {
-			before := ids()
-			i := m.inject(t, fault{Helper: "sm-healthcheck", Unit: "web@*:2.service", What: late})
-			pending := edit(t, 3)
-			i.sprung(t)
+			before := m.containers(t)
+			pending, i := halfway(t, 3)
 			n++
 			m.edit(t, "web", app("never", "APP_HEALTH=never").With("health_check", map[string]any{"timeout": "1s"}).With("replicas", 3))
 			rejected := m.next(t, "web", pending)
 			m.waitFor(t, patience, "test -s /run/service-manager/web/"+rejected+".failed")
 			i.release(t)
 			m.waitFor(t, patience, replicated(good, 3))
-			if now := ids(); now != before {
-				t.Errorf("the containers %s became %s", before, now)
-			}
+			m.unchanged(t, before)
 		})
 		scene(t, "stopped before the other one serves", func(t *testing.T) {
-			i := m.inject(t, fault{Helper: "sm-healthcheck", Unit: "web@*:2.service", What: late})
-			edit(t, 3)
-			i.sprung(t)
+			_, i := halfway(t, 3)
 			m.output(t, "systemctl stop web@manager")
 			i.release(t)
 			m.nothingLeft(t)
@@ -255,27 +233,47 @@ func TestReplicaFaults(t *testing.T) {
 		})
 		for what, replicas := range map[string]int{kill: 4, fail: 1} {
 			scene(t, "their number changes: "+what, func(t *testing.T) {
-				before := ids()
+				before := m.containers(t)
 				m.inject(t, fault{Helper: "sm-rollout", Verb: "scale", What: what})
 				number(t, replicas)
 				serves(t, replicas)
-				if now := ids(); !containsAll(now, before) && !containsAll(before, now) {
+				if now := m.containers(t); !containsAll(now, before) && !containsAll(before, now) {
 					t.Errorf("the containers %s became %s", before, now)
 				}
 			})
 		}
 		scene(t, "one more that never serves", func(t *testing.T) {
-			before := ids()
+			before := m.containers(t)
 			i := m.inject(t, fault{Helper: "sm-healthcheck", Unit: "web@*", What: fail, Always: true})
 			number(t, 2)
 			m.waitFor(t, patience, "test $(systemctl show -P NRestarts web@*:2.service) -ge 2")
-			if now := ids(); !containsAll(now, before) {
-				t.Errorf("of the containers %s some are not among %s", before, now)
-			}
+			m.stillThere(t, before)
 			i.remove(t)
 			serves(t, 2)
 		})
 	})
+}
+
+// containers returns the ids of the containers of all services.
+func (m *machine) containers(t testing.TB) string {
+	t.Helper()
+	return m.output(t, "docker ps -q --no-trunc --filter label=service-manager.unit | sort | xargs")
+}
+
+// unchanged checks that the containers are those of before.
+func (m *machine) unchanged(t testing.TB, before string) {
+	t.Helper()
+	if now := m.containers(t); now != before {
+		t.Errorf("the containers %s became %s", before, now)
+	}
+}
+
+// stillThere checks that the containers of before are there, perhaps with others.
+func (m *machine) stillThere(t testing.TB, before string) {
+	t.Helper()
+	if now := m.containers(t); !containsAll(now, before) {
+		t.Errorf("of the containers %s some are not among %s", before, now)
+	}
 }
 
 func containsAll(all, some string) bool {
