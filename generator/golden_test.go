@@ -13,9 +13,9 @@ import (
 	"golang.org/x/tools/txtar"
 )
 
-// golden is a case in testdata/golden: a host, and what the generator makes of it. In
-// its file, input is the root of the host, expected the folder of units, stderr what
-// is said; a link is "-> " and its target.
+// golden is a case in testdata/golden: a host, and what the generator makes of it. In its
+// file, input is the root of the host, expected the folder of units, stderr the messages;
+// a link is "-> " and its target.
 type golden struct {
 	path     string
 	comment  []byte
@@ -70,7 +70,7 @@ func unpack(t *testing.T, files map[string]string) (dir string) {
 	return dir
 }
 
-// store writes what the generator gives now.
+// store writes what the generator produces now.
 func (g *golden) store(t *testing.T, files map[string]string, stderr string) {
 	t.Helper()
 	archive := txtar.Archive{Comment: g.comment}

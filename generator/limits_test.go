@@ -32,7 +32,7 @@ func deploy(t testing.TB, root, service string, documents ...string) {
 	must(t, os.Symlink(revisionName(len(documents))+".json", filepath.Join(dir, "current")))
 }
 
-// sized returns a definition of that many bytes, with as many members as may be.
+// sized returns a definition of that many bytes, with as many members as it may have.
 func sized(size int) string {
 	var b strings.Builder
 	b.WriteString(`{"image":"registry.example/team/app:1.0","address":"172.17.0.1:7000","port":80,"environment":{"A":""`)
@@ -98,7 +98,7 @@ func TestLongestLine(t *testing.T) {
 	}
 }
 
-// What is no file is left out and named, and is not waited for.
+// What is not a file is left out and named, and is not waited for.
 func TestWhatIsNoFile(t *testing.T) {
 	root, out := t.TempDir(), t.TempDir()
 	deploy(t, root, "web", sized(1000))
@@ -148,7 +148,7 @@ func TestWhatIsNoFile(t *testing.T) {
 	}
 }
 
-// More than the limits is left out and named, and what counts stays.
+// What exceeds the limits is left out and named, and what counts stays.
 func TestMoreThanTheLimits(t *testing.T) {
 	root, out := t.TempDir(), t.TempDir()
 	documents := make([]string, definition.MaxRevisions+3)

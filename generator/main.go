@@ -74,11 +74,11 @@ func run(args []string, stdout, stderr io.Writer, getenv func(string) string, ke
 		return usage(stderr, fmt.Sprintf("one or three folders are needed (got %d)", n))
 	}
 	if inInitrd(getenv, *root) {
-		return 0 // services are those of the real root
+		return 0 // services belong to the real root
 	}
 	out := problems{out: stderr}
-	// systemd has run this, and what it prints goes nowhere. It always gives three
-	// folders; which scope it runs in it says since release 251.
+	// systemd runs this, and discards what it prints. It always passes three folders, and
+	// since release 251 also $SYSTEMD_SCOPE.
 	if getenv("SYSTEMD_SCOPE") != "" || flags.NArg() == 3 {
 		if log, err := kernelLog(); err == nil {
 			defer log.Close()
@@ -88,8 +88,8 @@ func run(args []string, stdout, stderr io.Writer, getenv func(string) string, ke
 	return report(generate(flags.Arg(0), *root), out)
 }
 
-// inInitrd reports whether this is the initial RAM disk. systemd says so since
-// release 251.
+// inInitrd reports whether this is the initial RAM disk. Since release 251, systemd says
+// so in the environment.
 func inInitrd(getenv func(string) string, root string) bool {
 	if says := getenv("SYSTEMD_IN_INITRD"); says != "" {
 		return says == "1"
@@ -114,16 +114,17 @@ func show(out io.Writer, root string) error {
 	return err
 }
 
-// problems is where problems are told.
+// problems is where problems are reported.
 type problems struct {
 	out    io.Writer
 	kernel bool // it is the kernel's log
 }
 
-// maxProblems is how many problems go to the kernel's log, which is short, at a time.
+// maxProblems bounds how many problems go to the kernel's log at a time; that log is
+// small.
 const maxProblems = 100
 
-// report tells each line of err as a message of its own and returns the exit code.
+// report prints each line of err as a message of its own and returns the exit code.
 func report(err error, to problems) int {
 	if err == nil {
 		return 0
@@ -135,8 +136,8 @@ func report(err error, to problems) int {
 	for _, line := range lines {
 		message := "service-manager-generator: error: " + printable.Clean(line).String()
 		if to.kernel {
-			// It takes one write as one message, of at most 976 bytes, and the number as
-			// a priority.
+			// The kernel takes each write as one message of at most 976 bytes, and the
+			// number as its priority.
 			message = "<3>" + printable.Clean(message).Shorten(900).String()
 		}
 		fmt.Fprintln(to.out, message)

@@ -61,8 +61,8 @@ func noEnvironment(string) string { return "" }
 
 func noKernelLog() (io.WriteCloser, error) { return nil, errors.New("no kernel log in a test") }
 
-// Under systemd, problems go to the kernel log, one write for each. Releases before
-// 251 say in the environment nothing at all.
+// Under systemd, problems go to the kernel log, one write for each. Releases before 251
+// set nothing in the environment.
 func TestKernelLog(t *testing.T) {
 	for name, test := range map[string]struct {
 		scope  string

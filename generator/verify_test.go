@@ -19,13 +19,13 @@ func TestVerify(t *testing.T) {
 			out, helpers := t.TempDir(), t.TempDir()
 			var names []string
 			for name, content := range g.expected {
-				// What is behind a colon it takes for another name of the unit.
+				// systemd takes what follows a colon for another name of the unit.
 				path := filepath.Join(out, strings.ReplaceAll(name, ":", "."))
 				must(t, os.MkdirAll(filepath.Dir(path), 0o755))
 				if strings.HasPrefix(content, "-> ") {
 					continue
 				}
-				// The commands that it would miss are made.
+				// The commands that it would miss are created.
 				for line := range strings.Lines(content) {
 					setting, command, _ := strings.Cut(line, "=")
 					if !strings.HasPrefix(setting, "Exec") {

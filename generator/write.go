@@ -15,9 +15,8 @@ import (
 	"service-manager/units/smallfile"
 )
 
-// generate writes the units to dir. What cannot be read or written does not keep
-// the rest from being written. Most of the time goes to the kernel, so services
-// are worked on side by side.
+// generate writes the units to dir. What cannot be read or written does not stop the
+// rest. Most of the time is spent in the kernel, so services are processed in parallel.
 func generate(dir, root string) error {
 	r, err := host.Open(root)
 	services := make([]units.Service, len(r.Services))
@@ -32,7 +31,8 @@ func generate(dir, root string) error {
 			for i := int(next.Add(1)) - 1; i < len(services); i = int(next.Add(1)) - 1 {
 				service, err := r.Service(r.Services[i])
 				problems[i] = errors.Join(err, w.write(units.RenderService(r.Helpers, service)))
-				// The definitions are written; that there are some is all that the target needs.
+				// These are written by now, and the target does not need them: free the
+				// memory.
 				service.Definitions = nil
 				services[i] = service
 			}
@@ -46,7 +46,7 @@ func generate(dir, root string) error {
 // writer writes files to a folder.
 type writer struct {
 	dir  string
-	made map[string]bool // folders that are there
+	made map[string]bool // folders that exist
 }
 
 func (w *writer) write(files []units.File) error {
@@ -59,8 +59,8 @@ func (w *writer) write(files []units.File) error {
 	return errors.Join(problems...)
 }
 
-// writeOne writes one file. systemd empties the folder before and reads it
-// after; only a second generator at work on the same folder may have been faster.
+// writeOne writes one file. systemd empties the folder before and reads it after, so a
+// file is there already only if a second generator works on the same folder.
 func (w *writer) writeOne(file units.File) error {
 	path := filepath.Join(w.dir, file.Path)
 	if parent := filepath.Dir(path); !w.made[parent] {
@@ -84,8 +84,7 @@ func (w *writer) writeOne(file units.File) error {
 	return nil
 }
 
-// create makes a file that is not there yet. There is nothing to sync: the folder
-// is in memory.
+// create makes a file that does not exist yet. It syncs nothing: the folder is in memory.
 func create(path string, file units.File) error {
 	if file.Target != "" {
 		return os.Symlink(file.Target, path)

@@ -10,7 +10,7 @@ import (
 	"service-manager/tests/vm"
 )
 
-// A bad revision changes nothing, and no client notices.
+// A bad revision changes nothing, and clients notice nothing.
 func TestBadRevisions(t *testing.T) {
 	long(t) // tests/native has all but the load for each run
 	g := start(t, installed(t, bookworm), vm.Options{})

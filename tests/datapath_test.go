@@ -12,12 +12,14 @@ import (
 )
 
 // What the ways to a container cost, in one run: requests on kept connections, and new
-// connections, as many as go through. In an emulated machine only the ratios say something.
+// connections, as many as possible. In an emulated machine only the ratios mean
+// something.
 func TestDataPath(t *testing.T) {
 	long(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
 	first(t, g, app("r0"), "r0")
-	// The same with a published port: no two ways to one container, whose ports would meet.
+	// The same with a published port: not two ways to one container, whose ports would
+	// meet.
 	output(t, g, "docker run -d --name published -p 172.17.0.1:8099:80 -e APP_REVISION=published app:1")
 	waitFor(t, g, time.Minute, "curl -fsS http://172.17.0.1:8099/")
 	inside := output(t, g, "docker run -d --name inside app:1 >/dev/null; docker inspect -f '{{.NetworkSettings.IPAddress}}' inside") + ":80"

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// The demo that anyone may run tells of nothing lost, and of the broken revision.
+// The demo that anyone may run reports no loss, and the broken revision.
 func TestDemo(t *testing.T) {
 	long(t)
 	base(t, bookworm) // the build is not part of the time below

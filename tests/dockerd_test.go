@@ -9,8 +9,8 @@ import (
 	"service-manager/tests/vm"
 )
 
-// With live-restore containers outlast their daemon: whatever becomes of it,
-// no client notices. Without it they end, and the service starts again by itself.
+// With live-restore, containers outlast their daemon: whatever becomes of it, clients
+// notice nothing. Without it they end, and the service starts again by itself.
 func TestDockerDaemon(t *testing.T) {
 	long(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
@@ -21,7 +21,7 @@ func TestDockerDaemon(t *testing.T) {
 		{"killed", again + "systemctl kill --kill-whom=main -s KILL docker.service"},
 		{"restarted", again + "systemctl restart docker.service"},
 	}
-	// daemonPID tells one daemon from the next.
+	// daemonPID distinguishes one daemon from the next.
 	daemonPID := func() string { return output(t, g, "systemctl show -P MainPID docker.service") }
 	back := func(before string) string {
 		return "systemctl is-active docker.service; test \"$(systemctl show -P MainPID docker.service)\" != " + before + "\n"

@@ -43,8 +43,9 @@ func TestFarClients(t *testing.T) {
 					args = append(args, "--post")
 				}
 				if method == "POST" && path == "directly" {
-					// A server closes the connections that idle when it is stopped. What a client
-					// asks on one just then it has to ask again, which it may not do here.
+					// A server closes idle connections when it is stopped. What a client
+					// asks on one just then it has to ask again, which it may not do
+					// here.
 					args = append(args, "--keep-alive", "0")
 				}
 				all = append(all, &client{what: fmt.Sprintf("%s %s from %s away", method, path, away), prefix: "ip netns exec " + name,
@@ -84,8 +85,8 @@ func TestFarClients(t *testing.T) {
 	}
 }
 
-// One that ignores SIGTERM, one that exits at once and one whose requests take 30 s follow
-// one another: who has asked gets the answer.
+// An application that ignores SIGTERM, one that exits at once and one whose requests take
+// 30 s follow one another: every client that has asked gets its answer.
 func TestImpoliteApplications(t *testing.T) {
 	long(t)
 	g := start(t, installed(t, bookworm), vm.Options{})

@@ -55,7 +55,7 @@ done`)
 	return traps{g}
 }
 
-// set has the next process of that step, such as "sm-ipvs.add", wait in the trap.
+// set makes the next process of that step, such as "sm-ipvs.add", wait in the trap.
 func (s traps) set(t testing.TB, step, when string) {
 	t.Helper()
 	output(t, s.guest, fmt.Sprintf("rm -f /run/traps/%s.pid; echo %s > /run/traps/%[1]s", step, when))
@@ -74,8 +74,8 @@ func (s traps) kill(t testing.TB, step string) {
 	output(t, s.guest, "kill -9 $(cat /run/traps/"+step+".pid)")
 }
 
-// A step of a new revision that is killed ends the one attempt that the revision
-// has. The old one serves on.
+// A step of a new revision that is killed ends the one attempt that the revision has. The
+// old one keeps serving.
 func TestKilledInARollout(t *testing.T) {
 	long(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
@@ -83,8 +83,8 @@ func TestKilledInARollout(t *testing.T) {
 	traps := setTraps(t, g)
 	good := revisionName(t, g, "good")
 	n := 0
-	// rejected deploys a revision, has it killed, and waits until it has failed
-	// and nothing is left of it.
+	// rejected deploys a revision, kills it, and waits until it has failed and nothing is
+	// left of it.
 	rejected := func(t *testing.T, d definition, kill func(unit string)) {
 		t.Helper()
 		edit(t, g, "web", d)
@@ -99,7 +99,7 @@ func TestKilledInARollout(t *testing.T) {
 		}
 		t.Logf("rejected: %s", output(t, g, "cat /run/service-manager/web/"+revision+".failed"))
 	}
-	// Before the new revision gets traffic no client notices.
+	// Before the new revision gets traffic, clients notice nothing.
 	l := startLoad(t, g, "", "--connections-per-second", "10", "--keep-alive", "2", "http://"+address+"/")
 	for _, at := range []struct{ step, when string }{
 		{"sm-docker-run.pull", "before"},
@@ -142,7 +142,7 @@ func TestKilledInARollout(t *testing.T) {
 		})
 	}
 	t.Run("sm-rollout.accept after", func(t *testing.T) {
-		// It is good by now, and so has to serve.
+		// It is good by now, so it has to serve.
 		traps.set(t, "sm-rollout.accept", "after")
 		edit(t, g, "web", app("accepted"))
 		traps.kill(t, "sm-rollout.accept")

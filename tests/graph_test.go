@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// The states of the units that matter most, with what only a machine of its own has:
-// the kernel's balancer, clients, and a boot.
+// The most important states of the units, with what only a machine of its own has: the
+// kernel's balancer, clients, and a boot.
 func TestGraph(t *testing.T) {
 	long(t)
 	g := withBundle(t)
 	output(t, g, "/root/bundle/install.sh")
 	first(t, g, app("r0"), "r0")
-	// A byte behind an executable changes it and not what it does.
+	// A byte after the end of an executable changes the file and not what it does.
 	output(t, g, "cp -r /root/bundle /root/newer && for file in /root/newer/bin/*; do echo >> $file; done")
-	// breakGood has the good revision die at every start, from the next reload on.
+	// breakGood makes the good revision die at every start, from the next reload on.
 	breakGood := func(t *testing.T) (good string) {
 		t.Helper()
 		good = revisionName(t, g, "good")

@@ -21,13 +21,13 @@ import (
 	"service-manager/tests/vm"
 )
 
-// The Debian releases that are tested; the first is the one for everything.
+// The Debian releases that are tested; what runs on one release runs on the first.
 const (
 	bookworm = "bookworm"
 	trixie   = "trixie"
 )
 
-// interrupted ends with Ctrl-C, and when nothing waits for the tests any more, so
+// interrupted ends with Ctrl-C, and when nothing is waiting for the tests any more, so
 // that they end their machines.
 var interrupted context.Context
 
@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	interrupted, stop = signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	go func(parent int) {
 		for os.Getppid() == parent {
-			time.Sleep(time.Second) // no event tells of it reliably
+			time.Sleep(time.Second) // no event reports it reliably
 		}
 		stop()
 	}(os.Getppid())
@@ -158,9 +158,9 @@ type load struct {
 
 var loads int
 
-// patient are the limits of a load client. No longer than the machine is sure to
-// live; tests stop it. An emulated processor that has to wait for a real one makes
-// everything wait: that is slow, and the report says how slow, but nothing is lost
+// patient are the limits of a load client. They are no longer than the machine is sure to
+// live; tests stop the client. An emulated processor that has to wait for a real one
+// makes everything wait: that is slow, and the report says how slow, but nothing is lost
 // by it.
 const patient = "--for 30m --connect-timeout 60s --answer-timeout 90s"
 
@@ -230,7 +230,7 @@ func readReport(t testing.TB, g *vm.Guest, file string) traffic.Report {
 	return report
 }
 
-// noneLost fails the test when a request was lost, or not even sent because too
+// noneLost fails the test when a request was lost, when one was not even sent because too
 // many were under way, or when one was connected only after many attempts of the
 // kernel's.
 func noneLost(t testing.TB, what string, r traffic.Report) {

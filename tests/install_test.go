@@ -61,7 +61,7 @@ func TestInstall(t *testing.T) {
 		}
 	})
 	t.Run("a newer one", func(t *testing.T) {
-		// A byte behind an executable changes it and not what it does.
+		// A byte after the end of an executable changes the file and not what it does.
 		output(t, g, `set -e
 cp -r /root/bundle /root/newer
 for file in /root/newer/bin/*; do echo >> $file; done
@@ -91,7 +91,7 @@ test "$(readlink /proc/$(systemctl show -P MainPID web@`+revisionName(t, g, "goo
 		}
 		// Without a prefix it is updated where it is.
 		output(t, g, "/root/newer/install.sh && cmp /root/newer/bin/sm-ipvs /opt/service-manager/bin/sm-ipvs")
-		// The same place by another name is no old place.
+		// The same place under another name is no old place.
 		output(t, g, "/root/newer/install.sh --prefix /opt/./service-manager/ && cmp /root/newer/bin/sm-ipvs /opt/service-manager/bin/sm-ipvs")
 	})
 	noneLost(t, "through every installation", l.stop(t))

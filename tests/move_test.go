@@ -10,7 +10,7 @@ import (
 	"service-manager/tests/vm"
 )
 
-// A service moves to another address: it has both for as long as its clients take, and
+// A service moves to another address: it has both for as long as its clients need, and
 // nothing is lost at either.
 func TestMove(t *testing.T) {
 	long(t)

@@ -33,7 +33,7 @@ systemctl daemon-reload
 systemctl start web@manager`)
 	answers(t, g, "r0")
 
-	// Beside it, the new program does nothing as long as the old units are there.
+	// Beside it, the new program does nothing while the old units are there.
 	output(t, g, `cp /opt/services.json /etc/service-manager/addresses.json
 echo COUCHDB_URL=http://127.0.0.1:5984/services >> /etc/service-manager/service-manager.conf
 systemctl restart sm-fetch`)

@@ -43,8 +43,8 @@ systemctl restart sm-fetch`)
 	}
 }
 
-// Whenever the power fails, the machine comes back with the old revision or the
-// new one, and continues with the new one.
+// Whenever the power fails, the machine comes back with the old revision or the new one,
+// and continues to the new one.
 func TestPowerCuts(t *testing.T) {
 	long(t)
 	const cuts, rollout = 10, 10 * time.Second
@@ -67,7 +67,7 @@ func TestPowerCuts(t *testing.T) {
 			t.Fatal(err)
 		}
 		booted := time.Now()
-		// What was good may serve first, and what was not yet, afterwards.
+		// The revision that was good may serve first, and the other one afterwards.
 		waitFor(t, g, 3*time.Minute, answering("\\("+serves+"\\|"+next+"\\)"))
 		answered := time.Since(booted)
 		waitFor(t, g, 3*time.Minute, tidy+`test "$(readlink current)" = "$(readlink good)"

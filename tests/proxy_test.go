@@ -138,7 +138,7 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-// A proxy that keeps its connections holds up a drain that waits for their end, and not one
+// A proxy that keeps its connections delays a drain that waits for their end, and not one
 // that waits for answers.
 func TestProxyKeepsConnections(t *testing.T) {
 	long(t)

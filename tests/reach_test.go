@@ -37,7 +37,7 @@ ip -n outside addr add fd00:99::2/64 dev eth0 nodad
 ip -n outside route add default via fd00:99::1
 `
 
-// others has sm-ipvs add the container of web to the other addresses, or remove it.
+// others makes sm-ipvs add the container of web to the other addresses, or remove it.
 func others(verb string) string {
 	return strings.ReplaceAll(`set -e
 record=$(ls /run/service-manager/web/*.env)
@@ -83,15 +83,15 @@ func ask(t testing.TB, g *vm.Guest, address string) map[string]string {
 }
 
 // A firewall is what an operator has set up. Where it is closed to the service, it says
-// who gets through none the less.
+// who gets through anyway.
 type firewall struct {
 	name, up, down string
 	closed         bool
 	lets           []string
-	may            string // a client about whom Docker's releases differ
+	may            string // a client for which Docker's releases differ
 }
 
-// nftables is a firewall that lets in what it knows, and a port.
+// nftables is a firewall that lets in what it knows, and one port.
 func nftables(rule, port string) string {
 	return `nft -f - <<X
 table inet operator {
@@ -131,9 +131,9 @@ var firewalls = []firewall{
 // firewalld starts it as at boot, before Docker.
 const firewalld = "systemctl unmask firewalld; systemctl start firewalld; firewall-cmd -q --add-service=ssh; systemctl restart docker\n"
 
-// Every client reaches a service address, also its own containers and those of other
-// networks, with the address that is its own; what the host's firewall lets in decides,
-// and what it passes on does not.
+// Every client reaches a service address, including the service's own containers and
+// those of other networks, with its own address; the host's rules for incoming packets
+// decide, and those for forwarded ones do not.
 func TestReach(t *testing.T) {
 	forReleases(t, func(t *testing.T, release string) {
 		g := start(t, installed(t, release), vm.Options{})
@@ -180,7 +180,7 @@ for network in host bridge user internal; do test "$(docker inspect -f '{{.State
 		table.Flush()
 		t.Logf("who reaches a service address, and as whom:\n%s", matrix.String())
 
-		// The service moves to an address of its own, which the host does not have.
+		// The service moves to an address of its own, which the host lacks.
 		output(t, g, others("remove"))
 		const own = "198.51.100.7"
 		edit(t, g, "web", app("r1").With("address", own+":80").With("assign_address", true))
@@ -223,7 +223,7 @@ func (f firewall) explains(t *testing.T, g *vm.Guest) {
 	}
 }
 
-// check compares what a client saw with what it has to see.
+// check compares what a client saw with what it should see.
 func (f firewall) check(t *testing.T, at, client, saw string) {
 	t.Helper()
 	if client == "internal" && at != inner {
@@ -238,8 +238,8 @@ func (f firewall) check(t *testing.T, at, client, saw string) {
 		}
 		return
 	}
-	// The container sees others of its network, and itself, as its host; and so it does
-	// what comes from networks behind which Docker hides their containers.
+	// The container sees others of its network, and itself, as its host; the same goes
+	// for clients from networks whose containers Docker hides.
 	as := map[string]string{"outside": "10.99.0.2", "user": "172.17.0.1", "internal": "172.30.0.2", "docker0": "172.17.0.1", "own": "172.17.0.1"}
 	if strings.HasPrefix(at, "[") {
 		as = map[string]string{"outside": "fd00:99::2", "user": "fd00:18::2", "docker0": "fd00:17::1", "own": "fd00:17::1"}

@@ -9,8 +9,8 @@ import (
 	"service-manager/tests/vm"
 )
 
-// systemd re-executes itself when it is updated, and leaves every client that
-// waits for it then. No client may notice, whatever happens at that time.
+// systemd re-executes itself when it is updated, and drops every client that waits for it
+// then. Clients of the service must not notice, whatever happens at that time.
 func TestSystemdExecutedAnew(t *testing.T) {
 	g := start(t, installed(t, bookworm), vm.Options{})
 	first(t, g, app("r0"), "r0")
@@ -26,7 +26,7 @@ func TestSystemdExecutedAnew(t *testing.T) {
 	})
 	t.Run("again and again in a rollout", func(t *testing.T) {
 		edit(t, g, "web", app("r1", "APP_START_DELAY=3s"))
-		// Before that runc asks systemd for a scope, once.
+		// Before that, runc asks systemd for a scope, once.
 		waitFor(t, g, time.Minute, "docker ps --format '{{.Names}}' | grep -c ^web | grep -x 2")
 		output(t, g, "systemctl daemon-reexec; until "+answering("r1")+"; do systemctl daemon-reexec; sleep 0.1; done; systemctl daemon-reexec; systemctl daemon-reexec")
 		settled(t, g, "r1")

@@ -29,8 +29,8 @@ done`)
 func TestRollouts(t *testing.T) {
 	rollouts, perSecond, kept := 20, "40", "8"
 	if testing.Short() {
-		// What a slow machine can emulate: where requests wait for longer than the drain
-		// takes, it must cut them.
+		// What a slow machine can emulate: if requests wait for longer than the drain may
+		// take, it must cut them.
 		rollouts, perSecond, kept = 2, "20", "4"
 	}
 	for _, kind := range []struct {
@@ -66,8 +66,8 @@ func TestRollouts(t *testing.T) {
 	}
 }
 
-// renew has the only container of a service replaced by another one of the same revision,
-// so often.
+// renew replaces the only container of a service by another one of the same revision, so
+// often.
 func renew(t testing.TB, g *vm.Guest, times int) {
 	t.Helper()
 	const container = "docker ps -q --no-trunc --filter label=service-manager.unit"
@@ -117,8 +117,8 @@ func TestManyConnections(t *testing.T) {
 		answers(t, g, revision)
 		settled(t, g, revision)
 	}
-	// during returns what a client saw while something happened, and how many of its
-	// SYNs the kernel had to send again, each of them after a second.
+	// during returns what a client saw while something happened, and how many of its SYNs
+	// the kernel had to resend, each of them after a second.
 	during := func(t *testing.T, what string, perSecond int, check func(testing.TB, string, traffic.Report), happens func()) int {
 		t.Helper()
 		before := synsAgain(t, g)
@@ -171,15 +171,15 @@ func TestManyConnections(t *testing.T) {
 	})
 }
 
-// synsAgain returns how many SYNs the host has sent again since it booted.
+// synsAgain returns how many SYNs the host has resent since it booted.
 func synsAgain(t testing.TB, g *vm.Guest) (n int) {
 	t.Helper()
 	fmt.Sscan(output(t, g, "nstat -asz TcpExtTCPSynRetrans | awk '/^TcpExt/ {print $2}'"), &n)
 	return n
 }
 
-// The application drops what is under way when it is told to stop: only the
-// drain can save requests that take long.
+// The application drops what is under way when it is told to stop: only the drain can
+// save requests that take long.
 func TestSlowRequests(t *testing.T) {
 	g := start(t, installed(t, bookworm), vm.Options{})
 	impolite := func(revision string) definition {
@@ -204,8 +204,8 @@ func TestSlowRequests(t *testing.T) {
 	t.Logf("FIGURE requests of 8s lost: %d of %d", report.Slow.Lost, report.Slow.Sent)
 }
 
-// The application exits at once when it is told to, and the clients are far away, lose
-// packets, and close their side of a connection before they have the answer.
+// The application exits at once on SIGTERM, and the clients are far away, lose packets,
+// and close their side of a connection before they have the answer.
 func TestImpoliteOnBothSides(t *testing.T) {
 	long(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
@@ -295,8 +295,8 @@ echo $(( ($(date +%%s%%N) - begin) / 1000000 ))`, app("r1").JSON(t), file, file,
 	}
 }
 
-// A revision that is replaced when it is healthy already may have connections,
-// which only a stop in order drains.
+// A revision that is replaced when it is already healthy may have connections, which only
+// a stop in order drains.
 func TestReplacedWithConnections(t *testing.T) {
 	g := start(t, installed(t, bookworm), vm.Options{})
 	first(t, g, app("r0"), "r0")

@@ -50,12 +50,12 @@ func answering(revision string) string {
 	return "curl -fsS -m 5 -o /dev/null -D - http://" + address + "/ | tr -d '\\r' | grep -ix 'x-revision: " + revision + "'"
 }
 
-// bothUnderWay is true when two requests are under way and no more will come: one
-// that came later would be refused, and rightly.
+// bothUnderWay is true when two requests are under way and no more will come: a later one
+// would be refused, and rightly so.
 const bothUnderWay = "ipvsadm -Ln | awk '/Masq/ {n += $5} END {exit n != 2}'"
 
-// settled waits until nothing of a rollout is under way: the answering revision
-// is alone, it is good, systemd has read so, and no job is left.
+// settled waits until nothing of a rollout is under way: the answering revision is alone,
+// it is good, systemd knows that, and no job is left.
 func settled(t testing.TB, g *vm.Guest, revision string) {
 	t.Helper()
 	waitFor(t, g, 3*time.Minute, `set -e
@@ -101,7 +101,7 @@ ip -n NAME route add default via NETWORK.1`))
 }
 
 // addFarClient makes a network namespace of that name, for a client that is so far away
-// and of whose packets 1 % get lost, in either direction.
+// and loses 1 % of its packets, in either direction.
 func addFarClient(t testing.TB, g *vm.Guest, name, network string, away time.Duration) {
 	t.Helper()
 	addClient(t, g, name, network)
@@ -109,9 +109,9 @@ func addFarClient(t testing.TB, g *vm.Guest, name, network string, away time.Dur
 ip netns exec %[1]s tc qdisc add dev eth0 root netem delay %[2]dus loss 1%%`, name, (away/2).Microseconds()))
 }
 
-// otherClients starts small loads from another container and from another
-// network namespace with an address of its own. They end with the test; check
-// returns once it has seen that they lost nothing.
+// otherClients starts small loads from another container and from another network
+// namespace with an address of its own. They end with the test; check returns once it has
+// seen that they lost nothing.
 func otherClients(t *testing.T, g *vm.Guest) (check func()) {
 	t.Helper()
 	addClient(t, g, "client", "10.99.0")

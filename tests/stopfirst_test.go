@@ -16,8 +16,8 @@ import (
 
 var stopFirst = map[string]string{"order": "stop-first", "hold": "5m"}
 
-// While something that cannot run twice is replaced no client is refused, wherever it is:
-// each waits, and connects when the new container is ready.
+// While something that must not run twice is replaced, no client is refused, wherever it
+// is: each waits, and connects when the new container is ready.
 func TestStopFirst(t *testing.T) {
 	g := start(t, installed(t, bookworm), vm.Options{})
 	single := func(revision string, settings ...string) definition {
@@ -39,7 +39,7 @@ func TestStopFirst(t *testing.T) {
 		answers(t, g, last)
 		settled(t, g, last)
 	}
-	// Of one that is never healthy clients notice that it takes long, too.
+	// If the new one is never healthy, clients only notice that it takes long, too.
 	edit(t, g, "web", single("bad", "APP_HEALTH=never").With("health_check", map[string]string{"timeout": "3s"}))
 	waitFor(t, g, 3*time.Minute, "grep 'not healthy' /run/service-manager/web/*.failed")
 	answers(t, g, last)
@@ -84,11 +84,11 @@ func heldFor(t testing.TB, g *vm.Guest, service string) []string {
 	return seconds
 }
 
-// psql is how clients of a PostgreSQL call it, in a container that has it.
+// psql is how clients of a PostgreSQL server run it, in a container that has it.
 const psql = "/usr/lib/postgresql/15/bin/psql -h 172.17.0.1 -U postgres -qAtX -v ON_ERROR_STOP=1"
 
 // A database is replaced again and again under clients that write: what it has
-// acknowledged is there, and who connects for each row notices nothing.
+// acknowledged is there, and clients that connect for each row notice nothing.
 func TestPostgreSQL(t *testing.T) {
 	long(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
@@ -118,7 +118,7 @@ test "$(systemctl list-jobs --no-legend | wc -l)" = 0`, n))
 		t.Fatal(err)
 	}
 	output(t, g, `docker run --rm --network host --entrypoint /bin/sh postgresql:1 -c "`+psql+` -c 'create table rows (client text, n bigint, primary key (client, n))'"`)
-	// A line in the log of each for each row that was acknowledged.
+	// Each has a line in its log for each row that was acknowledged.
 	clients := map[string]string{"host": "host", "container": "bridge", "kept": "host"}
 	every := ""
 	for client, network := range clients {

@@ -10,8 +10,8 @@ import (
 	"service-manager/tests/vm"
 )
 
-// A rollout moves the flows of UDP, which never end: who waits for each answer gets it,
-// whether it keeps its port or not.
+// A rollout moves the flows of UDP, which never end: a client that waits for each answer
+// gets it, whether it keeps its port or not.
 func TestDatagrams(t *testing.T) {
 	g := start(t, installed(t, bookworm), vm.Options{})
 	both := func(revision string) definition {

@@ -11,7 +11,7 @@ import (
 )
 
 // With the kernel's own table: what another program deletes is back before clients have
-// given up, what is unhealthy gets no requests, and what is not ours is let alone.
+// given up, what is unhealthy gets no requests, and what is not ours is left alone.
 func TestWatch(t *testing.T) {
 	g := start(t, installed(t, bookworm), vm.Options{})
 	const shop = "172.17.0.1:7100"
@@ -45,8 +45,8 @@ while ipvsadm -Ln -t %[1]s | grep -qF 172.17.0.99; do sleep 0.02; done
 echo $(( (${EPOCHREALTIME/./} - ${begin/./}) / 1000 ))`, shop))
 	t.Logf("FIGURE a destination that ipvsadm has added: gone after %s ms", took)
 
-	// Probes meet no port of a client: its connection, which the kernel remembers, would count
-	// as open again.
+	// Probes use no port of a client: its connection, which the kernel remembers, would
+	// count as open again.
 	if out := output(t, g, `set -e
 before=$(cat /proc/sys/net/ipv4/ip_local_port_range)
 echo 40000 40015 > /proc/sys/net/ipv4/ip_local_port_range
@@ -65,7 +65,8 @@ grep -c TIME_WAIT /proc/net/ip_vs_conn; grep SYN_SENT /proc/net/ip_vs_conn || tr
 	output(t, g, "docker kill -s USR2 shop-1")
 	waitFor(t, g, time.Minute, weights(1, 1))
 
-	// Its first process dies, and clients that come then get an answer of the other one.
+	// The first process of a container dies, and clients that come then get an answer
+	// from the other one.
 	if out := output(t, g, `kill -9 $(docker inspect -f '{{.State.Pid}}' shop-1)
 for i in $(seq 20); do curl -fsS -m 5 --retry 3 --retry-connrefused http://`+shop+`/; done | grep -c .`); out != "20" {
 		t.Errorf("of 20 clients that came after a container had died, %s got an answer", out)

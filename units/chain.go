@@ -9,25 +9,24 @@ import (
 // A command is a helper and its arguments. The zero value is none.
 type command []unitfile.Word
 
-// mayFail returns the command as one whose failure systemd passes over: without
-// that, those after it would not run.
+// mayFail returns the command as one whose failure systemd ignores: otherwise those after
+// it would not run.
 func (c command) mayFail() command {
 	return append(command{"-" + c[0]}, c[1:]...)
 }
 
-// A step is one part of what a unit does, with what takes it back. systemd runs
-// what the steps do in their order, each when the one before is done, and what
-// takes them back in reverse.
+// A step is one part of what a unit does, together with what undoes it. systemd runs the
+// steps in their order, each when the one before is done, and undoes them in reverse.
 type step struct {
 	do command
-	// stop begins the end of a runner that serves, in order. It does not run where
-	// a start fails or a container dies.
+	// stop begins the orderly end of a runner that serves. It does not run where a start
+	// fails or a container dies.
 	stop command
-	// undo runs after every end, also when the step was never reached, and must
-	// alone leave nothing of it behind.
+	// undo runs after every end, even if the step was never reached, and must alone leave
+	// nothing of it behind.
 	undo command
-	// lasting says that what the step has made would outlive the runner without its
-	// undo.
+	// lasting says that what the step has made would outlive the runner if it were not
+	// undone.
 	lasting bool
 }
 
@@ -37,8 +36,8 @@ type chain struct {
 	before []step
 	main   step
 	after  []step
-	// last are the steps after those for which everything must be right, also what
-	// the drop-ins of the host's administrator check.
+	// last are the steps after those for which everything must be right, including what
+	// drop-ins of the host's administrator check.
 	last []step
 }
 
@@ -75,8 +74,8 @@ func (c chain) writeEnd(t *unitfile.Text) {
 		}
 		t.Command("ExecStopPost", s.undo.mayFail()...)
 		if s.lasting {
-			// Once more, because a command may be killed, by the kernel for want of
-			// memory say, and a destination that outlives its container would lose
+			// Once more, because a command may be killed, for example by the kernel when
+			// memory is short, and a destination that outlives its container would lose
 			// requests.
 			t.Command("ExecStopPost", s.undo.mayFail()...)
 		}

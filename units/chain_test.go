@@ -6,7 +6,7 @@ import (
 	"service-manager/units/unitfile"
 )
 
-// What takes steps back comes in reverse, and where something would stay, twice.
+// Steps are undone in reverse and, where something would be left, twice.
 func TestChain(t *testing.T) {
 	steps := chain{
 		before: []step{{do: command{"take-turn"}, undo: command{"leave-queue", "web"}}},

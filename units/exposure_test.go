@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// What systemd-analyze security says of each static unit is at most 2.0.
+// systemd-analyze security gives each static unit at most 2.0.
 func TestExposure(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
@@ -25,7 +25,7 @@ func TestExposure(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// A template is looked at as one of its instances.
+		// A template is judged as one of its instances.
 		path := filepath.Join(t.TempDir(), strings.Replace(file, "@.", "@instance.", 1))
 		if err := os.WriteFile(path, text, 0o644); err != nil {
 			t.Fatal(err)

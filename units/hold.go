@@ -5,8 +5,8 @@ import (
 	"service-manager/units/unitfile"
 )
 
-// holdUnit returns the unit that keeps clients of a service waiting while a revision
-// takes the place of another. sm-rollout starts it; it ends by itself.
+// holdUnit returns the unit that keeps clients of a service waiting while one revision
+// replaces another. sm-rollout starts it; it ends by itself.
 func holdUnit(helpers string, s Service, d *definition.Definition) []byte {
 	limit := d.Rollout.Hold
 	// They wait from before the old container loses its connections.

@@ -14,8 +14,8 @@ import (
 // while the service serves; starting it starts the runners, stopping it stops
 // them.
 func manager(helpers string, s Service) []byte {
-	// What serves decides how the service looks from outside; before anything
-	// does, it is what is meant to.
+	// What serves decides how the service looks from outside; before anything does, what
+	// is meant to serve.
 	outside := s.Definition(s.Good)
 	if outside == nil {
 		outside = s.Definition(s.Current)
@@ -40,7 +40,8 @@ func manager(helpers string, s Service) []byte {
 		// What serves already may have lost its destination, if the kernel's table was
 		// cleared. That is no reason to start nothing.
 		before: []step{{do: restore.mayFail()}},
-		// One command: stopped in the middle of one, systemd 252 runs the next.
+		// One command: when it is stopped in the middle of one, systemd 252 runs the
+		// next.
 		main: step{
 			do:      command{smRollout, "start", unitfile.Literal(string(s.Service))},
 			undo:    command{smRollout, "stop", unitfile.Literal(string(s.Service))},
@@ -66,7 +67,7 @@ func manager(helpers string, s Service) []byte {
 	t.Section("Service")
 	t.Set("Type", "oneshot")
 	t.Set("RemainAfterExit", "yes")
-	// For the status, and because older runners may drain for longer than these.
+	// For the status, and because older runners may take longer to drain than these.
 	t.Set("NotifyAccess", "exec")
 	t.Set("Restart", "on-failure")
 	// Short, because a stop in this pause runs no command.
@@ -74,7 +75,7 @@ func manager(helpers string, s Service) []byte {
 	steps.writeStart(t)
 	t.Command("ExecReload", restore.mayFail()...)
 	if good := s.Definition(s.Good); good != nil {
-		// An image that is on this host alone, or whose registry is out of reach, is used as
+		// An image that only this host has, or whose registry is out of reach, is used as
 		// it is here.
 		pull := command{helper(helpers, "sm-docker-run"), "pull", "--pull", "always", unitfile.Literal(good.Image)}
 		t.Command("ExecReload", pull.mayFail()...)

@@ -12,7 +12,7 @@ import (
 	"service-manager/units/unitfile"
 )
 
-// slack is what a step may take beyond the time that its work is given.
+// slack is what a step may take beyond the time for its own work.
 const slack = 30 * time.Second
 
 // lastDropIn sorts behind the drop-ins of the host's administrator.
@@ -76,9 +76,9 @@ func runner(helpers string, s Service, d *definition.Definition, r name.Runner) 
 	return append(files, File{Path: path.Join(unit+".d", lastDropIn), Content: last.Bytes()})
 }
 
-// predecessors returns the runners of a new revision whose starts must be over before that
-// of another one begins, so that no more than Parallel of them start at once. Those of one
-// that is good start together.
+// predecessors returns the runners of a new revision whose starts must be over before
+// that of another one begins, so that no more than Parallel of them start at once. Those
+// of a good revision start together.
 func predecessors(d *definition.Definition, r name.Runner, good bool) (units []string) {
 	if good || r.Number == 1 {
 		return nil
@@ -87,7 +87,7 @@ func predecessors(d *definition.Definition, r name.Runner, good bool) (units []s
 		units = append(units, r.Revision.Runner(before).Unit())
 	}
 	if first := r.First().Unit(); len(d.PreStart.Command) > 0 && !slices.Contains(units, first) {
-		// What is to run once it runs.
+		// It runs pre_start, which comes before every container that serves.
 		units = append(units, first)
 	}
 	return units

@@ -47,7 +47,8 @@ func rollout(helpers string, d *definition.Definition, r name.Runner, good bool)
 	}
 	first := []step{turn, image}
 	if d.StopsFirst() {
-		// With the image here, so that nothing is without a container for a download.
+		// Once the image is here, so that the service does not lack a container for the
+		// time of a download.
 		first = append(first, step{do: command{smRollout, "replace", service, rev}})
 	}
 	if preStarts(d, good) {
@@ -56,8 +57,8 @@ func rollout(helpers string, d *definition.Definition, r name.Runner, good bool)
 	return chain{before: first, main: container, after: []step{health}, last: append(traffic(smIPVS, d), outcome)}
 }
 
-// preStarts reports whether something is to be run once before a revision serves. For one
-// that is good it was.
+// preStarts reports whether something has to run once before a revision serves. For a
+// good one, it has.
 func preStarts(d *definition.Definition, good bool) bool {
 	return len(d.PreStart.Command) > 0 && !good
 }
@@ -97,7 +98,7 @@ func traffic(smIPVS unitfile.Word, d *definition.Definition) []step {
 			scheduler = []unitfile.Word{"--scheduler", unitfile.Literal(e.Scheduler)}
 		}
 		if len(d.Endpoints) > 1 {
-			// What is wrong with one of several must show before any of them has clients.
+			// A problem with one of several must show before any of them has clients.
 			declare = append(declare, step{do: add("--weight", "0")})
 		}
 		open = append(open, step{

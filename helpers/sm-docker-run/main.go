@@ -73,8 +73,7 @@ func connect(ctx context.Context, w command.World, name string, patience time.Du
 	return d, about(name, err)
 }
 
-// about puts the container's name before an error, and says so when it is the
-// host's.
+// about puts the container's name before an error, and marks one that is the host's.
 func about(name string, err error) error {
 	if err == nil {
 		return nil

@@ -116,8 +116,8 @@ func (r *runner) stopped(ctx context.Context, id string) error {
 	return err
 }
 
-// failure is an error without the exit status of a container: that one has a meaning for
-// the container's main program alone.
+// failure returns an error without the exit status of a container, which only means
+// something for the container's main program.
 func failure(err error) error {
 	var exit *command.ExitError
 	if errors.As(err, &exit) {

@@ -29,7 +29,7 @@ func TestOnce(t *testing.T) {
 		{name: "it was done", done: true, nothing: true},
 		{name: "one of an earlier run is left", daemon: daemon{left: true}},
 		{name: "it fails", daemon: daemon{exitCode: 3}, err: "web: exited with status 3", detail: `"config not found"`},
-		// The status for "a failure of the host" is not the container's to say.
+		// The exit status for "the host failed" is not the container's to use.
 		{name: "it fails with 75", daemon: daemon{exitCode: 75}, err: "web: exited with status 75", detail: `"config not found"`},
 		{name: "it does not start", daemon: daemon{startErr: "no such program"}, err: "web: start the container: no such program"},
 		{name: "it does not end", daemon: daemon{silent: true}, flags: []string{"--timeout", "20ms"}, err: "web: did not end within 20ms"},

@@ -101,7 +101,7 @@ func (o *options) define(f *command.Flags) {
 	f.StringVar(&o.workdir, "workdir", "", "working `folder`")
 }
 
-// read reads the command line, and checks what any container needs.
+// read parses the command line, and checks what every container needs.
 func (o *options) read(f *command.Flags, w command.World) error {
 	if err := f.Parse(w, w.Args); err != nil {
 		return err
@@ -287,7 +287,7 @@ func (s stopTimeout) seconds() int {
 	return int((time.Duration(s) + time.Second - 1) / time.Second)
 }
 
-// optional is a string flag that tells "not given" from "given empty".
+// optional is a string flag that distinguishes "not given" from "given empty".
 type optional struct {
 	set   bool
 	value string

@@ -58,7 +58,7 @@ func pull(ctx context.Context, w command.World) error {
 	return about(*name, ensureImage(ctx, w, d, f.Arg(0), string(*policy)))
 }
 
-// ensureImage makes the image be here, by the policy.
+// ensureImage makes sure that the image is here, by the policy.
 func ensureImage(ctx context.Context, w command.World, d *docker.Daemon, image, policy string) error {
 	shown, named, err := docker.ParseImage(image)
 	if err != nil {

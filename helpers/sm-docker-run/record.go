@@ -10,15 +10,15 @@ import (
 	"service-manager/units/revision/atomicfile"
 )
 
-// record is what the later commands of a unit learn about the container, from a
-// file that the unit reads with EnvironmentFile=.
+// record is what the later commands of a unit learn about the container, through a file
+// that the unit reads with EnvironmentFile=.
 type record struct{ name, id, ip4, ip6 string }
 
 // plain is what systemd reads back unchanged without quotes.
 var plain = regexp.MustCompile(`^[A-Za-z0-9_.:%/-]*$`)
 
-// text returns the file's content. Without an id it is the record of a container
-// that is still to come, and holds the name alone.
+// text returns the file's content. Without an id it is the record of a container that is
+// yet to come, and has only the name.
 func (r record) text() (string, error) {
 	var b strings.Builder
 	line := func(key, value string) error {

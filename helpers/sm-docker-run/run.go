@@ -63,15 +63,15 @@ type runner struct {
 	d *docker.Daemon
 }
 
-// leftError says that a container of a start that failed is left.
+// leftError says that a start failed and left its container behind.
 type leftError struct{ start, remove error }
 
 func (e *leftError) Error() string { return fmt.Sprintf("%v, and then: %v", e.start, e.remove) }
 
-// start brings a container into being, replacing any older one of its name.
-// When it fails, no container is left, unless the error is a leftError. Only the
-// parts that create nothing end early with ctx: a request that is cut off may still
-// be carried out.
+// start creates and starts a container, replacing any older one of its name. When it
+// fails, no container is left, unless the error is a leftError. Only the parts that
+// create nothing end early with ctx: the daemon may still carry out a request that is cut
+// off.
 func (r *runner) start(ctx context.Context, config *container.Config, host *container.HostConfig) (c container.InspectResponse, err error) {
 	if r.d, err = docker.Connect(ctx, r.w.Notify, *r.o.patience); err != nil {
 		return c, err
@@ -119,8 +119,8 @@ func (r *runner) start(ctx context.Context, config *container.Config, host *cont
 	return r.d.Inspect(whole, id)
 }
 
-// slice returns the slice of that control group, for the container to be in it
-// too. Only with the systemd driver can Docker put a container there.
+// slice returns the slice of that control group, so that the container gets into it, too.
+// Only with the systemd driver can Docker put a container there.
 func (r *runner) slice(ctx context.Context, cgroup string) (string, error) {
 	slice := docker.Slice(cgroup)
 	if slice == "" {
@@ -168,11 +168,11 @@ func (r *runner) create(ctx context.Context, config *container.Config, host *con
 	}
 }
 
-// follow says that the container runs, waits for its end, and returns the error
-// that makes this process end in the same way.
+// follow reports that the container runs, waits for its end, and returns the error that
+// makes this process end in the same way.
 func (r *runner) follow(ctx context.Context, c container.InspectResponse, caught chan os.Signal) error {
-	// Opened before the record is written: a process that has ended must not get
-	// there.
+	// Opened before the record is written: a process that has ended must not get that
+	// far.
 	p, err := r.d.Process(c)
 	if err == nil {
 		defer p.Close()
@@ -194,8 +194,8 @@ func (r *runner) follow(ctx context.Context, c container.InspectResponse, caught
 	return r.wait(ctx, c.ID, p, caught)
 }
 
-// noteProcess notes a container that has a run record for what watches over it, unless its
-// process is not to be seen from here, or it is a user's.
+// noteProcess notes a container with a run record for the program that watches over
+// containers, unless its process cannot be seen from here, or it is a user's.
 func (r *runner) noteProcess(c container.InspectResponse, p *process.Process) error {
 	if p == nil || r.o.record == "" || os.Geteuid() != 0 {
 		return nil
@@ -203,8 +203,8 @@ func (r *runner) noteProcess(c container.InspectResponse, p *process.Process) er
 	return running.Host.Note(running.Container{ID: c.ID, Name: r.o.name, Unit: r.o.unit, PID: c.State.Pid})
 }
 
-// wait waits for the end of a container with that first process, nil when it is not
-// to be seen from here, or gone already.
+// wait waits for the end of a container with that first process, which is nil when it
+// cannot be seen from here, or is gone already.
 func (r *runner) wait(ctx context.Context, id string, p *process.Process, caught chan os.Signal) error {
 	if p == nil {
 		_, err := r.d.Ended(ctx, id)
@@ -215,8 +215,8 @@ func (r *runner) wait(ctx context.Context, id string, p *process.Process, caught
 	return r.end(ctx, id, p, p.Wait(ctx))
 }
 
-// end handles the end of the wait for a container with that first process, if it is
-// to be seen from here: it has ended, or is to be stopped because ctx has.
+// end handles the end of the wait for a container with that first process, if it can be
+// seen from here: it has ended, or is to be stopped because ctx has ended.
 func (r *runner) end(ctx context.Context, id string, p *process.Process, waited error) error {
 	whole := context.WithoutCancel(ctx)
 	if waited != nil && ctx.Err() == nil {
@@ -236,8 +236,8 @@ func (r *runner) end(ctx context.Context, id string, p *process.Process, waited 
 	if ctx.Err() != nil {
 		return about(r.o.name, asTold(r.stop(whole, id)))
 	}
-	// Its process has ended, so the daemon is to know soon how. A unit whose container
-	// is dead must not stay up for one that does not.
+	// Its process has ended, so the daemon should soon know how. A unit whose container
+	// is dead must not stay up for a daemon that does not.
 	limited, cancel := context.WithTimeout(ctx, *r.o.patience)
 	defer cancel()
 	c, err := r.d.Left(limited, id, p != nil)
@@ -257,7 +257,7 @@ func (r *runner) end(ctx context.Context, id string, p *process.Process, waited 
 	return about(r.o.name, err)
 }
 
-// list returns the words that are not empty, each behind a comma.
+// list returns the words that are not empty, each after a comma.
 func list(words ...string) string {
 	var b strings.Builder
 	for _, word := range words {
@@ -275,7 +275,7 @@ func (r *runner) result(ctx context.Context, c container.InspectResponse) error 
 		return nil
 	}
 	// Without its last words, or if they do not come, a container's end is still worth
-	// telling.
+	// reporting.
 	limited, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	output, _ := r.d.LastLines(limited, c, 10)

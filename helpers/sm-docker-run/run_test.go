@@ -128,7 +128,7 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// outcome is what a run has come to.
+// outcome is the result of a run.
 type outcome struct {
 	err     error
 	stderr  string
@@ -136,7 +136,7 @@ type outcome struct {
 	removed bool
 }
 
-// serve has the daemon answer until the test ends.
+// serve makes the daemon answer until the test ends.
 func (d *daemon) serve() {
 	d.t.Helper()
 	socket := filepath.Join(d.t.TempDir(), "s")
@@ -225,7 +225,7 @@ func TestRunStoppedWhileStarting(t *testing.T) {
 	}
 }
 
-// What is left of a start that was interrupted is said.
+// What is left of an interrupted start is reported.
 func TestRunStoppedAndLeft(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	d := &daemon{t: t, onCreate: cancel, firm: true}
@@ -261,8 +261,8 @@ func TestRunEndsBeforeItIsSeen(t *testing.T) {
 	}
 }
 
-// When a step of the start fails, systemd stops the container. What that then ends
-// with is no reason.
+// When a step of the start fails, systemd stops the container. How that ends is no
+// reason.
 func TestEndAsTold(t *testing.T) {
 	d := &daemon{t: t, exitCode: 2}
 	d.serve()
@@ -308,7 +308,7 @@ func TestEndWithSilentDaemon(t *testing.T) {
 	}
 }
 
-// What the host lacks is told apart from what the container or its definition does.
+// What the host lacks is distinguished from what the container or its definition does.
 func TestAbout(t *testing.T) {
 	for _, test := range []struct {
 		err  error

@@ -16,9 +16,9 @@ import (
 	"service-manager/helpers/internal/process"
 )
 
-// asTold quiets the error of a stop that was asked for. When that is because a
-// step of the start has failed, the step has said why: how the container ends then
-// must not take the place of the reason.
+// asTold silences the error of a stop that was asked for. If that was because a step of
+// the start has failed, the step has said why: how the container ends then must not
+// replace the reason.
 func asTold(err error) error {
 	if err == nil {
 		return nil

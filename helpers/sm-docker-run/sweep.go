@@ -52,8 +52,8 @@ func sweep(ctx context.Context, w command.World) error {
 	if len(containers) == 0 {
 		return nil
 	}
-	// Asked after the list was made: a unit that has started since then counts as
-	// running, and what it made since then is not in the list.
+	// Asked after the list was made: a unit that has started since counts as running, and
+	// what it has made since is not in the list.
 	conn, err := systemd.Connect(ctx)
 	if err != nil {
 		return err

@@ -13,9 +13,9 @@ import (
 	"service-manager/helpers/internal/docker"
 )
 
-// takeOver continues with a container that "docker restart" has started again, if it
-// is to be reached where the unit's other commands have been told. Otherwise the unit
-// has to start again as a whole.
+// takeOver continues with a container that "docker restart" has started again, if it can
+// be reached where the unit's other commands were told. Otherwise the unit has to start
+// again as a whole.
 func (r *runner) takeOver(ctx context.Context, c container.InspectResponse) error {
 	whole := context.WithoutCancel(ctx)
 	ip4, ip6 := docker.Addresses(c)
@@ -38,10 +38,10 @@ func (r *runner) takeOver(ctx context.Context, c container.InspectResponse) erro
 	return r.wait(ctx, c.ID, p, caught)
 }
 
-// errElsewhere says that a container is not to be reached as its run record has it.
+// errElsewhere says that a container cannot be reached where its run record says.
 var errElsewhere = errors.New("it has another address than before")
 
-// matches returns errElsewhere when the run record at path, if any, is another one.
+// matches returns errElsewhere when the run record at path, if any, says something else.
 func (r record) matches(path string) error {
 	if path == "" {
 		return nil

@@ -15,7 +15,7 @@ import (
 	"service-manager/helpers/internal/notify"
 )
 
-// What docker does to a container that has run, as it tells it.
+// What docker does to a running container, as it reports it.
 var (
 	restart = []string{"start", "kill", "die", "stop", "start", "restart"}
 	kill    = []string{"start", "kill", "die"}

@@ -146,8 +146,8 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// A deletion that a feed tells before the newer revision of the same document is
-// overtaken by that.
+// A deletion in the feed that is followed by a newer revision of the same document is
+// ignored.
 func TestDeletionOvertaken(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
@@ -169,7 +169,8 @@ func TestDeletionOvertaken(t *testing.T) {
 	}
 }
 
-// A database that has once deleted a service of another store's does not stop it.
+// A database that has once deleted a service of the same name does not stop one from
+// another store.
 func TestSwitchToCouchDB(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)

@@ -26,7 +26,7 @@ func TestFollowFolder(t *testing.T) {
 	m.waitStatus("/services, 1 service")
 	m.waitReloads(1)
 
-	// The same in other words is no change, and none that systemd hears of.
+	// The same with other spelling is no change, and systemd hears of none.
 	m.define("web", `{"port":80,"address":"172.17.0.1:7110","image":"nginx:1"}`)
 	m.define("bad", `{"image": "nginx:1", "address": "172.17.0.1:7002", "port": 0, "prot": 1}`)
 	m.eventually("two lines about bad", func() bool { return m.logged("sm-fetch: error: bad 1-") == 2 })
@@ -36,7 +36,7 @@ func TestFollowFolder(t *testing.T) {
 	m.waitCurrent("web", 2)
 	m.waitReloads(2)
 
-	// The invalid revision leaves the last valid one current, and is told once.
+	// The invalid revision leaves the last valid one current, and is reported once.
 	m.define("web", image("ng inx"))
 	m.eventually("a line about web", func() bool { return m.logged("sm-fetch: error: web 3-") == 1 })
 	m.define("web", image("ng inx")+" ")
@@ -54,7 +54,7 @@ func TestFollowFolder(t *testing.T) {
 	}
 	m.waitReloads(4)
 
-	// A removal that takes long does not hold up the others.
+	// A removal that takes long does not delay the others.
 	hold := make(chan struct{})
 	m.system.set(func() { m.system.hold = hold })
 	m.undefine("web")
@@ -101,7 +101,7 @@ func TestFollowFolder(t *testing.T) {
 	stop()
 }
 
-// A file that was refused, and is removed, has no say later; one that is taken
+// A file that was refused, and is removed, does not matter later; one that is accepted
 // later is like any other.
 func TestRefused(t *testing.T) {
 	t.Parallel()
@@ -125,7 +125,7 @@ func TestRefused(t *testing.T) {
 	if got, _ := m.store.Current("gone"); got != "" {
 		t.Error("what was removed from the folder is a service")
 	}
-	// Also a run that ends before anything is taken knows what it has refused.
+	// Even a run that ends before anything is accepted knows what it has refused.
 	m.define("late", image("nginx:1"))
 	m.eventually("late is refused", func() bool { return m.logged("sm-fetch: error: late 1-") == 2 })
 	stop()
@@ -163,7 +163,7 @@ func TestRemovalGoesOn(t *testing.T) {
 	m.waitCurrent("api", 1)
 }
 
-// What a pass has begun, and what it has refused for now, outlasts the pass.
+// What a pass has begun, or refused for now, outlasts the pass.
 func TestPassEndsFirst(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
@@ -181,7 +181,7 @@ func TestPassEndsFirst(t *testing.T) {
 	m.eventually("web is being stopped", func() bool { _, stops := m.system.counts(); return stops == 1 })
 	close(hold)
 	m.waitGone("web")
-	// The claim of api is given up on disk, of which nothing else tells.
+	// The claim of api is given up on disk, and nothing else reports it.
 	if err := m.store.MarkDeleted("api"); err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func TestOnce(t *testing.T) {
 	}
 	m.waitCurrent("web", 1)
 	m.waitReloads(1)
-	// No state of its own keeps a removal from being seen.
+	// Even without a state, a removal is seen.
 	m.undefine("web")
 	if err := m.once("bad"); err == nil {
 		t.Error("bad is not told")
@@ -290,7 +290,7 @@ func TestCopyOfRevision(t *testing.T) {
 	if err := m.once(); err == nil || m.logged(`has image twice`) != 1 {
 		t.Errorf("a field that is there twice was taken: %v", err)
 	}
-	// Also when the definition would come to the same as the current one.
+	// Even if the definition comes to the same as the current one.
 	m.define("web", `{"image":"nginx:2","image":"nginx:1","address":"172.17.0.1:7110","port":80}`)
 	if err := m.once(); err == nil || m.logged(`sm-fetch: error: web: the definition has image twice`) != 1 {
 		t.Errorf("a field that is there twice was taken: %v", err)
@@ -301,7 +301,7 @@ func TestCopyOfRevision(t *testing.T) {
 	}
 }
 
-// A folder that is recreated, by a tool for example that fills it only afterwards,
+// A folder that is made again, for example by a tool that fills it only afterwards,
 // removes nothing.
 func TestFolderMadeAnew(t *testing.T) {
 	t.Parallel()
@@ -321,7 +321,7 @@ func TestFolderMadeAnew(t *testing.T) {
 	stop = m.follow() // which looks for what was removed meanwhile
 	m.define("db", image("db:1"))
 	m.waitCurrent("db", 1)
-	// From now on it is as any folder.
+	// From now on it is like any folder.
 	m.define("api", image("api:1"))
 	m.waitStatus("3 services")
 	m.undefine("web")

@@ -46,7 +46,7 @@ A unit written by hand:
 `
 
 func main() {
-	// It idles for ever after moments of work, and halves its memory like this.
+	// It idles for ever after moments of work; this halves its memory.
 	debug.SetGCPercent(20)
 	command.Main("sm-fetch", func(ctx context.Context, w command.World) error {
 		return run(ctx, w, realSystem{})

@@ -10,7 +10,7 @@ import (
 	"service-manager/units/name"
 )
 
-// A server that is like a CouchDB and none.
+// A server that resembles CouchDB but is none.
 func TestFollowPeer(t *testing.T) {
 	p := pouchdb.Start(t, "")
 	p.Send("PUT", "/services", "")
@@ -47,7 +47,7 @@ func TestFollowPeer(t *testing.T) {
 	m.waitCurrent("web", 1)
 	m.waitStatus("following")
 
-	// This server does not tell on its feed that the database is another one.
+	// The feed of this server does not say that the database is another one.
 	was, _ := m.store.Current("web")
 	p.Send("DELETE", "/services", "")
 	p.Send("PUT", "/services", "")

@@ -98,9 +98,9 @@ func parse(w command.World, verb string) (settings, error) {
 	return s, nil
 }
 
-// database returns the URL of the database that is the store, empty when a folder
-// is. What the environment does not say the settings file does: someone who calls this
-// program by hand means the store that the host follows.
+// database returns the URL of the database that is the store, empty when a folder is. If
+// the environment does not say, the settings file does: someone who calls this program by
+// hand means the store that the host follows.
 func (s settings) database(w command.World) (string, error) {
 	if url, ok := w.Env("COUCHDB_URL"); ok || s.services != "" {
 		return url, nil
@@ -216,7 +216,8 @@ func (s settings) follow(ctx context.Context, w command.World, system system) er
 	if err := os.MkdirAll(revisions.Root, 0o700); err != nil {
 		return fmt.Errorf("make the folder of the revisions: %w", err)
 	}
-	// What holds a lock now may write; what it leaves behind goes with the next start.
+	// What holds a lock now may be writing; what it leaves behind is removed at the next
+	// start.
 	short, cancel := context.WithTimeout(ctx, cleanWait)
 	if err := revisions.Clean(short); err != nil {
 		p.log.Warning("clean up after the last run: %v", err)
@@ -228,7 +229,7 @@ func (s settings) follow(ctx context.Context, w command.World, system system) er
 	reloaded := make(chan error, 1)
 	go func() {
 		reloaded <- p.reloader.Run(ctx)
-		cancel() // one without the other is no use
+		cancel() // one without the other is useless
 	}()
 	p.follower.Run(ctx)
 	w.Notify.Stopping()

@@ -21,7 +21,7 @@ import (
 	"service-manager/units/revision"
 )
 
-// fakeSystem stands for systemd. A reload runs the generator's function for real.
+// fakeSystem stands in for systemd. A reload runs the generator's function for real.
 type fakeSystem struct {
 	root string
 	hold chan struct{} // when set, a stop waits until it is closed

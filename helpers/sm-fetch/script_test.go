@@ -10,8 +10,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"sm-fetch": main})
 }
 
-// The scripts leave no unit to be made, so that they ask nothing of a systemd
-// that may run here.
+// The scripts leave no unit to make, so that they ask nothing of a systemd that may run
+// here.
 func TestCommandLine(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",

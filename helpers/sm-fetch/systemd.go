@@ -13,7 +13,7 @@ type system interface {
 	// reload makes systemd read its units again.
 	reload(ctx context.Context) error
 	// stop stops a service in order: the manager, whose stop drains and stops the
-	// runners, and then whatever runner is left. progress is told what it waits for.
+	// runners, and then any runner that is left. progress is told what it waits for.
 	stop(ctx context.Context, service name.Service, progress func(units string)) error
 	// forget clears the failed state of the units of a service that is gone.
 	forget(ctx context.Context, service name.Service) error
@@ -22,7 +22,7 @@ type system interface {
 	busy(ctx context.Context, service name.Service) ([]name.Rev, error)
 }
 
-// realSystem is the systemd that has booted this host.
+// realSystem is the systemd that this host runs.
 type realSystem struct{}
 
 func (realSystem) reload(ctx context.Context) error {
@@ -56,7 +56,7 @@ func ask(ctx context.Context, f func(*systemd.Conn) error) error {
 func (realSystem) stop(ctx context.Context, service name.Service, progress func(string)) error {
 	tell := func(stopping []string) { progress(strings.Join(stopping, ", ")) }
 	return ask(ctx, func(conn *systemd.Conn) error {
-		// A service may never have got as far as to have a manager.
+		// A service may never have got as far as having a manager.
 		if err := conn.StopUnits(ctx, []string{service.Manager()}, "replace", tell); err != nil {
 			return err
 		}

@@ -205,8 +205,8 @@ func TestRequest(t *testing.T) {
 	}
 }
 
-// Whatever the server does at the end, the connection must be reset: no port may
-// be held by either side once the probe is over.
+// Whatever the server does at the end, the connection must be reset: neither side may
+// hold a port once the probe is over.
 func TestProbeResets(t *testing.T) {
 	const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 	for name, test := range map[string]struct {
@@ -363,7 +363,7 @@ func TestDiesInHold(t *testing.T) {
 	}
 }
 
-// The end of the time cuts a probe short; the reason of the one before stays.
+// The end of the time cuts a probe short; the earlier reason stays.
 func TestLastReasonStays(t *testing.T) {
 	var probes atomic.Int32
 	release := make(chan struct{})

@@ -43,7 +43,7 @@ In a unit:
   ExecStartPost=sm-healthcheck --timeout 60s --hold 2s http://${SM_CONTAINER_IP}:80/
 `
 
-// grace is what setting up and ending may take beside the time-outs.
+// grace is what setting up and cleaning up may take beyond the time-outs.
 const grace = 10 * time.Second
 
 func main() { command.Main("sm-healthcheck", run) }

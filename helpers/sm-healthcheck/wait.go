@@ -56,8 +56,8 @@ func (p plan) wait(ctx context.Context, w command.World, name string, ask func(c
 	}
 }
 
-// probe makes one probe. Outside of a run of successes it ends with the time-out:
-// what a late answer says does not matter any more.
+// probe makes one probe. Outside a run of successes it ends at the time-out: what a late
+// answer says no longer matters.
 func (v *vigil) probe(ctx context.Context, ask func(context.Context) (string, error)) (seen string, err error) {
 	probing := ctx
 	if v.healthy.IsZero() {
@@ -73,7 +73,7 @@ func (v *vigil) probe(ctx context.Context, ask func(context.Context) (string, er
 	go func() {
 		seen, err := ask(probing)
 		if errors.As(err, new(probe.NoAnswer)) && !time.Now().Before(v.deadline) && v.healthy.IsZero() && v.failure != "" {
-			// The end of the time must not hide the reason that there was before.
+			// The end of the time must not hide the earlier reason.
 			err = errors.New(v.failure)
 		}
 		done <- outcome{seen, err}
@@ -101,8 +101,8 @@ func (v *vigil) note(err error, at time.Time) {
 	}
 }
 
-// firstInterval is the first interval; each is twice as long as the one before it. What
-// is ready within moments is not waited for much longer than that.
+// firstInterval is the first interval; each is twice as long as the one before it, so
+// that the wait for what is ready within moments is not much longer than that.
 const firstInterval = 20 * time.Millisecond
 
 // pause waits for the next probe: one interval after the beginning of the last
@@ -122,7 +122,7 @@ func (v *vigil) pause(ctx context.Context, begin time.Time) error {
 	return err
 }
 
-// attend keeps the unit's status true until an event comes or ctx ends.
+// attend keeps the unit's status up to date until an event comes or ctx ends.
 func attend[T any](ctx context.Context, v *vigil, event <-chan T) (got T, err error) {
 	v.show(v.describe())
 	select {
@@ -141,9 +141,9 @@ func (v *vigil) show(status string) {
 	}
 }
 
-// describe says what the wait is at. It does not count seconds: when the main
-// process dies, its last word must stay the unit's status, and a new status that
-// says nothing new could come between that word and the end of the process.
+// describe says what the wait is doing. It does not count seconds: when the main process
+// dies, its last word must stay the unit's status, and a status with nothing new in it
+// could come between that word and the end of the process.
 func (v *vigil) describe() string {
 	if !v.healthy.IsZero() {
 		return fmt.Sprintf("healthy: %s: has to hold for %s", v.name, v.hold)

@@ -96,8 +96,8 @@ func lookAtMain(ctx context.Context, w command.World, what string) error {
 	return nil
 }
 
-// takeBack removes a destination that must not serve after all, also when this
-// process has been told to stop.
+// takeBack removes a destination that must not serve after all, even if this process has
+// been told to stop.
 func takeBack(handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort, owner string) error {
 	return handle.Remove(context.Background(), at, to, owner)
 }

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A proxy keeps connections for its next request. A drain waits for those that wait for
-// an answer, for as long as it takes, and for no others.
+// A proxy keeps connections for its next request. A drain waits, for as long as it takes,
+// for those on which an answer is due, and for no others.
 func TestMachineDrainUntilAnswered(t *testing.T) {
 	for _, n := range []struct{ name, address, destination string }{
 		{"IPv4", "10.77.0.1:7001", "10.77.0.2:80"},
@@ -51,7 +51,7 @@ func TestMachineDrainUntilAnswered(t *testing.T) {
 	}
 }
 
-// Whatever cannot be known to have its answer is waited for.
+// A connection that is not known to have its answer is waited for.
 func TestMachineDrainUntilAnsweredAwaits(t *testing.T) {
 	waits := func(name string, what string, prepare func(t *testing.T, b *bench, release chan<- bool) (end func())) {
 		t.Run(name, func(t *testing.T) {
@@ -123,7 +123,7 @@ func TestMachineDrainUntilAnsweredAwaits(t *testing.T) {
 	})
 }
 
-// The set has a place for each connection that is open, and for no other.
+// The set has an entry for each open connection, and for no other.
 func TestMachineAnsweredHoldsOpenConnections(t *testing.T) {
 	b := newBench(t)
 	b.serve("10.77.0.2:80")
@@ -163,7 +163,7 @@ func TestMachineAnsweredHoldsOpenConnections(t *testing.T) {
 	}
 }
 
-// ends waits for the end of a drain that nothing holds up.
+// ends waits for the end of a drain that nothing delays.
 func (b *bench) ends(drained <-chan error, l *log) {
 	b.t.Helper()
 	select {
@@ -177,7 +177,7 @@ func (b *bench) ends(drained <-chan error, l *log) {
 	}
 }
 
-// client is a connection on which one request follows the other.
+// client is a connection with one request after another.
 type client struct {
 	net.Conn
 	t       *testing.T
@@ -204,7 +204,8 @@ func (c *client) read() {
 	must(c.t, err)
 }
 
-// awaitAcknowledgement waits until the kernel at the other end has all that was sent.
+// awaitAcknowledgement waits until the kernel at the other end has everything that was
+// sent.
 func (c *client) awaitAcknowledgement() {
 	c.t.Helper()
 	raw, err := c.Conn.(*net.TCPConn).SyscallConn()

@@ -12,7 +12,7 @@ import (
 	"service-manager/helpers/internal/ipvs"
 )
 
-// assigned returns the addresses that the host of the bench was given.
+// assigned returns the addresses that were added to the host of the bench.
 func assigned(t *testing.T) string {
 	t.Helper()
 	link, err := netlink.LinkByName(ipvs.Link)
@@ -30,8 +30,8 @@ func assigned(t *testing.T) string {
 	return strings.Join(list, " ")
 }
 
-// An address that the host does not have comes with the first destination at it, is put
-// back when it was removed by hand, and goes with the last destination.
+// An address that the host lacks comes with the first destination at it, is put back
+// after it was removed by hand, and goes with the last destination.
 func TestMachineAssigns(t *testing.T) {
 	b := newBench(t)
 	b.serve("10.77.0.2:80", "[fd77::2]:80")

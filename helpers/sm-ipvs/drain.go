@@ -57,9 +57,10 @@ const (
 	closing = 5 * time.Second
 	// crossedInterval is the time between looks for connections that only count as active.
 	crossedInterval = time.Second
-	// lastAnswers is how long the container may take to answer the datagrams that it has.
+	// lastAnswers is how long the container may take to answer the datagrams that it has
+	// received.
 	lastAnswers = 200 * time.Millisecond
-	// grace is what setting up and ending may take beside the time-out.
+	// grace is what setting up and cleaning up may take beyond the time-out.
 	grace = 10 * time.Second
 )
 
@@ -95,13 +96,13 @@ func drain(ctx context.Context, w command.World) error {
 	if at.Protocol == ipvs.UDP {
 		return drainDatagrams(ctx, w, handle, at, to)
 	}
-	// Also this one: it may have connections.
+	// Also the destination to drain: it may have connections.
 	if err := putBack(ctx, w, handle, at); err != nil {
 		return err
 	}
 	living, release, err := mainprocess.Watch(ctx, w)
 	if err != nil {
-		// An error would have connections cut. All that is lost without it is time.
+		// An error would cut connections. Without the watch, only time is lost.
 		living, release = ctx, func() {}
 	}
 	defer release()
@@ -129,14 +130,14 @@ func drain(ctx context.Context, w command.World) error {
 	return nil
 }
 
-// drainDatagrams removes a destination. An answer that came after that would not be passed
-// on; so it answers first what it has got, and what clients send meanwhile waits for the
-// next one.
+// drainDatagrams removes a destination. An answer after that would not be passed on; so
+// the container first answers what it has received, and what clients send meanwhile waits
+// for the next destination.
 func drainDatagrams(ctx context.Context, w command.World, handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort) error {
 	if _, found, err := handle.Destination(at, to); err != nil || !found {
 		return err
 	}
-	// What has begun ends, whatever happens.
+	// What has begun is finished, whatever happens.
 	whole := context.WithoutCancel(ctx)
 	held, err := handle.Hold(ctx, at)
 	if err != nil {
@@ -153,8 +154,9 @@ func drainDatagrams(ctx context.Context, w command.World, handle *ipvs.Handle, a
 	return errors.Join(err, awaitForgotten(handle, at, to), held.End(whole))
 }
 
-// awaitForgotten returns when the kernel has forgotten the flows of a destination that was
-// removed, a moment later. It drops the first packet of one that it has not.
+// awaitForgotten returns when the kernel has forgotten the flows of a removed
+// destination, a moment later. It drops the first packet of a flow that it has not
+// forgotten.
 func awaitForgotten(handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort) error {
 	for deadline := time.Now().Add(time.Second); ; time.Sleep(settleInterval / 4) {
 		_, found, err := handle.Destination(at, to)
@@ -167,13 +169,13 @@ func awaitForgotten(handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort) err
 	}
 }
 
-// quiesce has a destination get no new connections; mine is false when it is another
+// quiesce stops new connections to a destination; mine is false when it is another
 // owner's.
 //
-// When the answer to a client's first packet gets lost, both ends send again at about
-// the same time. At weight 0 the kernel gives the client's packet to another
-// destination, and a client that has the answer of this one by then is reset. So this
-// one is full, and keeps its weight, until no connection is opening or the time is up.
+// When the answer to a client's first packet gets lost, both ends send again at about the
+// same time. At weight 0 the kernel gives the client's packet to another destination, and
+// a client that has the answer of this one by then is reset. So this one is full, and
+// keeps its weight, until no connection is opening or the time is up.
 func quiesce(ctx context.Context, w command.World, handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort, limit time.Duration) (mine bool, err error) {
 	// What has begun ends at weight 0, whatever happens.
 	whole := context.WithoutCancel(ctx)
@@ -238,10 +240,10 @@ type draining struct {
 	handle   *ipvs.Handle
 	at       ipvs.Address
 	to       netip.AddrPort
-	answered bool // whether connections that were answered, and idle, count no longer
+	answered bool // whether connections that were answered, and are idle, no longer count
 	idle     int  // how many of those there are
-	warned   bool // that it cannot be known how many
-	crossed  int  // how many are none
+	warned   bool // that their number cannot be known
+	crossed  int  // how many active ones are no connections
 	looked   time.Time
 }
 
@@ -306,12 +308,12 @@ func (d *draining) inUse() (active, unacknowledged int, found bool, err error) {
 	active, d.idle = now.ActiveConnections, 0
 	if active > 0 && d.answered {
 		var unknown error
-		// To return it would have connections cut. All that is lost without it is time.
+		// An error would cut connections. Without the number, only time is lost.
 		if d.idle, unknown = d.handle.Answered(d.at, d.to); unknown != nil && !d.warned {
 			d.warned = true
 			d.w.Warning("%v", unknown)
 		}
-		active = max(0, active-d.idle) // some may have ended in between
+		active = max(0, active-d.idle) // some may have ended in the meantime
 	}
 	if active > 0 {
 		if active, err = d.without(active); err != nil {
@@ -325,7 +327,7 @@ func (d *draining) inUse() (active, unacknowledged int, found bool, err error) {
 	return c.HalfClosed, c.Unacknowledged, true, err
 }
 
-// without returns the number of active connections without those that are none.
+// without returns the number of active connections, less those that are none.
 func (d *draining) without(active int) (int, error) {
 	// They are rare, and the list of all connections may be long.
 	if now := time.Now(); now.Sub(d.looked) >= crossedInterval {
@@ -338,7 +340,7 @@ func (d *draining) without(active int) (int, error) {
 	return max(0, active-d.crossed), nil
 }
 
-// also says how many connections idle.
+// also says how many connections are idle.
 func (d *draining) also() string {
 	if d.idle == 0 {
 		return ""

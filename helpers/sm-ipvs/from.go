@@ -16,7 +16,7 @@ import (
 	"service-manager/helpers/internal/ipvs/reach"
 )
 
-// Where a client is that check tries an address as.
+// Where the client is that check tries an address as.
 const (
 	fromOutside   = "outside"
 	fromContainer = "container"
@@ -24,7 +24,8 @@ const (
 	defaultBridge = "docker0"
 )
 
-// bridgeOf reads --from: the bridge of a container's network, or empty for a client outside.
+// bridgeOf parses --from: the bridge of a container's network, or empty for a client
+// outside.
 func bridgeOf(from string) (bridge string, err error) {
 	where, bridge, named := strings.Cut(from, ":")
 	switch {
@@ -86,7 +87,7 @@ func checkFrom(ctx context.Context, at ipvs.Address, from, bridge string) error 
 // counters are a part of a rule that says nothing about what it does.
 var counters = regexp.MustCompile(` ?counter packets \d+ bytes \d+`)
 
-// ruleText returns a rule as nft shows it, or nothing where that is not installed.
+// ruleText returns a rule as nft shows it, empty where nft is not installed.
 func ruleText(ctx context.Context, drop reach.Drop) string {
 	out, err := exec.CommandContext(ctx, "nft", "-a", "list", "chain", drop.Family, drop.Table, drop.Chain).Output()
 	if err != nil {

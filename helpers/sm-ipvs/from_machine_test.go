@@ -13,8 +13,8 @@ import (
 	"service-manager/helpers/internal/hint"
 )
 
-// What is in the way of clients elsewhere is named, whichever family it is of, and
-// whether it is in the way of what they send or of what they get.
+// What is in the way of clients elsewhere is named, whatever its family, and whether it
+// is in the way of what they send or of what they get.
 func TestMachineCheckFrom(t *testing.T) {
 	b := newBench(t)
 	for _, setting := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {

@@ -70,7 +70,7 @@ func hold(ctx context.Context, w command.World) error {
 	w.Notify.Ready()
 	left, err := await(ctx, watcher, held, *timeout)
 	waited, packets := time.Since(begin), held.Packets()
-	// What has begun ends, also when this process was told to stop.
+	// What has begun is finished, even if this process was told to stop.
 	if err := errors.Join(err, held.End(context.WithoutCancel(ctx))); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}

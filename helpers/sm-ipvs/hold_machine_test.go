@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Clients that come between two destinations wait, and connect as soon as there is the
-// second, wherever they are.
+// Clients that come between two destinations wait, and connect once the second is there,
+// wherever they are.
 func TestMachineHolds(t *testing.T) {
 	for _, n := range []struct{ name, address, first, second string }{
 		{"IPv4", "10.77.0.1:7001", "10.77.0.2:80", "10.77.0.3:80"},
@@ -33,8 +33,8 @@ func TestMachineHolds(t *testing.T) {
 			if got := b.ask(open); got != n.first {
 				t.Errorf("an open connection is with %s", got)
 			}
-			// The only one on this host: with the last virtual service the kernel takes
-			// chains out of nftables.
+			// The only one on this host: along with the last virtual service the kernel
+			// removes chains of nftables.
 			b.ok("remove", n.address, n.first)
 
 			clients := map[string]int{"host": b.host}
@@ -56,7 +56,7 @@ func TestMachineHolds(t *testing.T) {
 			}
 			b.awaitHeld(len(clients))
 			if far {
-				// It has sent its first packet twice more by then, of which one is enough.
+				// By then it has sent its first packet twice more, and one is enough.
 				b.awaitSeen(len(clients) + 2)
 				b.awaitHeld(len(clients))
 			}
@@ -109,7 +109,7 @@ func (b *bench) ended(h *holding, says string) {
 }
 
 // askAndSend returns which backend a client reaches, and how long its kernel would wait
-// before it sends again what gets lost.
+// before it resends what gets lost.
 func (b *bench) askAndSend(address string) (from string, again time.Duration) {
 	conn, err := net.DialTimeout("tcp", address, 20*time.Second)
 	if err != nil {
@@ -153,7 +153,7 @@ func (b *bench) awaitQueue(column, want int) {
 	}
 }
 
-// When nothing comes, clients are refused at last, and nothing is left of the service.
+// When nothing comes, clients are refused in the end, and nothing is left of the service.
 func TestMachineHoldEnds(t *testing.T) {
 	ends := func(name string, args []string, says string, end func(cancel context.CancelFunc)) {
 		t.Run(name, func(t *testing.T) {
@@ -234,7 +234,7 @@ func (b *bench) datagrams(address string) <-chan string {
 	return received
 }
 
-// The kernel drops what waits when another program takes a chain out of nftables. The
+// The kernel drops what waits when another program removes a chain of nftables. The
 // clients send again, and wait again.
 func TestMachineHoldAndOtherChains(t *testing.T) {
 	b := newBench(t)

@@ -34,7 +34,7 @@ func destinations(pairs ...any) map[netip.AddrPort]int {
 
 func (b *bench) expect(address string, want map[netip.AddrPort]int) {
 	b.t.Helper()
-	// netip.AddrPort is comparable, so cmp needs no way into it.
+	// netip.AddrPort is comparable, so cmp need not look into it.
 	if diff := cmp.Diff(want, b.weights(address), cmp.Comparer(func(x, y netip.AddrPort) bool { return x == y })); diff != "" {
 		b.t.Errorf("%s (-want +got):\n%s", address, diff)
 	}
@@ -159,8 +159,8 @@ func TestMachineDrainWaits(t *testing.T) {
 	}
 }
 
-// Something connects to the container directly, with a port that a client of the service
-// had before: the kernel takes the connection of then for open.
+// Something connects to the container directly, from a port that a client of the service
+// had before: the kernel takes the earlier connection for open.
 func TestMachineDrainPassesOverDirectConnections(t *testing.T) {
 	b := newBench(t)
 	b.serve("10.77.0.2:80")
@@ -207,10 +207,9 @@ func TestMachineDrainAwaitsHandshake(t *testing.T) {
 	}
 }
 
-// The answer to a client's first packet gets lost. The container sends it again as
-// the client sends its packet again, and the kernel gives the latter to another
-// container when the weight is 0 by then: each end of the connection would know
-// another one.
+// The answer to a client's first packet gets lost. The container sends it again while the
+// client sends its packet again, and the kernel gives the latter to another container if
+// the weight is 0 by then: the two ends of the connection would each have another peer.
 func TestMachineDrainAwaitsHandshakeInDoubt(t *testing.T) {
 	b := newBench(t)
 	client := b.farClient(time.Millisecond)
@@ -289,8 +288,9 @@ func awaitsHalfClosed(t *testing.T, address, destination string) {
 	}
 }
 
-// The end of an answer may get lost on the way to a client that is far away, and
-// has to be sent again; but what the client never closes holds nothing up for long.
+// The end of an answer may get lost on the way to a client that is far away, and has to
+// be sent again; but a connection that the client never closes does not delay a drain for
+// long.
 func TestMachineDrainAwaitsTheEndOfAnswers(t *testing.T) {
 	b := newBench(t)
 	b.listen("10.77.0.2:80", func(net.Conn) {}) // closes at once
@@ -347,7 +347,7 @@ func TestMachineDrainEnds(t *testing.T) {
 	b.ok("drain", "10.77.0.1:7001", "10.77.0.2:80")
 }
 
-// What is dead answers no more: nothing is waited for.
+// A dead container answers no more: nothing is waited for.
 func TestMachineDrainEndsWithMainProcess(t *testing.T) {
 	b := newBench(t)
 	b.serve("10.77.0.2:80")
@@ -369,7 +369,7 @@ func TestMachineDrainEndsWithMainProcess(t *testing.T) {
 	if err := <-drained; err != nil {
 		t.Error(err)
 	}
-	// Also one that has ended before.
+	// Also one that ended before.
 	if err := <-b.start(t.Context(), l.world(env, "drain", "--timeout", "10m", "10.77.0.1:7001", "10.77.0.2:80")); err != nil {
 		t.Error(err)
 	}
@@ -388,8 +388,8 @@ func TestMachineDrainsUDPByRemoving(t *testing.T) {
 	b.expect("10.77.0.1:53/udp", nil)
 }
 
-// A destination answers what it has got before it is removed, and what comes meanwhile
-// goes to the next one.
+// A destination answers what it has received before it is removed, and what comes
+// meanwhile goes to the next one.
 func TestMachineDrainAwaitsAnswersToDatagrams(t *testing.T) {
 	b := newBench(t)
 	first, second := make(chan string, 1), make(chan string, 1)
@@ -480,8 +480,8 @@ func TestMachineAddTakesBack(t *testing.T) {
 	}
 }
 
-// A container has the address of one that has ended, whose unit is still to take
-// its destination out.
+// A container has the address of one that has ended, whose unit has yet to remove its
+// destination.
 func TestMachineLeavesAnothersDestination(t *testing.T) {
 	b := newBench(t)
 	as := func(id string, args ...string) {
@@ -573,13 +573,13 @@ fwmark:7         sh         10.77.0.2:0  1       0       0
 	if _, err := b.run("check", "10.77.0.1:9000"); err == nil || !strings.Contains(err.Error(), "the virtual service has no destination") {
 		t.Errorf("check of an empty service: %v", err)
 	}
-	// One that is left empty, by whatever, goes at the next remove.
+	// A virtual service that is left empty, by whatever, goes at the next remove.
 	b.ok("remove", "10.77.0.1:9000", "10.77.0.2:80")
 	b.expect("10.77.0.1:9000", nil)
 }
 
-// Two units come and go at one virtual service: neither may remove it under the
-// other.
+// Two units come and go at one virtual service: neither may remove it while the other
+// uses it.
 func TestMachineConcurrentAddAndRemove(t *testing.T) {
 	b := newBench(t)
 	var units sync.WaitGroup

@@ -31,8 +31,8 @@ func TestCommandLine(t *testing.T) {
 	})
 }
 
-// A destination must not be added for a main process that has ended, whatever
-// else is wrong, and the main process has said why.
+// A destination must not be added for a main process that has ended, whatever else is
+// wrong; the main process has said why.
 func TestAddWithDeadMainProcess(t *testing.T) {
 	dead := exec.Command("true")
 	if err := dead.Run(); err != nil {

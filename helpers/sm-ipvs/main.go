@@ -79,7 +79,7 @@ func open(w command.World) (*ipvs.Handle, error) {
 	return handle, err
 }
 
-// waiting says who else is changing virtual services, in the unit's status and in the
+// waiting reports who else is changing virtual services, in the unit's status and in the
 // journal.
 func waiting(w command.World) func(holder string) {
 	return func(holder string) {
@@ -112,8 +112,8 @@ func pair(args []string) (at ipvs.Address, to netip.AddrPort, err error) {
 	return at, to, nil
 }
 
-// load has the kernel load IPVS, and returns a handle for changes. The errors begin with
-// what was to be done.
+// load makes the kernel load IPVS, and returns a handle for changes. Its errors begin
+// with what was to be done.
 func load(ctx context.Context, w command.World, what string) (*ipvs.Handle, error) {
 	if err := ipvs.Load(ctx); err != nil {
 		return nil, fmt.Errorf("%s: %w", what, &command.HostError{Err: err})

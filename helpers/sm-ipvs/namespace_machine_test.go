@@ -109,7 +109,7 @@ func (b *bench) farClient(delay time.Duration) (namespace int) {
 	return namespace
 }
 
-// delay has a client's packets take that long to get to the host.
+// delay makes a client's packets take that long to get to the host.
 func (b *bench) delay(client int, delay time.Duration) {
 	b.in(client, func() {
 		link, err := netlink.LinkByName("outside")
@@ -175,7 +175,7 @@ func (b *bench) in(namespace int, f func()) {
 	wait.Wait()
 }
 
-// listen has a backend hand each of its connections to handle, and close it then.
+// listen makes a backend pass each of its connections to handle, and close it then.
 func (b *bench) listen(address string, handle func(net.Conn)) {
 	b.in(b.backends, func() {
 		listener, err := net.Listen("tcp", address)
@@ -257,7 +257,7 @@ func (b *bench) who(address string) string {
 	return b.ask(conn)
 }
 
-// log is what a helper said.
+// log is the output of a helper.
 type log struct {
 	mu     sync.Mutex
 	status []string

@@ -34,13 +34,13 @@ func conntrackIs(t *testing.T, want string) {
 	}
 }
 
-// tables are those of nftables in the host of the bench, but for an operator's.
+// tables are the nftables tables on the host of the bench, except an operator's.
 func tables(t *testing.T) string {
 	t.Helper()
 	return strings.TrimSpace(strings.ReplaceAll(nft(t, "list", "tables"), "table inet operator\n", ""))
 }
 
-// The table comes with the first destination of its family, is put back when another
+// The table comes with the first destination of its family, is put back after another
 // program has removed it, and goes with the last one. What others have made stays.
 func TestMachineTableComesAndGoes(t *testing.T) {
 	b := newBench(t)
@@ -95,8 +95,8 @@ func TestMachineTableComesAndGoes(t *testing.T) {
 	}
 }
 
-// An answer that is larger than what the way to the client takes arrives, though the
-// host passes nothing on: the backend is told of the smaller size.
+// An answer that is larger than the way to the client allows arrives, although the host
+// forwards nothing: the backend learns the smaller size.
 func TestMachineLargeAnswersThroughFirewall(t *testing.T) {
 	b := newBench(t)
 	client := b.farClient(time.Millisecond)

@@ -47,7 +47,7 @@ func restore(ctx context.Context, w command.World) error {
 	return errors.Join(ipvs.Configure(), putBack(ctx, w, handle, given...))
 }
 
-// putBack restores destinations at the addresses, and says which.
+// putBack restores destinations at the addresses, and reports which.
 func putBack(ctx context.Context, w command.World, handle *ipvs.Handle, addresses ...ipvs.Address) error {
 	restored, err := handle.Restore(ctx, addresses...)
 	for _, r := range restored {

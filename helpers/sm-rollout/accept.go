@@ -10,8 +10,8 @@ import (
 	"service-manager/units/name"
 )
 
-// accept makes the current revision the good one, once as many replicas of it serve as it
-// is to have, and retires all others. The lock keeps a newer revision from becoming current
+// accept makes the current revision the good one, once as many of its replicas serve as
+// should, and retires all others. The lock keeps a newer revision from becoming current
 // in between: its runner would be retired, too.
 func (r rollout) accept(ctx context.Context, runner name.Runner) error {
 	unlock, err := r.lock(ctx, runner.Service)
@@ -49,16 +49,16 @@ func (r rollout) accept(ctx context.Context, runner name.Runner) error {
 			retireOthers(ctx, conn, runner.Revision), r.retireSurplus(ctx, conn, runner), r.serving(ctx, conn, runner, "serving"))
 	})
 	if err != nil && serves {
-		// Others may have been told to stop already. To fail now would stop the one
-		// that is left; a runner too many is retired with the next revision.
+		// Others may have been told to stop already. Failing now would stop the one that
+		// is left; a runner too many is retired with the next revision.
 		r.w.Warn(hint.Add(fmt.Errorf("%s: serves, but others may still run: %w", runner, err), "run systemctl status '%s@*'", runner.Service))
 		return nil
 	}
 	return err
 }
 
-// isWhole reports whether as many replicas of the current revision serve as it is to have.
-// If not, it notes that this one does.
+// isWhole reports whether as many replicas of the current revision serve as should. If
+// not, it notes that this one does.
 func (r rollout) isWhole(ctx context.Context, conn systemdConn, runner name.Runner) (bool, error) {
 	if good, err := r.store.Good(runner.Service); err == nil && good == runner.Rev {
 		return true, nil
@@ -78,7 +78,7 @@ func (r rollout) isWhole(ctx context.Context, conn systemdConn, runner name.Runn
 	return false, r.serving(ctx, conn, runner, fmt.Sprintf("serving; becomes good with %d more of %d replicas", replicas-n, replicas))
 }
 
-// serving ends what waits for a runner to serve.
+// serving ends whatever waits for a runner to serve.
 func (r rollout) serving(ctx context.Context, conn systemdConn, runner name.Runner, status string) error {
 	r.w.Notify.Status("%s", status)
 	r.turns().release(runner.Unit())
@@ -97,9 +97,9 @@ func (r rollout) checkMain(ctx context.Context, runner name.Runner) error {
 	return nil
 }
 
-// acceptReplaced is for a revision that is not current. The good one serves until
-// current does. Any other may have connections by now, which a failure would cut:
-// it goes in order instead, or when that cannot be had, with the next revision.
+// acceptReplaced is for a revision that is not current. The good one serves until the
+// current one does. Any other may have connections by now, which a failure would cut: it
+// is stopped in order instead or, if that is impossible, with the next revision.
 func (r rollout) acceptReplaced(ctx context.Context, runner name.Runner, current name.Rev) error {
 	if err := r.checkMain(ctx, runner); err != nil {
 		return err

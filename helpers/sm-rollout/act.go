@@ -15,15 +15,14 @@ import (
 
 // What follows does what was decided.
 
-// retireOthers stops every runner of other revisions of a service, and does not wait for
-// it.
+// retireOthers stops every runner of other revisions of a service, without waiting.
 func retireOthers(ctx context.Context, conn systemdConn, good name.Revision) error {
 	return retireThose(ctx, conn, good.Service, func(other name.Runner) bool { return other.Revision != good })
 }
 
-// retireBeside stops every other runner of a service whose revision is not good, and does
-// not wait for it: those of the same revision, and of one that this has replaced before all
-// of its replicas served.
+// retireBeside stops every other runner of a service whose revision is not good, without
+// waiting: those of the same revision, and of one that this has replaced before all of
+// its replicas served.
 func (r rollout) retireBeside(ctx context.Context, conn systemdConn, runner name.Runner) error {
 	good, err := r.store.Good(runner.Service)
 	if err != nil {
@@ -47,7 +46,7 @@ func retireThose(ctx context.Context, conn systemdConn, service name.Service, th
 	return errors.Join(problems...)
 }
 
-// retire does what planRetire says of a runner.
+// retire does what planRetire decides about a runner.
 func retire(ctx context.Context, conn systemdConn, runner dbus.UnitStatus) error {
 	switch planRetire(runner) {
 	case forget:
@@ -94,8 +93,8 @@ func endHealthCheck(ctx context.Context, conn systemdConn, runner string) error 
 	return nil
 }
 
-// watchOutage starts the unit that fails when nothing serves for too long. One
-// that has failed stays so until the service serves.
+// watchOutage starts the unit that fails when nothing serves for too long. Once it has
+// failed, it stays so until the service serves.
 func watchOutage(ctx context.Context, conn systemdConn, service name.Service) error {
 	unit := service.Outage()
 	state, err := conn.State(ctx, unit)
@@ -126,8 +125,8 @@ func startDocker(ctx context.Context, conn systemdConn) error {
 	return err
 }
 
-// stopOrphans stops the runners of a service whose manager was stopped when it
-// could run no command.
+// stopOrphans stops the runners of a service whose manager was stopped while it could run
+// no command.
 func (r rollout) stopOrphans(ctx context.Context, conn systemdConn, service name.Service) error {
 	runners, err := conn.Runners(ctx, service)
 	if err != nil {

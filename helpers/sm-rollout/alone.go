@@ -9,19 +9,19 @@ import (
 	"service-manager/units/name"
 )
 
-// A runner that must not run beside another one of its service has a file from before
-// the others are stopped until it has ended itself. One that is started while another has
-// such a file waits, unless its revision is the current one, which stops that. One that
-// has got past that is stopped: it was there when the other looked.
+// A runner that must not run beside another one of its service has a file, from before it
+// stops the others until it has ended itself. A runner that is started while another has
+// such a file waits, unless its revision is the current one, which stops the other. A
+// runner that is past this check is stopped: it was there when the other looked.
 
 func (r rollout) alone(revision name.Revision) mark {
 	return mark{filepath.Join(r.store.Run, string(revision.Service), string(revision.Rev)+".alone"), revision, "runs alone"}
 }
 
-// otherRunner returns for what of another runner of its service a start has to wait that
-// has waited for that long; empty when it need not.
+// otherRunner returns which other runner of its service a start has to wait for, after
+// having waited for that long; empty when it need not wait.
 func (r rollout) otherRunner(ctx context.Context, revision name.Revision, waited time.Duration) (what string, err error) {
-	// systemd is asked only when need be: many may wait for their turn at once.
+	// systemd is asked only if needed: many may wait for their turn at once.
 	current, err := r.store.Current(revision.Service)
 	if err != nil {
 		return "", err
@@ -53,8 +53,8 @@ func (r rollout) otherRunner(ctx context.Context, revision name.Revision, waited
 	return what, err
 }
 
-// otherAlone returns the runner that has taken the place of all others of a service, a
-// given revision among them; empty when none has.
+// otherAlone returns the runner that has replaced all others of a service, including the
+// given revision; empty when none has.
 func (r rollout) otherAlone(s scene, revision name.Revision) (unit string, err error) {
 	for _, other := range s.Runners {
 		if other.Rev == revision.Rev || !other.Live() {

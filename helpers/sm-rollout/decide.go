@@ -12,8 +12,8 @@ import (
 	"service-manager/units/name"
 )
 
-// scene is what sm-rollout decides by. What follows decides, and does nothing: each
-// function turns what is into what is to be done.
+// scene is what sm-rollout decides by. What follows only decides: each function turns
+// what is into what is to be done.
 type scene struct{ overview.Service }
 
 // verdict is what becomes of a manager's start.
@@ -32,10 +32,10 @@ type startPlan struct {
 	status  string
 }
 
-// planStart decides about a manager's start. tried are the units that it has
-// started, or seen starting: what stops after that was stopped, or has failed.
-// restarted says that systemd has tried the start before. It does not fail again
-// then: nothing else would start what a reload brings.
+// planStart decides about a manager's start. tried are the units that it has started, or
+// seen starting: one that stops after that was stopped, or has failed. restarted says
+// that systemd has tried the start before. It does not fail again then: nothing else
+// would start what a reload brings.
 func (s scene) planStart(tried map[string]bool, restarted bool) startPlan {
 	if s.Serves("") {
 		return startPlan{verdict: served, start: s.toStart(tried), status: "serving"}
@@ -52,8 +52,8 @@ func (s scene) planStart(tried map[string]bool, restarted bool) startPlan {
 	return startPlan{verdict: failed, status: fmt.Sprintf("%s: nothing will serve: %s", s.Name, s.Why())}
 }
 
-// toStart returns the runners that a manager's start has to start. Those of a pending
-// revision start with its first one.
+// toStart returns the runners that a manager's start has to start. The others of a
+// pending revision start with its first one.
 func (s scene) toStart(tried map[string]bool) []name.Runner {
 	start := s.missing(tried)
 	if !s.Pending() {
@@ -70,7 +70,7 @@ func (s scene) toStart(tried map[string]bool) []name.Runner {
 type ending struct {
 	result        string // $SERVICE_RESULT
 	stopRequested bool   // it is being stopped or restarted
-	alone         bool   // it has taken the place of the good revision
+	alone         bool   // it has replaced the good revision
 	hostFailed    bool   // a helper said that it was the host's failure
 	killed        bool   // a helper was killed by SIGKILL
 	first         string // the helper that failed first, if known
@@ -85,7 +85,7 @@ type ending struct {
 // it is rejected.
 const killsForgiven = 3
 
-// rejectPlan is what comes of a runner that has ended.
+// rejectPlan is what to do about a runner that has ended.
 type rejectPlan struct {
 	reject bool // record that it failed
 	start  bool // start it again
@@ -99,7 +99,7 @@ func planReject(rev, good, current name.Rev, e ending) rejectPlan {
 	case e.stopRequested:
 		return rejectPlan{}
 	case rev == good && e.beside && !e.served:
-		// It was to take the place of one that serves on.
+		// It was to replace one that keeps serving.
 		return rejectPlan{stop: true}
 	case rev == good:
 		// It is started again however it ended. systemd may not do that yet: it has to
@@ -109,7 +109,7 @@ func planReject(rev, good, current name.Rev, e ending) rejectPlan {
 		// It has been replaced, and may have served before; what failed is its stop.
 		return rejectPlan{}
 	case e.alone && good != "":
-		// To try it again would stop the good one again.
+		// Another try would stop the good one again.
 		return rejectPlan{reject: true}
 	case e.hostFailed, e.killed && good == "" && e.failures < killsForgiven:
 		return rejectPlan{start: !e.restarts, count: true}
@@ -150,7 +150,8 @@ func (s scene) planSettle(runner name.Runner, failures int, ready bool) settleme
 		return starts
 	case one.Unit.ActiveState == "failed" && rev == s.Current && !one.Rejected:
 		if failures > 0 {
-			// reject has counted it. A start that it asks for ends with the one that failed.
+			// reject has counted it. A start that it asks for ends together with the one
+			// that failed.
 			return tryAgain
 		}
 		return recordOnly
@@ -202,7 +203,7 @@ const (
 	orphans        // the manager was stopped when it could run no command
 )
 
-// patience is how long a service may have nothing that serves before that is an
+// patience is how long a service may have nothing that serves before that counts as an
 // outage.
 const patience = time.Minute
 
@@ -222,8 +223,8 @@ func (s scene) planOutage(since, now time.Time) vigil {
 	return watching
 }
 
-// watchOutage reports whether an outage has to be watched for once the runner with that
-// unit has ended.
+// watchOutage reports whether to watch for an outage once the runner with that unit has
+// ended.
 func (s scene) watchOutage(ended string) bool {
 	return !s.Stopped() && s.Manager.JobType != "stop" && s.Manager.LoadState == "loaded" && !s.Serves(ended)
 }
@@ -232,8 +233,8 @@ func (s scene) watchOutage(ended string) bool {
 const soon = 2 * time.Second
 
 // awaitsGood reports whether a revision that must run alone waits for the good one, which
-// starts, or is about to, before it takes its place: clients would have neither of them
-// for longer. waited is how long it has done so.
+// is starting, or about to, before it replaces that: otherwise clients would have neither
+// of them for longer. waited is how long it has done so.
 func (s scene) awaitsGood(rev name.Rev, waited time.Duration) bool {
 	good, ok := s.Runner(s.Good)
 	switch {
@@ -247,8 +248,8 @@ func (s scene) awaitsGood(rev name.Rev, waited time.Duration) bool {
 	return good.Unit.ActiveState == "inactive" && s.Manager.ActiveState == "activating" && waited < soon
 }
 
-// givesBack reports whether the good revision is to be started again after a runner that
-// has stopped it, and has ended.
+// givesBack reports whether to start the good revision again after the end of a runner
+// that has stopped it.
 func (s scene) givesBack(ended name.Rev) bool {
 	good, ok := s.Runner(s.Good)
 	one, _ := s.Runner(ended)

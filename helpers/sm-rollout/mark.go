@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// A mark is an empty file that says something of a runner, or of its revision, for as long
-// as it is there.
+// A mark is an empty file that says something about a runner, or about its revision, as
+// long as it exists.
 type mark struct {
 	path string
 	of   fmt.Stringer
@@ -35,7 +35,7 @@ func (m mark) isSet() (bool, error) {
 	return err == nil, err
 }
 
-// clear takes the mark away, and reports whether it was there.
+// clear removes the mark, and reports whether it was there.
 func (m mark) clear() (was bool, err error) {
 	err = os.Remove(m.path)
 	if errors.Is(err, fs.ErrNotExist) {

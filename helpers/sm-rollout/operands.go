@@ -20,7 +20,7 @@ func operands(w command.World, names ...string) ([]string, error) {
 	return flags.Args(), nil
 }
 
-// ofService makes a command of a function that takes a service.
+// ofService turns a function that takes a service into a command.
 func ofService(ctx context.Context, do func(ctx context.Context, service name.Service) error) func(command.World) error {
 	return func(w command.World) error {
 		given, err := operands(w, "SERVICE")
@@ -35,8 +35,8 @@ func ofService(ctx context.Context, do func(ctx context.Context, service name.Se
 	}
 }
 
-// ofRunner makes a command of a function that takes a runner, given as its service and as
-// its revision, with its number if it is not the first one.
+// ofRunner turns a function that takes a runner into a command, whose operands are the
+// service and the revision, with the runner's number if it is not the first one.
 func ofRunner(ctx context.Context, do func(ctx context.Context, runner name.Runner) error) func(command.World) error {
 	return func(w command.World) error {
 		given, err := operands(w, "SERVICE", "REVISION")
@@ -51,8 +51,8 @@ func ofRunner(ctx context.Context, do func(ctx context.Context, runner name.Runn
 	}
 }
 
-// ofUnit makes a command of a function that takes a runner, given as the name of its
-// unit: a template of a unit has that as one word.
+// ofUnit turns a function that takes a runner into a command, whose operand is the
+// runner's unit: a template has that as one word.
 func ofUnit(ctx context.Context, do func(ctx context.Context, runner name.Runner) error) func(command.World) error {
 	return func(w command.World) error {
 		given, err := operands(w, "SERVICE@REVISION")

@@ -32,8 +32,8 @@ func (r rollout) pacePath(runner name.Runner) string {
 	return filepath.Join(r.store.Run, string(runner.Service), runner.Mark()+".pace")
 }
 
-// pace returns the pace of a runner. What cannot be read is a runner that has not
-// failed, and so is a failure in the future: the clock was set back.
+// pace returns the pace of a runner. If that cannot be read, or is in the future because
+// the clock was set back, the runner counts as one that has not failed.
 func (r rollout) pace(runner name.Runner) pace {
 	text, err := os.ReadFile(r.pacePath(runner))
 	if err != nil {
@@ -51,8 +51,8 @@ func (r rollout) pace(runner name.Runner) pace {
 	return p
 }
 
-// countFailure records one more failure of a runner that has served for that
-// long before. One that served for longer than any pause begins from the start.
+// countFailure records one more failure in a row of a runner that has served for that
+// long. One that served for longer than any pause starts from the beginning.
 func (r rollout) countFailure(runner name.Runner, served time.Duration) error {
 	p := r.pace(runner)
 	if served >= lastPause {
@@ -69,6 +69,6 @@ func (r rollout) countFailure(runner name.Runner, served time.Duration) error {
 	return nil
 }
 
-// forgetPace forgets the failures of a runner. To fail at that makes a pause too
+// forgetPace forgets the failures of a runner. If that fails, there is one pause too
 // many.
 func (r rollout) forgetPace(runner name.Runner) { _ = os.Remove(r.pacePath(runner)) }

@@ -11,14 +11,14 @@ import (
 	"service-manager/units/name"
 )
 
-// A new revision becomes good when as many replicas of it serve as it is to have. Until
-// then each of those that do has a file that says so, from its accept until it has ended.
+// A new revision becomes good when as many of its replicas serve as should. Until then
+// each one that does has a file that says so, from its accept until it has ended.
 
 func (r rollout) ready(runner name.Runner) mark {
 	return mark{filepath.Join(r.store.Run, string(runner.Service), runner.Mark()+".ready"), runner, "serves"}
 }
 
-// forgetReady takes the marks of all runners of a revision away.
+// forgetReady removes the marks of all runners of a revision.
 func (r rollout) forgetReady(revision name.Revision) error {
 	var problems []error
 	for _, runner := range revision.Runners(name.MaxReplicas) {
@@ -28,7 +28,7 @@ func (r rollout) forgetReady(revision name.Revision) error {
 	return errors.Join(problems...)
 }
 
-// countReady returns how many replicas of a new revision serve, the given one among them.
+// countReady returns how many replicas of a new revision serve, including the given one.
 func (r rollout) countReady(ctx context.Context, conn systemdConn, runner name.Runner, replicas int) (int, error) {
 	units, err := conn.Runners(ctx, runner.Service)
 	if err != nil {

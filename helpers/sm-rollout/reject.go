@@ -81,7 +81,7 @@ func (r rollout) ending(ctx context.Context, conn systemdConn, s scene, runner n
 		e.beside, e.served = true, served > 0
 	}
 	if !e.stopRequested {
-		// Its start may have been ended because another one of its revision has failed.
+		// Its start may have been ended because another runner of its revision failed.
 		retires, err := conn.State(ctx, name.Retire(runner.Unit()))
 		if err != nil {
 			return e, err
@@ -138,8 +138,8 @@ func (r rollout) carryOut(ctx context.Context, conn systemdConn, s scene, runner
 	return nil
 }
 
-// rejectRevision records why a revision has failed, and stops what else is not good: one
-// runner that fails is the end of the rollout.
+// rejectRevision records why a revision has failed, and stops whatever else is not good:
+// one failed runner ends the rollout.
 func (r rollout) rejectRevision(ctx context.Context, conn systemdConn, runner name.Runner, reason string) error {
 	if runner.Number > 1 {
 		reason = fmt.Sprintf("replica %d: %s", runner.Number, reason)
@@ -150,7 +150,7 @@ func (r rollout) rejectRevision(ctx context.Context, conn systemdConn, runner na
 	return r.retireBeside(ctx, conn, runner)
 }
 
-// served returns how long a runner that ends now has served in this start.
+// served returns how long a runner that is ending has served in this start.
 func (r rollout) served(ctx context.Context, conn systemdConn, unit string) (time.Duration, error) {
 	a, err := conn.Activity(ctx, unit)
 	if err != nil || a.Active.Before(a.Began) || a.Active.IsZero() {
@@ -159,8 +159,8 @@ func (r rollout) served(ctx context.Context, conn systemdConn, unit string) (tim
 	return a.Ended.Sub(a.Active), nil
 }
 
-// reason returns why a unit failed: what the step that failed first said, or else
-// what systemd says, and where a field of the definition may mend it, which.
+// reason returns why a unit failed: what the step that failed first said, or else what
+// systemd says, and which field of the definition may mend it, if one may.
 func (r rollout) reason(ctx context.Context, conn systemdConn, unit string, e ending) (string, error) {
 	said, err := conn.StatusText(ctx, unit)
 	if err != nil {
@@ -186,7 +186,7 @@ func killed(result string) bool {
 	return result == "signal" || result == "core-dump" || result == "oom-kill"
 }
 
-// hint returns which field gives a step more time that had too little.
+// hint returns which field gives more time to a step that had too little.
 func (e ending) hint() string {
 	switch {
 	case e.result == "timeout":

@@ -14,9 +14,9 @@ import (
 	"service-manager/units/name"
 )
 
-// renew replaces the containers of the good revision by others of the same revision, one
-// after the other, as a rollout would: it starts another runner, whose acceptance retires
-// the one that has served for longest. What fails then changes nothing.
+// renew replaces the containers of the good revision by new ones of the same revision,
+// one after the other, as a rollout would: it starts another runner, whose acceptance
+// retires the one that has served longest. A failure changes nothing.
 func (r rollout) renew(ctx context.Context, service name.Service) error {
 	err := r.ask(ctx, fmt.Sprintf("%s: not renewed", service), func(conn systemdConn) error {
 		s, err := r.look(ctx, conn, service)
@@ -53,8 +53,8 @@ func (r rollout) renew(ctx context.Context, service name.Service) error {
 	return err
 }
 
-// renewBeside has another runner of a revision take the place of one that serves, and waits
-// until that has stopped.
+// renewBeside replaces a runner that serves by another one of its revision, and waits
+// until the former has stopped.
 func (r rollout) renewBeside(ctx context.Context, conn systemdConn, serves name.Runner) error {
 	s, err := r.look(ctx, conn, serves.Service)
 	if err != nil {
@@ -72,7 +72,7 @@ func (r rollout) renewBeside(ctx context.Context, conn systemdConn, serves name.
 	return r.store.Withdraw(serves)
 }
 
-// startBeside starts the runner that is to take the place of another one.
+// startBeside starts the runner that is to replace another one.
 func (r rollout) startBeside(ctx context.Context, conn systemdConn, serves, next name.Runner) error {
 	if err := r.store.Announce(next); err != nil {
 		return err
@@ -93,11 +93,12 @@ func (r rollout) startBeside(ctx context.Context, conn systemdConn, serves, next
 	return nil
 }
 
-// errEdited says that a renewal is left to the rollout of another revision.
+// errEdited says that a renewal gives way to the rollout of another revision.
 var errEdited = errors.New("another revision has become current")
 
-// whileCurrent returns a context that ends, with the cause errEdited, when another revision
-// becomes current. systemd does not start that before the manager's reload is over.
+// whileCurrent returns a context that ends, with the cause errEdited, when another
+// revision becomes current. systemd does not start that one before the manager's reload
+// is over.
 func (r rollout) whileCurrent(ctx context.Context, service name.Service) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	begin, unknown := r.store.Current(service)
@@ -111,7 +112,7 @@ func (r rollout) whileCurrent(ctx context.Context, service name.Service) (contex
 	return ctx, func() { cancel(nil) }
 }
 
-// notRenewed says why the runner that was to take the place of another has not.
+// notRenewed says why the runner that was to replace another one has not.
 func (r rollout) notRenewed(ctx context.Context, conn systemdConn, next, serves name.Runner, started error) error {
 	if ctx.Err() != nil {
 		return started
@@ -123,13 +124,13 @@ func (r rollout) notRenewed(ctx context.Context, conn systemdConn, next, serves 
 	if result, err := conn.Result(ctx, next.Unit()); err == nil && killed(result) {
 		why = fmt.Sprintf("a helper was killed after %q", why)
 	}
-	// It is not started again: nothing is left of it but this.
+	// It is not started again: this is all that is left of it.
 	err = errors.Join(conn.Stop(ctx, next.Unit()), conn.ResetFailed(ctx, next.Unit()), r.store.Withdraw(next))
 	return hint.Add(errors.Join(fmt.Errorf("%s: not renewed: %s; %s serves on", serves.Service, why, serves.Unit()), err), "run journalctl -u %s", next.Unit())
 }
 
-// renewInPlace is for a revision of which no two containers may run: clients wait while it
-// is restarted.
+// renewInPlace is for a revision of which two containers must not run at once: clients
+// wait while it is restarted.
 func (r rollout) renewInPlace(ctx context.Context, conn systemdConn, serves name.Runner) error {
 	if err := startHold(ctx, conn, serves.Service); err != nil {
 		return fmt.Errorf("%s: clients cannot be kept waiting: %w", serves, err)
@@ -160,7 +161,7 @@ func (s scene) planRenew() (serves []name.Runner, err error) {
 }
 
 // spare returns a runner of the good revision that does not run, and false when there are
-// more than it is to have already.
+// already more than there should be.
 func (s scene) spare() (name.Runner, bool) {
 	for _, runner := range s.Name.Revision(s.Good).Runners(s.Replicas + 1) {
 		if one, ok := s.RunnerOf(runner.Unit()); !ok || !one.Live() {

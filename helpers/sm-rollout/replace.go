@@ -9,8 +9,8 @@ import (
 	"service-manager/units/name"
 )
 
-// replace is for a revision that must not run beside another. It comes before its
-// container, has clients wait, and stops the other runners of the service. If the
+// replace is for a revision that must not run beside another. Before its container
+// starts, it makes clients wait, and stops the other runners of the service. If the
 // revision never becomes good, reject starts the good one again.
 func (r rollout) replace(ctx context.Context, runner name.Runner) error {
 	revision := runner.Revision
@@ -50,8 +50,8 @@ func (r rollout) replace(ctx context.Context, runner name.Runner) error {
 	})
 }
 
-// takePlace decides whether a revision takes the place of the others, and notes that it
-// does. The lock keeps another one from becoming current meanwhile.
+// takePlace decides whether a revision replaces the others, and notes that it does. The
+// lock keeps another one from becoming current meanwhile.
 func (r rollout) takePlace(ctx context.Context, revision name.Revision) (bool, error) {
 	unlock, err := r.lock(ctx, revision.Service)
 	if err != nil {
@@ -75,7 +75,7 @@ func (r rollout) takePlace(ctx context.Context, revision name.Revision) (bool, e
 	return false, hint.Add(fmt.Errorf("%s: not started: it would take the place of %s, which is current", revision, current), "edit the definition")
 }
 
-// startHold has clients of a service wait, if it has a unit for that.
+// startHold makes clients of a service wait, if it has a unit for that.
 func startHold(ctx context.Context, conn systemdConn, service name.Service) error {
 	state, err := conn.State(ctx, service.Hold())
 	if err != nil || state.LoadState != "loaded" {
@@ -84,7 +84,7 @@ func startHold(ctx context.Context, conn systemdConn, service name.Service) erro
 	return conn.StartAndWait(ctx, service.Hold())
 }
 
-// endHold has clients of a service wait no longer.
+// endHold lets clients of a service continue.
 func endHold(ctx context.Context, conn systemdConn, service name.Service) error {
 	state, err := conn.State(ctx, service.Hold())
 	if err != nil || state.ActiveState == "inactive" {
@@ -93,9 +93,8 @@ func endHold(ctx context.Context, conn systemdConn, service name.Service) error 
 	return conn.Stop(ctx, service.Hold())
 }
 
-// giveBack starts the good revision again after one that had taken its place and has
-// ended without becoming good, unless another one has taken it meanwhile. The lock must be
-// held.
+// giveBack starts the good revision again after one that replaced it has ended without
+// becoming good, unless yet another one has replaced it meanwhile. The lock must be held.
 func (r rollout) giveBack(ctx context.Context, conn systemdConn, s scene, revision name.Revision) error {
 	alone, err := r.alone(revision).isSet()
 	if err != nil || !alone {
@@ -106,7 +105,7 @@ func (r rollout) giveBack(ctx context.Context, conn systemdConn, s scene, revisi
 		return err
 	}
 	if s.Serves(revision.First().Unit()) {
-		// It was never stopped, so no destination is to come.
+		// It was never stopped, so no new destination will come.
 		if err := endHold(ctx, conn, revision.Service); err != nil {
 			return err
 		}

@@ -51,15 +51,15 @@ func (r rollout) look(ctx context.Context, conn systemdConn, service name.Servic
 	return scene{s}, err
 }
 
-// lock takes the lock of a service, and says so when that takes long.
+// lock takes the lock of a service, and reports a wait that takes long.
 func (r rollout) lock(ctx context.Context, service name.Service) (unlock func(), err error) {
 	return r.store.Lock(ctx, service, func(holder string) {
 		r.w.Notify.Status("waiting for the lock on the revisions of %s, which %s holds", service, holder)
 	})
 }
 
-// ask connects to systemd for f, again when systemd has left meanwhile. The error
-// of a connection begins with what comes of it.
+// ask connects to systemd for f, again when systemd has left meanwhile. The error of a
+// connection begins with what follows from it.
 func (r rollout) ask(ctx context.Context, consequence string, f func(systemdConn) error) error {
 	return systemd.Patiently(ctx, func() error {
 		conn, err := r.connect(ctx)

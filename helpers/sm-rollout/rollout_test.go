@@ -31,8 +31,8 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/script"})
 }
 
-// recorder stands for systemd: it records what it is asked for. Real jobs are
-// the machine tests' business; here it is what sm-rollout decides.
+// recorder stands in for systemd: it records what it is asked for. Real jobs are the
+// machine tests' business; here it is what sm-rollout decides.
 type recorder struct {
 	asked     []string
 	units     map[string]dbus.UnitStatus // all others are loaded and inactive
@@ -54,7 +54,7 @@ func (r *recorder) record(format string, args ...any) error {
 	return errors.Join(r.lose(), r.fail)
 }
 
-// lose loses the connection as often as it is to be lost.
+// lose loses the connection as often as it should be lost.
 func (r *recorder) lose() error {
 	if r.lost == 0 {
 		return nil
@@ -88,7 +88,7 @@ func (r *recorder) Runners(_ context.Context, service name.Service) (runners []d
 	return runners, nil
 }
 
-// Start starts what a start makes active at once.
+// Start starts what a start activates at once.
 func (r *recorder) Start(_ context.Context, unit string) (bool, error) {
 	err := r.record("start %s", unit)
 	if state := r.units[unit]; state.SubState == "ready" {
@@ -165,7 +165,7 @@ func TestOutcomes(t *testing.T) {
 		return m
 	}
 	const three3 = `"replicas":3,`
-	// runners returns the units of revision two's runners, by their numbers.
+	// runners returns the units of the runners of revision two, by their numbers.
 	runners := func(states ...string) map[string]dbus.UnitStatus {
 		units := map[string]dbus.UnitStatus{}
 		for i, state := range states {
@@ -184,7 +184,7 @@ func TestOutcomes(t *testing.T) {
 		name          string
 		current, good name.Rev
 		recorded      bool // revision two has a run record
-		alone         bool // revision two has taken the place of the others
+		alone         bool // revision two has replaced the others
 		env           map[string]string
 		systemd       recorder
 		args          string

@@ -13,9 +13,9 @@ import (
 	"service-manager/units/name"
 )
 
-// scale makes the runners of the good revision as many as there are to be, when a newer
-// revision changes nothing but that. It does not wait for those that it starts: they are
-// started again and again, as every runner of a good revision.
+// scale brings the good revision to the number of runners that it should have, when a
+// newer revision changes nothing but that. It does not wait for those that it starts:
+// they are started again and again, like every runner of a good revision.
 func (r rollout) scale(ctx context.Context, by name.Runner) error {
 	extending, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -35,7 +35,8 @@ func (r rollout) scale(ctx context.Context, by name.Runner) error {
 	})
 }
 
-// stopSurplus stops runners of the good revision that are more than it is to have.
+// stopSurplus stops the runners of the good revision beyond the number that it should
+// have.
 func (r rollout) stopSurplus(ctx context.Context, conn systemdConn, s scene, by name.Runner) error {
 	var units []string
 	surplus := s.surplus()
@@ -59,9 +60,9 @@ func (r rollout) stopSurplus(ctx context.Context, conn systemdConn, s scene, by 
 	return errors.Join(problems...)
 }
 
-// missing returns the runners to start for the good revision to have as many as it is to
-// have. tried are units that have been started: what has ended after that was stopped, or
-// has failed.
+// missing returns the runners to start so that the good revision has as many as it
+// should. tried are units that have been started: one that has ended since was stopped,
+// or has failed.
 func (s scene) missing(tried map[string]bool) (start []name.Runner) {
 	its := s.Of(s.Good)
 	missing := s.Replicas
@@ -79,8 +80,8 @@ func (s scene) missing(tried map[string]bool) (start []name.Runner) {
 	return start
 }
 
-// surplus returns the runners to stop for the good revision to have no more than it is to
-// have: first those that do not serve, and then those with the highest numbers.
+// surplus returns the runners to stop so that the good revision has no more than it
+// should: first those that do not serve, and then those with the highest numbers.
 func (s scene) surplus() (stop []name.Runner) {
 	live := slices.DeleteFunc(s.Of(s.Good), func(one overview.Runner) bool { return !one.Live() || one.Unit.JobType == "stop" })
 	slices.SortFunc(live, func(a, b overview.Runner) int {
@@ -92,9 +93,9 @@ func (s scene) surplus() (stop []name.Runner) {
 	return stop
 }
 
-// retireSurplus stops, beside a runner that serves now, what more than it is to have serves
-// of its revision: what has served for longest, and does not wait for it. That is how one
-// runner takes the place of another.
+// retireSurplus stops, beside a runner that now serves, the runners of its revision
+// beyond the number that it should have: those that have served longest. It does not
+// wait. That is how one runner replaces another.
 func (r rollout) retireSurplus(ctx context.Context, conn systemdConn, runner name.Runner) error {
 	replicas, err := r.store.Replicas(runner.Revision)
 	if err != nil {

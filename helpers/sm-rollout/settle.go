@@ -14,9 +14,9 @@ import (
 
 const startLost = "its start ended before sm-rollout accept; a reload changed its commands meanwhile, or a drop-in removes them"
 
-// settle sees to a runner whose start is over: it has to be accepted or rejected
-// by now. It stays until one of these is the case: systemd takes the start of this
-// unit that comes with a further start of the runner for the one that runs.
+// settle takes care of a runner whose start is over: by now it must have been accepted or
+// rejected. It stays until one of these is the case: a start of this unit that comes with
+// a further start of the runner means nothing to systemd while this one runs.
 func (r rollout) settle(ctx context.Context, runner name.Runner) error {
 	for {
 		what, err := r.settleOnce(ctx, runner)

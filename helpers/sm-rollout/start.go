@@ -73,12 +73,12 @@ func (r rollout) start(ctx context.Context, service name.Service) error {
 	}
 }
 
-// outageDelay is how long a start waits before it has an outage watched for. Most
+// outageDelay is how long a start waits before it starts the watch for an outage. Most
 // starts are over by then, and the watch counts from their beginning.
 const outageDelay = 5 * time.Second
 
-// step looks what is the case, starts what is to be started, and returns what to
-// do next.
+// step looks at how things are, starts what has to be started, and returns what to do
+// next.
 func (r rollout) step(ctx context.Context, conn systemdConn, service name.Service, tried map[string]bool, restarted bool) (startPlan, error) {
 	s, err := r.look(ctx, conn, service)
 	if err != nil {
@@ -99,8 +99,8 @@ func (r rollout) step(ctx context.Context, conn systemdConn, service name.Servic
 	return plan, nil
 }
 
-// interrupted returns the end of a start that got SIGTERM: systemd takes it as
-// well unless systemd has not sent it.
+// interrupted returns the end of a start that got SIGTERM: death by that signal, which
+// systemd counts as success, unless someone else sent it.
 func (r rollout) interrupted(ctx context.Context, service name.Service) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()

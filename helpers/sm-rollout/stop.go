@@ -23,8 +23,8 @@ func (r rollout) stop(ctx context.Context, service name.Service) error {
 			return err
 		}
 		if !(scene{overview.Service{Manager: manager}}).stopsRunners(byHand) {
-			// Until its next start has begun, a stop of the manager runs no command. The
-			// unit that watches for outages sees to that.
+			// Until its next start has begun, a stop of the manager runs no command; the
+			// unit that watches for outages takes care of that.
 			return watchOutage(ctx, conn, service)
 		}
 		// There is nothing left to wait for.
@@ -46,8 +46,7 @@ func (r rollout) stop(ctx context.Context, service name.Service) error {
 	})
 }
 
-// keepExtending asks for time as long as something takes that has limits of its
-// own.
+// keepExtending asks for more time as long as something runs that has limits of its own.
 func (r rollout) keepExtending(ctx context.Context) {
 	const ahead = 30 * time.Second
 	tick := time.NewTicker(ahead / 3)

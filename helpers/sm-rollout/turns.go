@@ -27,8 +27,8 @@ func (r rollout) turns() *turns {
 
 const lookForStale = 3 * time.Second
 
-// take takes a turn for a unit and reports whether there was one. starting says
-// whether another unit is still in its start.
+// take takes a turn for a unit and reports whether there was one. starting says whether
+// another unit is still in its start.
 func (t *turns) take(unit string, starting func(unit string) (bool, error)) (bool, error) {
 	if err := os.MkdirAll(t.folder, 0o700); err != nil {
 		return false, fmt.Errorf("take a turn: %w", err)
@@ -50,7 +50,7 @@ func (t *turns) take(unit string, starting func(unit string) (bool, error)) (boo
 		return false, fmt.Errorf("take a turn: %w", err)
 	}
 	defer lock.Close()
-	// It is held for as long as it takes to list a folder and make a file; a later try
+	// It is held only as long as it takes to list a folder and make a file; a later try
 	// will do.
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.EINTR) {
@@ -102,5 +102,5 @@ func (t *turns) removeStale(unit string, starting func(unit string) (bool, error
 	return nil
 }
 
-// release gives the turn of a unit back. Should that fail, it is found to be stale.
+// release gives the turn of a unit back. If that fails, it is found to be stale.
 func (t *turns) release(unit string) { _ = os.Remove(filepath.Join(t.folder, unit)) }

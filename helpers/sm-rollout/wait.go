@@ -42,8 +42,8 @@ func (r rollout) wait(ctx context.Context, runner name.Runner) error {
 // quiet is how long a runner waits before the journal says so.
 const quiet = 10 * time.Second
 
-// obstacle returns what a start that has waited for that long has to wait for, empty when
-// it has its turn.
+// obstacle returns what a start that has waited for that long still has to wait for,
+// empty when it has its turn.
 func (r rollout) obstacle(ctx context.Context, runner name.Runner, turns *turns, waited time.Duration) (string, error) {
 	if p := r.pace(runner); time.Now().Before(p.next()) {
 		failures := "a failure"
@@ -69,9 +69,8 @@ func (r rollout) obstacle(ctx context.Context, runner name.Runner, turns *turns,
 	return fmt.Sprintf("for its turn: no more than %d start at once (PARALLEL_STARTS=)", turns.limit), nil
 }
 
-// docker returns the state of Docker's unit. A helper that asked Docker instead
-// would start it, by its socket. Where there is no such unit, Docker is somewhere
-// else.
+// docker returns the state of Docker's unit. Asking Docker itself would start it, through
+// its socket. Where there is no such unit, Docker is somewhere else.
 func (r rollout) docker(ctx context.Context) (state string, err error) {
 	if r.w.Getenv("DOCKER_HOST") != "" {
 		return "active", nil

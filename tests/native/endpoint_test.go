@@ -4,7 +4,8 @@ package native
 
 import "testing"
 
-// worker returns a definition of the application to which no client connects.
+// worker returns a definition of the application for a service to which no client
+// connects.
 func worker(revision string, settings ...string) definition {
 	d := app(revision, settings...)
 	delete(d, "address")
@@ -12,8 +13,7 @@ func worker(revision string, settings ...string) definition {
 	return d
 }
 
-// Every endpoint of a service moves with a rollout. When one of them cannot be, none
-// does.
+// Every endpoint of a service moves with a rollout. If one of them cannot, none does.
 func TestEndpoints(t *testing.T) {
 	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
@@ -72,8 +72,8 @@ systemctl is-active queue@manager.service "queue@$name.service"
 test "$(systemctl list-jobs --no-legend | wc -l)" = 0`
 }
 
-// A service without an address rolls out like any other: the new revision has to stay
-// up, or to answer its probe, and no traffic has a part in it.
+// A service without an address rolls out like any other: the new revision has to stay up,
+// or to answer its probe, and traffic plays no part in it.
 func TestWorker(t *testing.T) {
 	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)

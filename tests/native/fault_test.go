@@ -16,8 +16,8 @@ func TestKilledInARollout(t *testing.T) {
 		m.first(t, "web", app("r0"))
 		good := m.revision(t, "web", "good")
 		last, n := good, 0
-		// rejected deploys a revision, has it killed, and waits until it has failed
-		// and nothing is left of it.
+		// rejected deploys a revision, kills it, and waits until it has failed and
+		// nothing is left of it.
 		rejected := func(t *testing.T, d definition, kill func(revision string)) {
 			t.Helper()
 			m.edit(t, "web", d)
@@ -59,7 +59,7 @@ func TestKilledInARollout(t *testing.T) {
 			})
 		})
 		t.Run("sm-rollout accept after its work", func(t *testing.T) {
-			// It is good by now, and so has to serve.
+			// It is good by now, so it has to serve.
 			i := m.inject(t, fault{Helper: "sm-rollout", Verb: "accept", What: hang, After: true})
 			m.edit(t, "web", app("accepted"))
 			i.kill(t)
@@ -185,7 +185,7 @@ func TestKilledWhileServing(t *testing.T) {
 	})
 }
 
-// What is not in the chain of a runner: the manager's helpers, the sweep, sm-fetch.
+// Whatever is not in the chain of a runner: the manager's helpers, the sweep, sm-fetch.
 func TestKilledBesideTheChain(t *testing.T) {
 	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
@@ -230,7 +230,7 @@ systemctl list-units --no-legend --state=active,activating,deactivating 'web@*'`
 	}
 }
 
-// A helper that is killed while it holds the lock of a service keeps nothing out.
+// A helper that is killed while it holds the lock of a service keeps no one out.
 func TestKilledWithTheLock(t *testing.T) {
 	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)

@@ -42,7 +42,7 @@ func (m *machine) rejected(t testing.TB, service, revision string) {
 	m.waitFor(t, patience, fmt.Sprintf("test -s /run/service-manager/%s/%s.failed", service, revision))
 }
 
-// The good revision no longer starts, and the one that mends it needs its time.
+// The good revision no longer starts, and the one that fixes it needs time.
 func TestMendedWhileGoodFails(t *testing.T) {
 	forReleases(t, func(t *testing.T, release string) {
 		m := start(t, release)
@@ -58,7 +58,7 @@ func TestMendedWhileGoodFails(t *testing.T) {
 	})
 }
 
-// A service of which nothing serves waits for an edit, or for a start by hand.
+// A service with nothing that serves waits for an edit, or for a start by hand.
 func TestNothingServes(t *testing.T) {
 	forReleases(t, func(t *testing.T, release string) {
 		m := start(t, release)
@@ -184,7 +184,7 @@ systemctl daemon-reload`)
 			good := m.revision(t, "web", "good")
 			destination := m.output(t, ". /run/service-manager/web/"+good+".env; echo $SM_CONTAINER_IP:80")
 			m.active(t, destination, 1)
-			// Jobs of one transaction, which a systemctl stop of all these is not.
+			// Jobs in one transaction, unlike those of a systemctl stop of all these.
 			m.output(t, `rm -f /run/dependent-saw
 printf '[Unit]\nConflicts=docker.socket docker.service containerd.service web@manager.service web@`+good+`.service dependent.service\n' > /etc/systemd/system/down.target
 systemctl daemon-reload; systemctl start --no-block down.target`)
@@ -204,7 +204,7 @@ systemctl daemon-reload; systemctl start --no-block down.target`)
 	})
 }
 
-// A pending revision that takes long to start holds up neither the good one nor the
+// A pending revision that takes long to start delays neither the good one nor the
 // manager, as at a boot.
 func TestPendingHoldsUpNothing(t *testing.T) {
 	forReleases(t, func(t *testing.T, release string) {
@@ -301,8 +301,8 @@ test -z "$(ls /run/service-manager/web/*.env 2>/dev/null)"
 	t.Logf("stopped after %.1fs", time.Since(begin).Seconds())
 }
 
-// A service with nothing that serves has a failed unit, which an operator can be
-// told of, until it serves again.
+// A service with nothing that serves has a failed unit, which can notify an operator,
+// until it serves again.
 func TestOutage(t *testing.T) {
 	forReleases(t, func(t *testing.T, release string) {
 		m := start(t, release)
@@ -338,7 +338,7 @@ func TestReloadWhileItStarts(t *testing.T) {
 			f := m.inject(t, at)
 			m.edit(t, "web", app(revision))
 			f.sprung(t)
-			// What hangs continues after the reload as if it had succeeded.
+			// A helper that hangs continues after the reload as if it had succeeded.
 			m.output(t, fmt.Sprintf(`mkdir -p /etc/systemd/system/web@runner.service.d
 printf '[Service]\nEnvironment=N=%d\nExecStartPre=true\nExecStartPost=true\n' > /etc/systemd/system/web@runner.service.d/n.conf
 systemctl daemon-reload

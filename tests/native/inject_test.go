@@ -29,16 +29,16 @@ type fault struct {
 // faults are those of a machine.
 type faults struct {
 	set     int
-	trapped map[string]bool // helpers that have the wrapper in their place
+	trapped map[string]bool // helpers that are replaced by the wrapper
 }
 
-// An injection is a fault that is set.
+// An injection is a fault that has been set.
 type injection struct {
 	machine *machine
 	file    string
 }
 
-// sandboxes lets helpers in the sandboxes of their units take faults.
+// sandboxes lets faults reach helpers in the sandboxes of their units.
 const sandboxes = `set -e
 echo 'd /run/faults 0755' > /etc/tmpfiles.d/faults.conf
 echo 'd /run/ipvs-table 0755' >> /etc/tmpfiles.d/faults.conf
@@ -92,7 +92,7 @@ func (m *machine) inject(t testing.TB, f fault) injection {
 	return i
 }
 
-// wrap puts the wrapper in a helper's place.
+// wrap replaces a helper by the wrapper.
 func (m *machine) wrap(t testing.TB, helper string) {
 	t.Helper()
 	if m.faults.trapped[helper] {
@@ -123,14 +123,14 @@ func (i injection) kill(t testing.TB) {
 	i.machine.output(t, "kill -9 $(cat "+i.file+".pid)")
 }
 
-// release lets what is late work.
+// release lets delayed processes do their work.
 func (i injection) release(t testing.TB) {
 	t.Helper()
 	i.machine.output(t, "touch "+i.file+".released")
 }
 
-// remove takes a fault that is for every process away. A process that hangs
-// already stays so.
+// remove removes a fault that is for every process. A process that already hangs stays
+// so.
 func (i injection) remove(t testing.TB) {
 	t.Helper()
 	i.machine.output(t, "rm -f "+i.file)

@@ -75,7 +75,8 @@ func TestInstall(t *testing.T) {
 			}
 		})
 		t.Run("a newer one", func(t *testing.T) {
-			// A byte behind an executable changes it and not what it does.
+			// A byte after the end of an executable changes the file and not what it
+			// does.
 			m.output(t, `set -e
 cp -r /root/bundle /root/newer
 for file in /root/newer/bin/*; do echo >> $file; done
@@ -105,7 +106,7 @@ test "$(readlink /proc/$(systemctl show -P MainPID web@`+m.revision(t, "web", "g
 			}
 			// Without a prefix it is updated where it is.
 			m.output(t, "/root/newer/install.sh && cmp /root/newer/bin/sm-ipvs /opt/service-manager/bin/sm-ipvs")
-			// The same place by another name is no old place.
+			// The same place under another name is no old place.
 			m.output(t, "/root/newer/install.sh --prefix /opt/./service-manager/ && cmp /root/newer/bin/sm-ipvs /opt/service-manager/bin/sm-ipvs")
 		})
 		t.Run("removed", func(t *testing.T) {
@@ -157,7 +158,7 @@ func (m *machine) asBefore(t testing.TB) {
 	}
 }
 
-// What a host lacks is said before anything is changed.
+// What a host lacks is reported before anything is changed.
 func TestInstallRefuses(t *testing.T) {
 	onEither(t, func(t *testing.T, release string) {
 		m := withBundle(t, release)

@@ -77,8 +77,8 @@ func alone(t *testing.T, test func(t *testing.T, release string)) {
 	on(t, either(t), test)
 }
 
-// either returns both releases, with -short one of them. Which one depends on the name of
-// the test, so that both are used.
+// either returns both releases, with -short one of them. The name of the test decides
+// which, so that both are used.
 func either(t *testing.T) []string {
 	if testing.Short() {
 		return releases[len(t.Name())%2:][:1]
@@ -216,8 +216,8 @@ func (m *machine) try(t testing.TB, script string) (out string, status int) {
 	return stdout + stderr, status
 }
 
-// patience is the limit of most waits: what takes seconds on a quiet host, on a
-// busy one.
+// patience is the limit of most waits: for what takes seconds on a quiet host, on a busy
+// one.
 const patience = time.Minute
 
 // waitFor repeats a script until all of its commands succeed, and returns how
@@ -268,10 +268,10 @@ func (m *machine) first(t testing.TB, service string, d definition) {
 	m.settled(t, service, environment["APP_REVISION"])
 }
 
-// serves waits until a revision of the application, which answers with that,
-// serves and is all there is of the service: it is good, with one container, one
-// record and one destination, which belong together, and no job is left. A newer
-// revision may have been rejected.
+// serves waits until a revision of the application, which answers with that, serves and
+// is all there is of the service: it is good, with one container, one record and one
+// destination, which belong together, and no job is left. A newer revision may have been
+// rejected.
 func (m *machine) serves(t testing.TB, service, revision string) time.Duration {
 	t.Helper()
 	return m.waitFor(t, patience, serving(service, revision))
@@ -327,7 +327,7 @@ func (m *machine) active(t testing.TB, destination string, n int) {
 	m.output(t, fmt.Sprintf("echo %d > /run/ipvs-table/active/%s", n, destination))
 }
 
-// scene is t.Run for one that those after it build on.
+// scene is t.Run for a part that later parts build on.
 func scene(t *testing.T, name string, f func(t *testing.T)) {
 	t.Helper()
 	if !t.Run(name, f) {

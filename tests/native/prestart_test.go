@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// A revision serves only when what it runs once has succeeded, and that is run once.
+// A revision serves only after what it runs once has succeeded, and that runs once.
 func TestPreStart(t *testing.T) {
 	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
@@ -52,7 +52,7 @@ test "$(systemctl list-jobs --no-legend | wc -l)" = 0`)
 		good("r0")
 		log("r0")
 
-		// It fails: its last line is the reason, and the old revision serves on.
+		// It fails: its last line is the reason, and the old revision keeps serving.
 		was := m.revision(t, "web", "current")
 		m.edit(t, "web", before("r1", "echo no such table >&2; exit 75"))
 		rejected := m.next(t, "web", was)

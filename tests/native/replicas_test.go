@@ -32,7 +32,7 @@ test "$(systemctl list-jobs --no-legend | wc -l)" = 0
 `)
 }
 
-// A revision with several replicas becomes good when all of them serve, and not at all when
+// A revision with several replicas becomes good when all of them serve, and not at all if
 // one does not; a change of their number alone touches no other container.
 func TestReplicas(t *testing.T) {
 	forReleases(t, func(t *testing.T, release string) {

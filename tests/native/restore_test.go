@@ -9,8 +9,8 @@ import (
 )
 
 // The kernel's table of virtual services is cleared by hand. A restart or a reload of a
-// manager puts everything back, and so does the next step of a runner, and what
-// serves is not started again for it.
+// manager puts everything back, as does the next step of a runner, and what serves is not
+// started again.
 func TestTableIsCleared(t *testing.T) {
 	if harness.HasIPVS() {
 		t.Skip("the kernel's own table is not this test's to clear")

@@ -10,12 +10,12 @@ import (
 	"service-manager/tests/harness"
 )
 
-// secretFile holds, in the machine, what must not become known. It is made there, so
-// that no script of a test has it among its own arguments.
+// secretFile holds, in the machine, what must not become known. It is made there, so that
+// no script of a test has the secret among its own arguments.
 const secretFile = "/root/secret"
 
-// lookForSecret prints where the secret is to be found: by a user without any right,
-// and by root in what is kept or shown to others. What containers write is theirs.
+// lookForSecret prints where the secret is found: by a user without any rights, and by
+// root in what is kept or shown to others. What containers write is their own.
 const lookForSecret = `set +e
 secret=$(<` + secretFile + `)
 cd /
@@ -130,8 +130,8 @@ cd /etc/service-manager/services; printf %s "${text//SECRET/$(<`+secretFile+`)}"
 				look(t)
 			})
 		}
-		// What the container writes is in the journal, which is not for everyone; it must
-		// not get from there to where everyone looks.
+		// What the container writes is in the journal, which not everyone may read; it
+		// must not get from there to where everyone looks.
 		t.Run("the last line of a container", func(t *testing.T) {
 			edit(t, with("x", "APP_EXIT_AT_ONCE=1", "APP_LAST_LINE=cannot connect with SECRET").JSON(t))
 			last = m.next(t, "web", last)

@@ -14,7 +14,7 @@ func single(revision string, settings ...string) definition {
 }
 
 // The old container has ended before the new one starts, whatever fails, and serves again
-// when that comes to nothing.
+// if the new one never does.
 func TestStopFirst(t *testing.T) {
 	forReleases(t, func(t *testing.T, release string) {
 		m := start(t, release)
@@ -24,13 +24,13 @@ func TestStopFirst(t *testing.T) {
 		const holding = "systemctl show -P ActiveState sm-hold@web | grep ^activ"
 
 		serves, n := "r0", 0
-		// run runs a part, unless one before has failed.
+		// run runs a part, unless an earlier one has failed.
 		run := func(name string, part func(t *testing.T)) {
 			if !t.Failed() {
 				t.Run(name, part)
 			}
 		}
-		// next is the settings of the next revision.
+		// next returns the settings of the next revision.
 		next := func() string { n++; return fmt.Sprintf("r%d", n) }
 		// swaps deploys a revision that becomes good.
 		swaps := func(t *testing.T) {
@@ -49,7 +49,8 @@ func TestStopFirst(t *testing.T) {
 			m.waitFor(t, patience, "systemctl show -P StatusText web@"+revision+" | grep 503\n"+holding)
 			return revision
 		}
-		// stuck deploys a revision, and has the one that it replaces not end before release.
+		// stuck deploys a revision, and keeps the one that it replaces from ending before
+		// release.
 		stuck := func(t *testing.T) (revision string, i injection) {
 			t.Helper()
 			before := m.revision(t, "web", "current")

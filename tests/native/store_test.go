@@ -27,7 +27,7 @@ journalctl -u sm-fetch --no-pager | grep 'web 2-[0-9a-f]*: prot: is not a field 
 				t.Errorf("current is %s, want %s", current, good)
 			}
 		})
-		// What the runner's state and journal say of a revision that starts.
+		// What the runner's state and journal say about a revision that starts.
 		for _, bad := range harness.BadRevisions() {
 			t.Run(bad.Name, func(t *testing.T) {
 				m.edit(t, "web", bad.Definition)

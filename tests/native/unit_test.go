@@ -113,7 +113,8 @@ ln -sfn %s.json new && mv -T new current && systemctl daemon-reload`, rev, app("
 	})
 }
 
-// What has connections is drained before it stops, and the next one serves meanwhile.
+// A runner with connections is drained before it stops, and the next one serves
+// meanwhile.
 func TestDrain(t *testing.T) {
 	if harness.HasIPVS() {
 		t.Skip("the kernel's IPVS counts connections itself; see the tests of the virtual machine")
@@ -159,7 +160,7 @@ func (m *machine) example(t testing.TB, name, path string) {
 	}
 }
 
-// The units that are composed by hand do what they say of themselves.
+// The units that are composed by hand do what they say about themselves.
 func TestExampleUnits(t *testing.T) {
 	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
@@ -173,7 +174,7 @@ func TestExampleUnits(t *testing.T) {
 		t.Run("shop", func(t *testing.T) { shop(t, m) })
 		t.Run("cache", func(t *testing.T) { cache(t, m) })
 		t.Run("a container of a user's", func(t *testing.T) {
-			// Who may use Docker may not signal what runs in a container.
+			// A user of Docker may not be allowed to signal what runs in a container.
 			m.output(t, `systemd-run --quiet --unit plain --service-type=notify -p NotifyAccess=exec -p User=nobody -p SupplementaryGroups=docker \
 	/usr/local/bin/sm-docker-run run --unit plain.service --name plain app:1`)
 			m.waitFor(t, patience, `test "$(cat /proc/$(systemctl show -P MainPID plain)/comm)" = sm-docker-run && tr '\0' '\n' < /proc/$(systemctl show -P MainPID plain)/environ | grep ^SM_DOCKER_RUN_WAIT=`)

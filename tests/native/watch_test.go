@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// What is unhealthy rests, what is deleted comes back, and what has ended leaves, also
-// when what watches over that is killed meanwhile.
+// An unhealthy destination rests, a deleted one comes back, and one that has ended
+// leaves, even if what watches over that is killed meanwhile.
 func TestWatch(t *testing.T) {
 	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.example(t, "shop@.service", "/etc/systemd/system/shop@.service")
 		m.output(t, "systemctl daemon-reload && systemctl start shop@1 shop@2")
-		// weights is a script that succeeds when the two have those.
+		// weights is a script that succeeds when the two have these.
 		weights := func(one, two int) string {
 			return fmt.Sprintf(`(
 for n in 1 2; do . /run/shop-$n.env; eval "ip$n=$SM_CONTAINER_IP"; done
@@ -99,7 +99,7 @@ test "$(sm-ipvs list --json 172.17.0.1:7100 | jq -r '.[].destinations[] | "\(.ad
 	})
 }
 
-// How long a container that is killed gets connections.
+// How long a container that is killed keeps getting connections.
 func TestKills(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it kills for minutes")
@@ -124,7 +124,8 @@ ExecStopPost=-sm-ipvs remove 172.17.0.1:7100 ${SM_CONTAINER_IP}:80
 ExecStopPost=-sm-docker-run remove --name victim --record /run/victim.env
 END
 systemctl daemon-reload && systemctl start victim`)
-		// times has it killed so often, and returns how long it then was in the table.
+		// times kills it so often, and returns how long it was still in the table each
+		// time.
 		times := func(n int) string {
 			out := m.output(t, fmt.Sprintf(`set -e
 table=/run/ipvs-table/table.json

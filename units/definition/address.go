@@ -19,10 +19,9 @@ const Addresses = "/etc/service-manager/addresses.json"
 // Settings is the file with the settings of the host.
 const Settings = "/etc/service-manager/service-manager.conf"
 
-// ParseAddresses reads the text of Addresses: a list of objects like
-// {"name": "web", "address": "172.17.0.1:7001"}. Other members of them say nothing
-// here. The error has everything that is wrong, on one line; the addresses of the
-// other services are good.
+// ParseAddresses reads the text of Addresses: a list of objects like {"name": "web",
+// "address": "172.17.0.1:7001"}. Other members are ignored. The error has everything that
+// is wrong, on one line; the addresses of the other services are good.
 func ParseAddresses(text []byte) (map[name.Service]netip.AddrPort, error) {
 	var entries []json.RawMessage
 	if err := checkSyntax(text); err != nil {
@@ -54,8 +53,8 @@ func ParseAddresses(text []byte) (map[name.Service]netip.AddrPort, error) {
 	return addresses, errors.New(strings.Join(told, "; "))
 }
 
-// parseEntry reads one entry of Addresses. The error begins with the path of what
-// is wrong in it.
+// parseEntry reads one entry of Addresses. The error begins with the path of what is
+// wrong in the entry.
 func parseEntry(entry json.RawMessage) (service name.Service, address netip.AddrPort, err error) {
 	fields, err := members(entry)
 	if err != nil {
@@ -86,8 +85,8 @@ func HasAddress(document []byte) bool {
 	return err != nil || slices.ContainsFunc(fields, func(f member) bool { return f.name == "address" || f.name == "endpoints" })
 }
 
-// WithAddress returns a document with that address, unless HasAddress says that
-// it needs none. The rest of it stays as it is.
+// WithAddress returns the document with that address, unless HasAddress says that it
+// needs none. The rest of it stays as it is.
 func WithAddress(document []byte, address netip.AddrPort) []byte {
 	if HasAddress(document) {
 		return document

@@ -20,8 +20,8 @@ func checkString(s string) error {
 	return nil
 }
 
-// noncharacter reports whether systemd refuses a whole unit file for the sake of a
-// code point that is none of Unicode's characters.
+// noncharacter reports whether systemd refuses a whole unit file because of a code point
+// that Unicode reserves as none of its characters.
 func noncharacter(r rune) bool {
 	return r >= 0xFDD0 && r <= 0xFDEF || r&0xFFFE == 0xFFFE
 }

@@ -34,7 +34,7 @@ type Definition struct {
 	StartTimeout time.Duration
 }
 
-// Worker reports whether the service is one that no client connects to.
+// Worker reports whether no client connects to the service.
 func (d *Definition) Worker() bool { return len(d.Endpoints) == 0 }
 
 // Addresses are the addresses of the endpoints.
@@ -46,13 +46,13 @@ func (d *Definition) Addresses() []Address {
 	return addresses
 }
 
-// PreStart says what is run once, before the first container that serves.
+// PreStart is what runs once, before the first container that serves.
 type PreStart struct {
 	Command []string // empty: nothing
 	Timeout time.Duration
 }
 
-// Rollout says how one revision takes the place of another.
+// Rollout says how one revision replaces another.
 type Rollout struct {
 	Order    string        // StartFirst or StopFirst
 	Parallel int           // how many replicas start at once
@@ -69,18 +69,17 @@ const (
 func (d *Definition) StopsFirst() bool { return d.Rollout.Order == StopFirst }
 
 // RunsAs reports whether the containers of this definition are those of another one:
-// whether the two differ in how many there are, or in how many start at once, and in
-// nothing else.
+// whether the two differ only in how many there are, or in how many start at once.
 func (d *Definition) RunsAs(other *Definition) bool {
 	same := *d
 	same.Revision, same.Replicas, same.Rollout.Parallel = other.Revision, other.Replicas, other.Rollout.Parallel
 	return reflect.DeepEqual(&same, other)
 }
 
-// Holds reports whether clients wait while this revision takes the place of another.
+// Holds reports whether clients wait while this revision replaces another.
 func (d *Definition) Holds() bool { return d.StopsFirst() && d.Rollout.Hold > 0 && !d.Worker() }
 
-// Drain says what is waited for once no new connections come.
+// Drain says what to wait for once no new connections come.
 type Drain struct {
 	Timeout time.Duration // how long it may take
 	Until   string        // Closed or Answered

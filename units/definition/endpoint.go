@@ -16,7 +16,7 @@ type Endpoint struct {
 	Field     string // the path of the field that says the address
 }
 
-// An Address is a service address: what one service of a host has for itself.
+// An Address is a service address: one service of a host has it for itself.
 type Address struct {
 	netip.AddrPort
 	Protocol string // TCP or UDP

@@ -11,11 +11,11 @@ import (
 )
 
 // A field is a member that a definition may have. Whatever knows the fields of a
-// definition is made of the table below: the parser, its defaults and its hints for
+// definition is made from the table below: the parser, its defaults and its hints for
 // misspelt names, the JSON Schema, the manual page and README's table.
 //
-// A field that is only handed to Docker is one entry, with flag. Tests ask for a
-// golden case of it.
+// A field that is only handed to Docker is one entry, with flag. Tests ask for a golden
+// case of it.
 type field struct {
 	name     string // "health_check.path" is the member path of the object health_check
 	says     string // what it says
@@ -28,7 +28,7 @@ type field struct {
 	flag     string // of docker run: a string or each of a list of strings is handed to that
 	many     bool   // a list of strings
 	list     bool   // a list of objects
-	instead  string // the field in whose place it may stand, as a short form
+	instead  string // the field that it may replace, as a short form
 	check    func(string) error
 	parse    func(p *parser, path string, value json.RawMessage) // not for those with a flag
 }
@@ -298,8 +298,7 @@ func position(name string) int {
 	return len(fields)
 }
 
-// absent is a parser that knows what a definition, and an endpoint, without a single
-// field says.
+// absent is a parser with what an empty definition, and an empty endpoint, stand for.
 var absent = sync.OnceValue(func() parser {
 	var p parser
 	for _, f := range fields {

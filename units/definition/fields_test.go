@@ -16,7 +16,7 @@ import (
 
 var update = flag.Bool("update", false, "write what is made of the table of fields")
 
-// Every field has all that is made of the table.
+// Every field has everything that is made from the table.
 func TestFields(t *testing.T) {
 	const golden = "../../generator/testdata/golden/every-field.txtar"
 	archive, err := txtar.ParseFile(golden)
@@ -117,7 +117,7 @@ func read(t *testing.T, path string) []byte {
 	return content
 }
 
-// What is made of the table is in the repository as it is made now.
+// The repository has what is made from the table now.
 func TestMadeOfFields(t *testing.T) {
 	readme := read(t, "../../README.md")
 	table := regexp.MustCompile(`(?s)(<!-- the fields, by go test ./units/definition -update -->\n)(.*?)(\n\n)`)

@@ -50,8 +50,8 @@ func nearest(name string, known []string) string {
 	return best
 }
 
-// distance returns how many letters have to be put in, left out, changed, or
-// swapped with their neighbour, to make b of a.
+// distance returns how many letters have to be inserted, deleted, changed, or swapped
+// with their neighbour, to turn a into b.
 func distance(a, b string) int {
 	rows := [3][]int{make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)}
 	for j := range rows[1] {

@@ -11,10 +11,10 @@ import (
 	"service-manager/units/name"
 )
 
-// Parse returns the definition that a document holds. service and revision are
-// what the store calls it; members _id and _rev may be absent but must not
-// differ. The error is an *Invalid with everything that is wrong; it wraps
-// nothing else. No error has a value in it of a field that may hold secrets.
+// Parse returns the definition that a document holds. service and revision are what the
+// store calls it; members _id and _rev may be absent but must not differ. The error is an
+// *Invalid with everything that is wrong; it wraps nothing else. No error contains a
+// value of a field that may hold secrets.
 //
 // A definition needs an address. A document in a store need not have one: see
 // WithAddress.
@@ -28,8 +28,8 @@ func Parse(service, revision string, document []byte) (*Definition, error) {
 	return &p.d, nil
 }
 
-// Environment returns the environment variables of a document, sorted by name, and
-// looks at nothing else in it. No error has a value in it.
+// Environment returns the environment variables of a document, sorted by name, and looks
+// at nothing else in it. No error contains a value.
 func Environment(document []byte) ([]Variable, error) {
 	given, err := members(document)
 	if err != nil {
@@ -115,7 +115,7 @@ func (p *parser) document(document []byte) {
 	}
 }
 
-// complete reports what an object lacks of the members that it must have.
+// complete reports the required members that an object lacks.
 func (p *parser) complete(prefix string, given []member, must []string) {
 	has := namesOf(given)
 	for _, name := range must {
@@ -188,7 +188,7 @@ func (p *parser) object(parent, prefix string, given []member) {
 	}
 }
 
-// flags hands the value of a field to docker run.
+// flags passes the value of a field to docker run.
 func (p *parser) flags(f *field, path string, value json.RawMessage) {
 	values := []string{""}
 	if f.many {

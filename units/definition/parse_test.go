@@ -335,7 +335,7 @@ func TestNoObject(t *testing.T) {
 	}
 }
 
-// A document that is none is told in one line, whatever else it has.
+// A document that is no definition gets one line, whatever else it has.
 func TestParseOther(t *testing.T) {
 	for document, want := range map[string]string{
 		`{"title": "notes", "text": 1}`:                            `image: is missing`,
@@ -356,7 +356,7 @@ func TestParseOther(t *testing.T) {
 	}
 }
 
-// However much is wrong with a document, it is told in a few lines.
+// However much is wrong with a document, a few lines say it.
 func TestParseManyProblems(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(`{"image": "nginx", "address": "10.0.0.1:80", "port": 80`)
@@ -377,8 +377,8 @@ func TestParseManyProblems(t *testing.T) {
 	}
 }
 
-// Lists and objects have limits, each with its message, and as much as fits into a
-// document takes no time.
+// Lists and objects have limits, each with its message, and checking as much as fits into
+// a document takes no time.
 func TestParseLimits(t *testing.T) {
 	document := func(field, open, element, end string, n int) []byte {
 		var b strings.Builder

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// WithIP returns a document in which addresses that are a port alone, like ":7001", are
-// of that IP. The rest of it stays as it is.
+// WithIP returns a document in which addresses that are only a port, like ":7001", have
+// that IP. The rest of it stays as it is.
 func WithIP(document []byte, ip netip.Addr) []byte {
 	given, err := members(document)
 	if err != nil {
@@ -24,7 +24,7 @@ func WithIP(document []byte, ip netip.Addr) []byte {
 		}
 	}
 	complete := document
-	// From the end on, so that those before stay where they are.
+	// From the end, so that earlier positions stay valid.
 	for _, m := range slices.Backward(found) {
 		port, ok := portAlone(m)
 		if !ok {

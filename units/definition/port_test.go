@@ -35,7 +35,7 @@ func TestWithIP(t *testing.T) {
 	}
 }
 
-// Nothing but addresses that are a port alone changes, and a document stays one.
+// Nothing changes but addresses that are only a port, and a document stays one.
 func FuzzWithIP(f *testing.F) {
 	f.Add([]byte(`{"endpoints": [{"address": ":53"}, []], "address": ":1", "x": {"address": ":2"}}`))
 	f.Fuzz(func(t *testing.T, document []byte) {

@@ -17,7 +17,7 @@ type Invalid struct {
 	More              int // how many more problems there are
 }
 
-// maxProblems is how many problems of one definition are told.
+// maxProblems is how many problems of one definition are reported.
 const maxProblems = 20
 
 // Problem is one thing wrong with a definition.

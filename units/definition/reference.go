@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Table returns the fields as a Markdown table: what each says, and what holds
-// without it.
+// Table returns the fields as a Markdown table: what each says, and what applies without
+// it.
 func Table() string {
 	var b strings.Builder
 	b.WriteString("| field | what it says | when absent |\n|---|---|---|\n")
@@ -18,7 +18,7 @@ func Table() string {
 	return b.String()
 }
 
-// otherwise says, in Markdown, what holds when the field is absent.
+// otherwise says, in Markdown, what applies when the field is absent.
 func (f field) otherwise() string {
 	if f.required {
 		return "required"
@@ -74,7 +74,7 @@ gives.
 	return b.String()
 }
 
-// inManual leaves out what points to the text around README's table.
+// inManual removes what points to the text around README's table.
 func inManual(s string) string { return strings.Replace(s, ", see below", "", 1) }
 
 // sentence begins with a capital letter, unless it begins with code.

@@ -81,8 +81,8 @@ func (p *parser) words(path string, value json.RawMessage) []string {
 	return []string{word}
 }
 
-// wordsFit checks that what becomes one line of a unit has a size for that, and
-// names the field that takes most of it.
+// wordsFit checks that words fit into one line of a unit, and names the field that takes
+// most of it.
 func (p *parser) wordsFit() {
 	sizes := map[string]int{}
 	add := func(field string, words ...string) {

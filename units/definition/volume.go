@@ -23,8 +23,8 @@ var volumeOptions = [][]string{
 
 var volumeName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
 
-// checkVolume returns an error unless s says where what the container keeps is on
-// the host. Docker would find the same mistakes, when the rollout has begun.
+// checkVolume returns an error unless s says where what the container keeps is on the
+// host. Docker would find the same mistakes once the rollout has begun.
 func checkVolume(s string) error {
 	parts := strings.Split(s, ":")
 	if strings.ContainsFunc(s, unicode.IsControl) {
@@ -71,7 +71,7 @@ func checkVolumeOptions(options []string, named bool) error {
 	return nil
 }
 
-// volumes hands on the volumes of a definition, no two of which may meet.
+// volumes passes on the volumes of a definition, no two of which may meet.
 func (p *parser) volumes(field string, value json.RawMessage) {
 	volumes := p.list(field, value, checkVolume)
 	at := make(map[string]int)

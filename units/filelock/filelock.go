@@ -28,8 +28,8 @@ func NewWaiter(waiting func(holder string)) *Waiter {
 	return &Waiter{waiting: waiting, began: time.Now(), told: waiting == nil}
 }
 
-// Lock waits for the lock on a file until ctx ends; the error says who holds it then.
-// It asks again and again: a thread that waited in the kernel could not be called back.
+// Lock waits for the lock on a file until ctx ends; the error says who holds it then. It
+// polls: a thread that waited in the kernel could not be called back.
 func (w *Waiter) Lock(ctx context.Context, file *os.File) error {
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
@@ -75,9 +75,9 @@ func quoteCommand(comm string) string {
 	return "(" + comm + ")"
 }
 
-// lockHolder returns the process that has a lock on the file with that inode
-// number, according to /proc/locks. Lines with an arrow are of those who wait.
-// The device is not compared: some file systems show another one there.
+// lockHolder returns the process that has a lock on the file with that inode number,
+// according to /proc/locks. Lines with an arrow belong to those that wait. The device is
+// not compared: some file systems show another one there.
 func lockHolder(locks string, inode uint64) string {
 	for line := range strings.Lines(locks) {
 		f := strings.Fields(line)

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// dropInFolders are where systemd looks for units, and so for drop-ins, the first
-// first, but for the folders of generators: what those write is not there yet.
+// dropInFolders are where systemd looks for units, and so for drop-ins, in order of
+// precedence, without the folders of generators: what those write is not there yet.
 var dropInFolders = []string{
 	"/etc/systemd/system.control",
 	"/run/systemd/system.control",
@@ -49,7 +49,7 @@ func (d dropIns) beside(service string) bool {
 	return false
 }
 
-// findDropIns looks what drop-ins there are below root.
+// findDropIns finds the drop-ins below root.
 func findDropIns(root string) (dropIns, error) {
 	d := dropIns{runner: make(map[string][]string), prefixes: make(map[string]bool)}
 	runner := make(map[string]map[string]string) // by service, then by file name

@@ -31,13 +31,12 @@ type Reader struct {
 	dropIns  dropIns
 }
 
-// maxServices is how many services units are made of. It is above what is accepted,
-// as services that go are there until they have stopped.
+// maxServices is how many services get units. It is above what is accepted, because
+// services that are being removed stay until they have stopped.
 const maxServices = 2 * definition.MaxServices
 
-// Open looks what services there are below root, which is "/" on a real host.
-// Whatever is unreadable is left out and named in the error; the rest is good all
-// the same.
+// Open finds the services below root, which is "/" on a real host. Whatever is unreadable
+// is left out and named in the error; the rest is good anyway.
 func Open(root string) (*Reader, error) {
 	helpers, helpersErr := helpers(root)
 	dropIns, dropInsErr := findDropIns(root)
@@ -54,7 +53,7 @@ func (r *Reader) Service(service name.Service) (units.Service, error) {
 	return units.Service{State: state, RunnerDropIns: r.dropIns.runner[string(service)], CommonDropIns: r.dropIns.beside(string(service))}, err
 }
 
-// limit cuts the services to as many as units are made of. The error names the rest.
+// limit cuts the services to as many as get units. The error names the rest.
 func limit(services []name.Service) ([]name.Service, error) {
 	if len(services) <= maxServices {
 		return services, nil

@@ -10,8 +10,8 @@ import (
 	"service-manager/tests/lint"
 )
 
-// No program makes a name of a text without parsing it. (JSON does, where sm-fetch
-// reads what it has written itself; it parses those names then.)
+// No program makes a name from text without parsing it. (JSON does, where sm-fetch reads
+// what it has written itself; it parses those names then.)
 func TestNothingBypasses(t *testing.T) {
 	lint.Programs(t, "../..", func(name, path string) {
 		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
@@ -43,7 +43,7 @@ func conversions(file *ast.File) (found []string) {
 	return found
 }
 
-// The test above finds what it is to find.
+// The test above finds what it should find.
 func TestConversionsAreFound(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "x.go", `package x
 func f(s string) { g(name.Service(s)); _ = []name.Rev{name.Rev(s)}; name.ParseRev(s) }`, 0)

@@ -26,7 +26,7 @@ func IsManager(unit string) bool { return strings.HasSuffix(unit, "@"+manager+su
 func (s Service) Outage() string { return outagePrefix + string(s) + suffix }
 
 // Hold returns the unit that keeps clients waiting while one container of the service
-// takes the place of another.
+// replaces another.
 func (s Service) Hold() string { return holdPrefix + string(s) + suffix }
 
 // Units returns the pattern of the names of the units of the service: its manager
@@ -59,9 +59,9 @@ func Settle(runner string) string { return settlePrefix + runner }
 // over.
 func Retire(runner string) string { return retirePrefix + runner }
 
-// Scale returns the unit that makes the runners of a service as many as a revision of its
-// definition says, which says nothing else that is new. It is given as its first runner,
-// which it does not have.
+// Scale returns the unit that brings a service to the number of runners that a revision
+// asks for which changes nothing else. Its argument is the first runner of that revision,
+// which never exists.
 func Scale(runner string) string { return scalePrefix + runner }
 
 // Subject returns the unit that a unit acts on: what Start, Settle, Retire and Scale were

@@ -52,7 +52,7 @@ func TestNothingBypasses(t *testing.T) {
 	})
 }
 
-// The test above finds what it is to find.
+// The test above finds what it should find.
 func TestBypassesAreFound(t *testing.T) {
 	const source = `package x
 import ("fmt"; "os"; l "log"; "net"; "github.com/coreos/go-systemd/v22/daemon")
@@ -72,7 +72,7 @@ func f(bad string) {
 	}
 }
 
-// bypasses returns what a Go file does that this package should do.
+// bypasses returns what a Go file does that only this package should do.
 func bypasses(t *testing.T, name, path string, source any) []string {
 	t.Helper()
 	set := token.NewFileSet()

@@ -61,7 +61,7 @@ type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, errors.New("full") }
 
-// Whatever comes in, one line comes out that does nothing but show.
+// Whatever comes in, one line comes out that only shows.
 func FuzzClean(f *testing.F) {
 	for _, s := range []string{"a", "\r\n\x00\x1b", "\xff\xfe", "\u2028", `\`, strings.Repeat("\x01", 5000)} {
 		f.Add(s)

@@ -117,8 +117,8 @@ func (s Store) Failed(r name.Revision) (reason string, failed bool, err error) {
 	return strings.TrimSuffix(string(record), "\n"), true, nil
 }
 
-// Announce says that the good revision has a runner besides those of its replicas, or in
-// the place of one. It has a unit from then on, also while it does not run.
+// Announce says that the good revision has a runner besides those of its replicas, or one
+// that replaces one of these. It has a unit from then on, even while it does not run.
 func (s Store) Announce(r name.Runner) error {
 	path := s.announcedPath(r)
 	err := makeFolder(filepath.Dir(path))
@@ -139,7 +139,7 @@ func (s Store) Withdraw(r name.Runner) error {
 	return nil
 }
 
-// WithdrawOthers takes back what was said of revisions other than the good one.
+// WithdrawOthers takes back what Announce has said of revisions other than the good one.
 func (s Store) WithdrawOthers(good name.Revision) error {
 	all, err := s.records(good.Service)
 	if err != nil {

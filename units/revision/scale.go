@@ -11,14 +11,14 @@ import (
 	"service-manager/units/revision/atomicfile"
 )
 
-// A newer revision of a definition that differs in the number of replicas alone runs as the
-// one before it: that keeps its units and containers, and has a file that says how many
-// there are to be, and which revision says so. The file goes with the revision that it is
+// A newer revision that differs only in the number of replicas runs as the one before it:
+// that keeps its units and containers, and has a file that says how many replicas there
+// should be, and which revision says so. The file goes with the revision that it is
 // about. Readers of revisions pass over it.
 
 const scalePrefix = ".replicas-"
 
-// Scale is how many replicas a revision is to have instead of what it says itself.
+// Scale is how many replicas a revision should have instead of what it says itself.
 type Scale struct {
 	Replicas int
 	By       name.Rev // the revision that says so; empty when none does
@@ -28,7 +28,7 @@ func (s Store) scalePath(r name.Revision) string {
 	return filepath.Join(s.Root, string(r.Service), scalePrefix+string(r.Rev))
 }
 
-// SetScale says how many replicas a revision is to have.
+// SetScale says how many replicas a revision should have.
 func (s Store) SetScale(r name.Revision, scale Scale) error {
 	text := fmt.Sprintf("%d %s\n", scale.Replicas, scale.By)
 	if err := atomicfile.Write(s.scalePath(r), []byte(text), fileMode); err != nil {
@@ -37,7 +37,8 @@ func (s Store) SetScale(r name.Revision, scale Scale) error {
 	return nil
 }
 
-// Scale returns how many replicas a revision is to have, if that is not what it says itself.
+// Scale returns how many replicas a revision should have, if that is not what it says
+// itself.
 func (s Store) Scale(r name.Revision) (Scale, error) {
 	path := s.scalePath(r)
 	text, err := os.ReadFile(path)
@@ -57,7 +58,7 @@ func (s Store) Scale(r name.Revision) (Scale, error) {
 	return scale, nil
 }
 
-// Replicas returns how many replicas a revision is to have. With an error it is how many
+// Replicas returns how many replicas a revision should have. With an error it is how many
 // have units: what the revision says itself, or one if it cannot be read.
 func (s Store) Replicas(r name.Revision) (int, error) {
 	scale, damaged := s.Scale(r)

@@ -18,13 +18,14 @@ type State struct {
 	// Definitions are those of current, good and every revision with a run
 	// record, oldest first.
 	Definitions []*definition.Definition
-	// Scaled is how many replicas the good revision is to have, when a newer one says so.
+	// Scaled is how many replicas the good revision should have, when a newer one says
+	// so.
 	Scaled Scale
 	// more are runners that have a run record, and those of good that are announced.
 	more []name.Runner
 }
 
-// Replicas returns how many replicas a revision is to have. One that is neither current
+// Replicas returns how many replicas a revision should have. One that is neither current
 // nor good gets no more than it has.
 func (s State) Replicas(rev name.Rev) int {
 	d := s.Definition(rev)

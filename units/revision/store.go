@@ -103,9 +103,8 @@ func (s Store) Read(r name.Revision) (*definition.Definition, error) {
 	return definition.Parse(string(r.Service), string(r.Rev), document)
 }
 
-// Revisions returns the names of all revisions of a service on disk, oldest
-// first. The error, if any, names what else was found; the names are good all
-// the same.
+// Revisions returns the names of all revisions of a service on disk, oldest first. The
+// error, if any, names what else was found; the names are good anyway.
 func (s Store) Revisions(service name.Service) ([]name.Rev, error) {
 	dir := filepath.Join(s.Root, string(service))
 	entries, err := os.ReadDir(dir)

@@ -208,8 +208,8 @@ func TestPrune(t *testing.T) {
 	}
 }
 
-// Units are made of the first runner of each revision, of what runs besides, and of what is
-// announced of the good one.
+// Units are made for the first runner of each revision, for what runs besides, and for
+// what is announced of the good one.
 func TestRunners(t *testing.T) {
 	s := newStore(t)
 	for n := 1; n <= 3; n++ {

@@ -53,7 +53,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// What is no regular file, or too large, is refused without waiting.
+// What is not a regular file, or too large, is refused without waiting.
 func TestReadIrregular(t *testing.T) {
 	dir := t.TempDir()
 	regular, link := filepath.Join(dir, "regular"), filepath.Join(dir, "link")

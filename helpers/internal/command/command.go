@@ -1,15 +1,16 @@
-// Package command is the frame that every helper runs in: it turns a function
-// that takes its world as values into a process with conventional exit codes,
-// one-line errors and a status that systemctl shows.
+// Package command is the frame that every helper runs in: it turns a function that takes
+// its world as values into a process with conventional exit codes, one-line errors and a
+// status that systemctl shows.
 //
 // All programs speak with one voice:
 //
 //	sm-ipvs: error: what failed, on which service and revision, why
 //	sm-ipvs: hint: the command or the edit that mends it
 //
-// without a capital letter at the beginning or a full stop at the end; "warning:"
-// where nothing failed. A value is told as "must be … (got …)", a flag is written
-// --flag, and a name that is none is followed by "did you mean".
+// without a capital letter at the beginning or a full stop at the end. "warning:"
+// introduces what is not right although nothing failed. A bad value is reported as "must
+// be … (got …)", a flag is written --flag, and an unknown name is followed by "did you
+// mean".
 package command
 
 import (
@@ -32,11 +33,11 @@ import (
 	"service-manager/units/version"
 )
 
-// World is all that a helper may touch outside its own memory, so that tests
-// run helpers in process. Each write to Stderr is one message, of one line.
+// World is everything that a helper may touch outside its own memory, so that tests can
+// run helpers in process. Each write to Stderr is one message on one line.
 type World struct {
-	Name   string   // the program's
-	Args   []string // arguments without the program's name
+	Name   string   // of the program
+	Args   []string // without the program's name
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
@@ -50,8 +51,8 @@ func (w World) Getenv(name string) string {
 	return value
 }
 
-// Main runs a helper as this process and exits with its code: 0 done, 1 failed,
-// 2 wrong usage, TempFail when the host lacks something for now, or as an ExitError
+// Main runs a helper as this process and exits with its code: 0 done, 1 failed, 2 wrong
+// usage, TempFail when the host is lacking something for the moment, or what an ExitError
 // or a SignalError says. The context ends at SIGTERM or SIGINT.
 func Main(name string, run func(context.Context, World) error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -64,7 +65,7 @@ func Main(name string, run func(context.Context, World) error) {
 		Env:    os.LookupEnv,
 		Notify: notify.FromEnvironment(),
 	}
-	log.SetOutput(w.Stderr) // that of libraries
+	log.SetOutput(w.Stderr) // for libraries that log
 	if version.Asked(w.Args) {
 		fmt.Fprint(w.Stdout, version.Of(name))
 		return
@@ -82,8 +83,8 @@ func Main(name string, run func(context.Context, World) error) {
 // stderr returns the standard error of this process, for messages.
 func stderr() io.Writer { return printable.Messages(os.Stderr) }
 
-// Report prints err as one line, and the way out as another, sends both as the unit's
-// status, and returns the exit code it stands for.
+// Report prints err as one line and its hint as another, sends both as the unit's status,
+// and returns the exit code that err stands for.
 func Report(name string, w World, err error) int {
 	if err == nil {
 		return 0
@@ -126,12 +127,13 @@ func Report(name string, w World, err error) int {
 	return 1
 }
 
-// TempFail is the exit status of a helper that failed for want of something that the
-// host lacks for now, such as Docker or space on a disk; EX_TEMPFAIL of sysexits.h.
-// What failed so is tried again, and nothing is rejected for it.
+// TempFail is the exit status of a helper that failed because the host was lacking
+// something for the moment, such as Docker or space on a disk; EX_TEMPFAIL of sysexits.h.
+// Such failures are retried, and no revision is rejected for them.
 const TempFail = 75
 
-// HostError says that the host, or what is around it, lacks something for now.
+// HostError says that the host, or something around it, is lacking something for the
+// moment.
 type HostError struct{ Err error }
 
 func (e *HostError) Error() string { return e.Err.Error() }
@@ -146,13 +148,13 @@ func lacking(err error) bool {
 	return errors.As(err, new(*HostError))
 }
 
-// Warning says what is not right although nothing has failed.
+// Warning reports something that is not right although nothing has failed.
 func (w World) Warning(format string, args ...any) {
 	fmt.Fprintf(w.Stderr, "%s%s: warning: %s\n", prefix(w, "<4>"), w.Name, printable.Sprintf(format, args...))
 }
 
-// Warn says what is not right although nothing has failed, and the way out, if the
-// error has one.
+// Warn reports something that is not right although nothing has failed, with its hint if
+// it has one.
 func (w World) Warn(err error) {
 	said, way := hint.Split(err)
 	w.Warning("%s", said)
@@ -161,7 +163,7 @@ func (w World) Warn(err error) {
 	}
 }
 
-// sayHint says the way out, with the priority of what it follows.
+// sayHint prints a hint with the priority of the line that it follows.
 func sayHint(w World, priority, name, way string) {
 	fmt.Fprintf(w.Stderr, "%s%s: hint: %s\n", prefix(w, priority), name, printable.Clean(way))
 }
@@ -202,8 +204,8 @@ func (e *ExitError) Error() string {
 }
 func (e *ExitError) Unwrap() error { return e.Err }
 
-// DetailedError is printed with a detail that does not become part of the unit's
-// status: every user of the host may read that, and records are made of it.
+// DetailedError is printed with a detail that is kept out of the unit's status: every
+// user of the host may read that, and records are made from it.
 type DetailedError struct {
 	Err    error
 	Detail string

@@ -38,7 +38,7 @@ func (f *Flags) Duration(name string, value time.Duration, usage string) *time.D
 	return (*time.Duration)(&d)
 }
 
-// duration is a flag whose error says what is wanted.
+// duration is a flag whose error says what is expected.
 type duration time.Duration
 
 func (d *duration) String() string { return time.Duration(*d).String() }
@@ -65,7 +65,7 @@ func (f *Flags) Parse(w World, args []string) error {
 	return nil
 }
 
-// plain says in our words what package flag says of a command line.
+// plain rewords what package flag says about a command line.
 func plain(err error) error {
 	text := err.Error()
 	for _, form := range flagErrors {
@@ -105,8 +105,8 @@ func (f *Flags) printHelp(out io.Writer) {
 	})
 }
 
-// Verbs runs the function named by the first argument. It prints help for -h,
-// and names what there is when the verb is missing or unknown.
+// Verbs runs the function that the first argument names. It prints help for -h, and lists
+// the verbs when that argument is missing or unknown.
 func Verbs(w World, help string, verbs map[string]func(World) error) error {
 	if len(w.Args) == 0 {
 		return Usagef("a command is missing: one of %s", names(verbs))

@@ -80,8 +80,8 @@ func (d *Daemon) Remove(ctx context.Context, id string) error {
 	}
 }
 
-// Ended waits until the container with that id does not run (any more) and
-// returns it as it was left. The error is ErrGone when there is no such container.
+// Ended waits until the container with that id is not, or no longer, running, and returns
+// its last state. The error is ErrGone when there is no such container.
 func (d *Daemon) Ended(ctx context.Context, id string) (last container.InspectResponse, err error) {
 	err = d.Retry(ctx, func() error {
 		results, errs := d.ContainerWait(ctx, id, container.WaitConditionNotRunning)
@@ -104,8 +104,8 @@ func (d *Daemon) Ended(ctx context.Context, id string) (last container.InspectRe
 	return last, nil
 }
 
-// Addresses returns the container's addresses, empty where it has none: those in
-// the network it was created in, else in the first one by name.
+// Addresses returns the container's addresses in the network that it was created in, or
+// else in the first one by name; each is empty where it has none.
 func Addresses(c container.InspectResponse) (ip4, ip6 string) {
 	if c.NetworkSettings == nil {
 		return "", ""

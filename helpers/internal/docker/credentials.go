@@ -17,14 +17,14 @@ import (
 	"service-manager/helpers/internal/hint"
 )
 
-// hubKey is the name under which "docker login" keeps what is for Docker Hub.
+// hubKey is the name under which "docker login" stores the credentials for Docker Hub.
 const hubKey = "https://index.docker.io/v1/"
 
-// Credentials returns what "docker login" has kept for an image's registry, in
-// the form that Pull takes; empty when there is nothing. It reads
-// $DOCKER_CONFIG/config.json, or .docker/config.json in the user's home folder, and
-// runs the credential helper that is named there. $HOME is set when it is not, as it
-// is for system services: helpers keep files of their own there.
+// Credentials returns what "docker login" stored for an image's registry, in the form
+// that Pull takes; empty when there is nothing. It reads $DOCKER_CONFIG/config.json, or
+// .docker/config.json in the user's home folder, and runs the credential helper that is
+// named there. It sets $HOME if that is unset, as it is for system services: helpers keep
+// files of their own there.
 func Credentials(named reference.Named) (string, error) {
 	if os.Getenv("HOME") == "" {
 		u, err := user.LookupId(strconv.Itoa(os.Getuid()))

@@ -1,7 +1,6 @@
-// Package docker is what the helpers need of the Docker daemon, on top of
-// Docker's own client: patience while the daemon restarts, pulling with
-// progress and credentials, and waiting for a container's end at next to no
-// cost.
+// Package docker adds to Docker's own client what the helpers need: patience while the
+// daemon restarts, pulling with progress and credentials, and waiting for a container's
+// end at next to no cost.
 package docker
 
 import (
@@ -29,15 +28,15 @@ type Daemon struct {
 	notify   notify.Notifier
 }
 
-// Connect returns a connection to the daemon that $DOCKER_HOST names (the local
-// one when it is unset), speaking an API version that both sides know. A daemon
-// that cannot be reached is waited for, here and in Retry, for at most patience.
+// Connect returns a connection to the daemon that $DOCKER_HOST names (the local one when
+// it is unset), with an API version that both sides speak. Here and in Retry, a daemon
+// that cannot be reached is waited for, for at most patience.
 func Connect(ctx context.Context, n notify.Notifier, patience time.Duration) (*Daemon, error) {
 	return connect(ctx, n, patience, false)
 }
 
-// ConnectToEnd is Connect for what ends a container: a daemon that was
-// stopped by hand is not waited for. The error is ErrStopped then.
+// ConnectToEnd is Connect for what ends a container: it does not wait for a daemon that
+// was stopped by hand. The error is ErrStopped then.
 func ConnectToEnd(ctx context.Context, n notify.Notifier, patience time.Duration) (*Daemon, error) {
 	return connect(ctx, n, patience, true)
 }
@@ -70,13 +69,13 @@ func connect(ctx context.Context, n notify.Notifier, patience time.Duration, end
 	return d, nil
 }
 
-// Retry calls f until it fails for another reason than a daemon that cannot be
-// reached, or has been unreachable for too long.
+// Retry calls f again while it fails because the daemon cannot be reached, until that has
+// lasted too long.
 func (d *Daemon) Retry(ctx context.Context, f func() error) error {
 	return d.retry(ctx, f, d.unlessAsleep(ctx, f))
 }
 
-// retry is Retry, with another function for all calls but the first.
+// retry is Retry with another function for every call but the first.
 func (d *Daemon) retry(ctx context.Context, f, again func() error) error {
 	const firstPause = 100 * time.Millisecond
 	var since time.Time
@@ -87,7 +86,7 @@ func (d *Daemon) retry(ctx context.Context, f, again func() error) error {
 		if !unreachable(err) {
 			return err
 		}
-		// A daemon that broke off what it did for long was there until now.
+		// A daemon that broke off a long request was there until now.
 		if since.IsZero() || brokeOff(err) && time.Since(began) > d.patience {
 			since, pause = time.Now(), firstPause
 		}
@@ -123,8 +122,8 @@ func (d *Daemon) absent(err error) error {
 		d.DaemonHost(), d.patience, cause(err)), err}, "%s", remedy)
 }
 
-// cause returns, behind a colon, why there was no connection, where that says more
-// than that there was none.
+// cause returns, after a colon, why there was no connection, where that says more than
+// that there was none.
 func cause(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return ""
@@ -147,9 +146,9 @@ type absentError struct {
 func (e *absentError) Error() string { return e.message }
 func (e *absentError) Unwrap() error { return e.err }
 
-// OfHost reports whether err says that the host, or the way to a registry, lacks
-// something for now: what failed for that may succeed later as it is. The daemon
-// tells so in its words only.
+// OfHost reports whether err says that the host, or the way to a registry, is lacking
+// something for the moment, so that the same request may succeed later. The daemon says
+// so only in prose.
 func OfHost(err error) bool {
 	if errors.As(err, new(*absentError)) {
 		return true
@@ -183,8 +182,8 @@ func brokeOff(err error) bool {
 	return !client.IsErrConnectionFailed(err) && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF))
 }
 
-// Reason returns what the daemon says in err as one line, without the phrases
-// that the layers it went through put before and behind it.
+// Reason returns what the daemon says in err as one line, without the phrases that the
+// layers in between have wrapped around it.
 func Reason(err error) string {
 	reason := strings.Join(strings.Fields(err.Error()), " ")
 	for _, noise := range []string{
@@ -194,7 +193,7 @@ func Reason(err error) string {
 	} {
 		reason = strings.TrimPrefix(reason, noise)
 	}
-	// containerd's word for an error of a class it has no name for.
+	// containerd says this where it has no class for an error.
 	reason = strings.TrimSuffix(reason, ": unknown")
 	parts := strings.Split(reason, ": ")
 	for len(parts) > 1 && parts[len(parts)-1] == parts[len(parts)-2] {
@@ -204,5 +203,6 @@ func Reason(err error) string {
 	return dockerHelp.ReplaceAllString(reason, "")
 }
 
-// dockerHelp is a hint about the command line of docker, which was not typed.
+// dockerHelp is a hint about the command line of docker, which is not what the user
+// typed.
 var dockerHelp = regexp.MustCompile(`\.? *(See|Run) 'docker [^']*'( for more information)?\.?$`)

@@ -21,8 +21,8 @@ import (
 	"service-manager/helpers/internal/notify"
 )
 
-// answer is what a daemon says to a request, in place of a real one: these tests
-// are about failures that a real one does not produce on demand.
+// answer is what a daemon says to a request. It replaces a real daemon: these tests are
+// about failures that a real one does not produce on demand.
 type answer func(method, path string) (status int, body any)
 
 var version = regexp.MustCompile(`^/v[0-9.]+`)
@@ -124,8 +124,8 @@ func TestConnectFails(t *testing.T) {
 	}
 }
 
-// A daemon that broke off after hours has been away since then, and not since an
-// earlier time that it was.
+// A daemon that broke off after hours has been away since then, not since an earlier
+// absence.
 func TestRetryCountsFromTheLastAnswer(t *testing.T) {
 	const patience = 200 * time.Millisecond
 	d := dial(t, nil, patience)
@@ -150,7 +150,7 @@ func TestRetryCountsFromTheLastAnswer(t *testing.T) {
 	}
 }
 
-// The daemon takes "cafe" for the container of which the id begins so.
+// The daemon takes "cafe" for the container whose id begins so.
 func TestFindIsExact(t *testing.T) {
 	d := dial(t, func(method, path string) (int, any) {
 		return http.StatusOK, map[string]any{"Id": "cafe0123456789", "Name": "/other"}

@@ -10,9 +10,9 @@ import (
 	"github.com/docker/docker/api/types/image"
 )
 
-// ParseImage checks an image's name and returns it as Docker shows it, with the
-// tag that stands for none: "nginx" is "nginx:latest". An id stays as it is, and
-// named is nil then: it cannot be pulled.
+// ParseImage checks an image's name and returns it as Docker shows it, with the default
+// tag if it has none: "nginx" is "nginx:latest". An id stays as it is, and named is nil
+// then: it cannot be pulled.
 func ParseImage(name string) (shown string, named reference.Named, err error) {
 	ref, err := reference.ParseAnyReference(name)
 	if err != nil {
@@ -41,10 +41,10 @@ func (d *Daemon) HasImage(ctx context.Context, name string) (bool, error) {
 	return true, nil
 }
 
-// Pull fetches an image from its registry. auth holds credentials for the
-// registry as Credentials returns them. moved is called whenever the pull got
-// further. A daemon that restarts meanwhile is waited for, and asked again: it
-// keeps the layers that are complete.
+// Pull fetches an image from its registry. auth holds credentials for the registry as
+// Credentials returns them. moved is called whenever the pull has made progress. If the
+// daemon restarts meanwhile, Pull waits for it and asks again: it keeps the layers that
+// are complete.
 func (d *Daemon) Pull(ctx context.Context, named reference.Named, auth string, moved func(Progress)) error {
 	shown := reference.FamiliarString(named)
 	err := d.Retry(ctx, func() error {
@@ -64,9 +64,9 @@ func (d *Daemon) Pull(ctx context.Context, named reference.Named, auth string, m
 	return fmt.Errorf("pull image %s: %s", shown, explain(err, reference.Domain(named)))
 }
 
-// explain adds to the daemon's reason what to do about it, where that is plain.
-// The daemon tells these cases apart in its words only: once a pull has begun
-// there is no status code.
+// explain adds to the daemon's reason what to do about it, where that is plain. The
+// daemon distinguishes these cases only in prose: once a pull has begun there is no
+// status code.
 func explain(err error, registry string) string {
 	reason := Reason(err)
 	low := strings.ToLower(reason)

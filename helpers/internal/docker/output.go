@@ -67,10 +67,10 @@ func readOutput(logs io.Reader, tty bool) (Output, error) {
 	return o, err
 }
 
-// LastWords returns the line that most likely says why the container ended, empty
-// when there is none: the last one. Standard output and standard error are two
-// pipes, so the order of lines from the same moment is not known: of these,
-// standard error has the last word.
+// LastWords returns the line that most likely says why the container ended, empty when
+// there is none: the last one. Standard output and standard error are two pipes, so the
+// order of lines from the same moment is unknown: among these, the last one of standard
+// error.
 func (o Output) LastWords() string {
 	if len(o) == 0 {
 		return ""

@@ -9,10 +9,9 @@ import (
 	"service-manager/helpers/internal/process"
 )
 
-// Process returns a handle on the first process of a running container. Waiting on
-// it takes no connection, and so outlasts a daemon that restarts and leaves its
-// containers running. It fails
-// when that process is not to be seen from here (another host, another PID
+// Process returns a handle on the first process of a running container. Waiting on it
+// takes no connection, so it outlasts a daemon that restarts and leaves its containers
+// running. It fails when that process cannot be seen from here (another host, another PID
 // namespace, a virtual machine) or has ended.
 func (d *Daemon) Process(c container.InspectResponse) (*process.Process, error) {
 	if c.State == nil || c.State.Pid <= 0 {

@@ -9,8 +9,8 @@ import (
 	"github.com/docker/docker/pkg/jsonmessage"
 )
 
-// readProgress reads the daemon's answer to a pull to its end. It calls moved
-// whenever the pull got further, and returns the error that the daemon tells.
+// readProgress reads the daemon's answer to a pull to its end. It calls moved whenever
+// the pull has made progress, and returns the error that the daemon reports.
 func readProgress(stream io.Reader, moved func(Progress)) error {
 	decoder := json.NewDecoder(stream)
 	var p Progress
@@ -62,8 +62,8 @@ var stages = map[string]stage{
 	"Already exists":     done,
 }
 
-// update takes in a message and reports whether it shows that the pull got
-// further. Retries and repetitions are no progress.
+// update takes in a message and reports whether it shows progress. Retries and
+// repetitions are none.
 func (p *Progress) update(m jsonmessage.JSONMessage) bool {
 	stage, ok := stages[m.Status]
 	if !ok || m.ID == "" {
@@ -102,8 +102,8 @@ func (p *Progress) update(m jsonmessage.JSONMessage) bool {
 	return moved
 }
 
-// String tells bytes and layers, like "12.3 of 40.1 MB, 3 of 7 layers". The size
-// of a layer is known when its download has begun.
+// String gives bytes and layers, like "12.3 of 40.1 MB, 3 of 7 layers". The size of a
+// layer is known once its download has begun.
 func (p Progress) String() string {
 	current, total, finished, fetched := p.sum()
 	layers := fmt.Sprintf("%d of %s", finished, count(len(p.layers), "layer"))
@@ -118,7 +118,7 @@ func (p Progress) String() string {
 	return fmt.Sprintf("%s of %s MB, %s", megabytes(current), megabytes(total), layers)
 }
 
-// Summary tells what a pull that is done has fetched, like "40.1 MB, 7 layers".
+// Summary says what a finished pull has fetched, like "40.1 MB, 7 layers".
 func (p Progress) Summary() string {
 	if len(p.layers) == 0 {
 		return "it was up to date"

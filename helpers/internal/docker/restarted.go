@@ -9,24 +9,24 @@ import (
 	"github.com/docker/docker/api/types/filters"
 )
 
-// How long "docker restart" may take from the container's end to saying that it is
-// stopped, and from there to its start. "docker kill" never says stopped, and "docker
-// stop" is followed by no start.
+// How long "docker restart" may take from the container's end until the daemon says that
+// it has stopped, and from there to its start. After "docker kill" the daemon never says
+// that it has stopped, and after "docker stop" no start follows.
 const (
 	stoppedWithin = 500 * time.Millisecond
 	startedWithin = 3 * time.Second
 )
 
-// Left returns a container whose first process has ended as soon as the daemon knows
-// that: as it has ended, or as it runs again after "docker restart". visible
-// says that its processes are to be seen from here.
+// Left waits until the daemon knows that a container's first process has ended, and
+// returns the container: as it ended, or as it runs again after "docker restart". visible
+// says that its processes can be seen from here.
 func (d *Daemon) Left(ctx context.Context, id string, visible bool) (container.InspectResponse, error) {
 	for {
 		c, err := d.Inspect(ctx, id)
 		if err != nil || !c.State.Running || !visible || d.lives(c) {
 			return c, err
 		}
-		// A container that is restarted right now would be waited for until its next
+		// If the container is being restarted right now, this would wait for its next
 		// end.
 		moment, cancel := context.WithTimeout(ctx, time.Second)
 		c, err = d.Ended(moment, id)
@@ -37,7 +37,7 @@ func (d *Daemon) Left(ctx context.Context, id string, visible bool) (container.I
 	}
 }
 
-// lives reports whether the first process of a container lives.
+// lives reports whether the first process of a container is alive.
 func (d *Daemon) lives(c container.InspectResponse) bool {
 	p, err := d.Process(c)
 	if err != nil {
@@ -48,8 +48,8 @@ func (d *Daemon) lives(c container.InspectResponse) bool {
 }
 
 // Restarted reports whether the daemon starts a container that has ended (as Left
-// returned it) again, after "docker restart", and returns it as it
-// runs then. A container that ended by itself is not waited for.
+// returned it) again, as "docker restart" makes it, and returns the running container
+// then. It does not wait for one that ended by itself.
 func (d *Daemon) Restarted(ctx context.Context, c container.InspectResponse) (container.InspectResponse, bool) {
 	if c.State.Running {
 		return c, true
@@ -61,8 +61,8 @@ func (d *Daemon) Restarted(ctx context.Context, c container.InspectResponse) (co
 	return c, err == nil && c.State.Running
 }
 
-// startsAgain reads what the daemon tells of a container from its last start on,
-// until it says that it is started again, or until that is not to be expected.
+// startsAgain reads the daemon's events about a container since its last start, until
+// they say that it has started again, or until that is not to be expected.
 func (d *Daemon) startsAgain(ctx context.Context, c container.InspectResponse) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -10,7 +10,7 @@ import (
 // localUnit is the unit of the daemon behind the default socket.
 const localUnit = "docker.service"
 
-// ErrStopped is a daemon that was stopped by hand.
+// ErrStopped says that the daemon was stopped by hand.
 var ErrStopped = errors.New(localUnit + " has been stopped")
 
 // local reports whether the daemon is the one of localUnit.
@@ -19,8 +19,8 @@ func (d *Daemon) local() bool {
 	return host == "unix:///var/run/docker.sock" || host == "unix:///run/docker.sock"
 }
 
-// unlessAsleep returns f for a daemon that was not stopped by hand; for another it does
-// not come to f.
+// unlessAsleep returns f, preceded by a check that the daemon was not stopped by hand: if
+// it was, f is not called.
 func (d *Daemon) unlessAsleep(ctx context.Context, f func() error) func() error {
 	return func() error {
 		if err := d.asleep(ctx); err != nil {
@@ -30,17 +30,16 @@ func (d *Daemon) unlessAsleep(ctx context.Context, f func() error) func() error 
 	}
 }
 
-// asleep returns ErrStopped when to connect would start a daemon that was
-// stopped by hand: its socket is usually held by systemd, which starts it for anyone
-// who connects. A unit that is restarted for ever must not undo an operator's
-// "systemctl stop docker".
+// asleep returns ErrStopped when connecting would start a daemon that was stopped by
+// hand: systemd usually holds its socket, and starts it for anyone who connects. A unit
+// that is restarted for ever must not undo an operator's "systemctl stop docker".
 func (d *Daemon) asleep(ctx context.Context) error {
 	if !d.local() {
 		return nil
 	}
 	conn, err := systemd.Connect(ctx)
 	if err != nil {
-		// Not run by systemd, so not started by it either.
+		// systemd does not run it, so systemd would not start it.
 		return nil
 	}
 	defer conn.Close()

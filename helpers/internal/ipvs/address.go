@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Protocol is an IP protocol number. Virtual services are made for TCP and UDP;
-// others are only met when listing.
+// Protocol is an IP protocol number. Virtual services are made for TCP and UDP; others
+// only occur in listings.
 type Protocol uint16
 
 // The protocols of virtual services.
@@ -38,8 +38,8 @@ type Address struct {
 	Protocol Protocol
 }
 
-// String returns the form that ParseAddress reads: IP:port, with the protocol
-// behind a slash when it is not TCP.
+// String returns the form that ParseAddress reads: IP:port, followed by a slash and the
+// protocol when that is not TCP.
 func (a Address) String() string {
 	if a.Protocol == TCP {
 		return a.AddrPort.String()
@@ -47,15 +47,15 @@ func (a Address) String() string {
 	return a.AddrPort.String() + "/" + a.Protocol.String()
 }
 
-// fileName returns what files about the address are called.
+// fileName returns the name of files about the address.
 func (a Address) fileName() string { return strings.ReplaceAll(a.String(), "/", "-") }
 
-// ErrNoHost says that a destination has a port and no IP address, as when it is
-// written with the address of a container that never started.
+// ErrNoHost says that a destination has a port but no IP address, as when that is the
+// address of a container that never started.
 var ErrNoHost = errors.New("the container has no address")
 
-// ParseAddress reads 172.17.0.1:7001 or [fd00::1]:7001, either of them with the
-// suffix /tcp (which is the default) or /udp.
+// ParseAddress reads 172.17.0.1:7001 or [fd00::1]:7001, either of them optionally
+// followed by /tcp (the default) or /udp.
 func ParseAddress(text string) (Address, error) {
 	protocol := TCP
 	plain, suffix, found := strings.Cut(text, "/")
@@ -76,7 +76,7 @@ func ParseAddress(text string) (Address, error) {
 // when the IP address is empty (":80", "[]:80").
 func ParseDestination(text string) (netip.AddrPort, error) {
 	if port, found := strings.CutPrefix(strings.TrimPrefix(text, "[]"), ":"); found {
-		// The port is held to the same rules with and without a host.
+		// The port follows the same rules with and without a host.
 		if _, err := parseAddrPort("destination", "192.0.2.1:"+port); err == nil {
 			return netip.AddrPort{}, fmt.Errorf("destination %q: %w", text, ErrNoHost)
 		}

@@ -17,10 +17,10 @@ import (
 	"service-manager/helpers/internal/ipvs/reach"
 )
 
-// Answered returns how many of the open connections of a destination wait for nothing:
-// the destination has sent last, the client has got that, and since then neither has
-// sent anything for a second. It knows only about destinations that were added with
-// Terms.Watch. The kernel writes its whole list of connections for this, twice.
+// Answered returns how many of a destination's open connections wait for nothing: the
+// destination sent last, the client has acknowledged it, and neither has sent anything
+// for a second. It only knows about destinations that were added with Terms.Watch. The
+// kernel writes out its whole list of connections for this, twice.
 func (h *Handle) Answered(at Address, to netip.AddrPort) (int, error) {
 	connections, err := h.Connections(at, to)
 	if err != nil || len(connections.Open) == 0 {
@@ -43,7 +43,7 @@ func (h *Handle) Answered(at Address, to netip.AddrPort) (int, error) {
 	return n, nil
 }
 
-// unwatch ends Terms.Watch of a destination, unless it is watched at another address.
+// unwatch undoes Terms.Watch for a destination, unless it is watched at another address.
 // The lock must be held.
 func unwatch(to netip.AddrPort) error {
 	places, err := noted()
@@ -61,11 +61,11 @@ func unwatch(to netip.AddrPort) error {
 	return reach.Unwatch(to)
 }
 
-// idleClients returns the clients of the connections to a destination on which no packet
-// was seen for a second, and whose last one left nothing to acknowledge.
+// idleClients returns the clients of the connections to a destination that saw no packet
+// for a second, and whose last packet left nothing to acknowledge.
 //
-// The kernel's connection tracking counts down from when it has seen a packet: from a
-// lower value when that left something to acknowledge.
+// The kernel's connection tracking counts down from each packet: from a lower value if
+// the packet left something to acknowledge.
 func idleClients(at Address, to netip.AddrPort) (map[netip.AddrPort]bool, error) {
 	whole, err := trackingTimeout("established")
 	if err != nil {
@@ -104,8 +104,8 @@ func end(ip []byte, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(addr.Unmap(), port)
 }
 
-// trackingTimeout returns for how many seconds connections of TCP in that state are
-// tracked from the last packet on.
+// trackingTimeout returns for how many seconds after its last packet a TCP connection in
+// that state is tracked.
 func trackingTimeout(state string) (uint32, error) {
 	text, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_" + state)
 	if err != nil {

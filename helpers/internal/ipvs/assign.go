@@ -13,11 +13,11 @@ import (
 	"service-manager/helpers/internal/hint"
 )
 
-// Link is the interface that has the addresses that the host is given for virtual
+// Link is the interface with the addresses that were added to the host for virtual
 // services. It leads nowhere.
 const Link = "sm-addresses"
 
-// assign gives the host an address, unless it has it. The lock must be held.
+// assign adds an address to the host, unless it has it. The lock must be held.
 func assign(addr netip.Addr) error {
 	if CheckLocal(addr) == nil {
 		return nil
@@ -39,8 +39,8 @@ func assign(addr netip.Addr) error {
 	return nil
 }
 
-// unassign takes an address from the host that it was given, unless there is a note about
-// a destination at it. The interface goes with its last address. The lock must be held.
+// unassign removes an address that assign has added, unless there is a note about a
+// destination at it. The interface goes with its last address. The lock must be held.
 func unassign(addr netip.Addr) error {
 	link, err := netlink.LinkByName(Link)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
@@ -61,7 +61,7 @@ func unassign(addr netip.Addr) error {
 	if err != nil {
 		return fmt.Errorf("list the addresses of the interface %s: %w", Link, err)
 	}
-	// The kernel gives it one for the link alone.
+	// The kernel adds a link-local one.
 	left = slices.DeleteFunc(left, func(a netlink.Addr) bool { return a.IP.IsLinkLocalUnicast() })
 	if len(left) > 0 {
 		return nil
@@ -72,7 +72,7 @@ func unassign(addr netip.Addr) error {
 	return nil
 }
 
-// single is an address alone, without a network around it, and usable at once.
+// single is an address without a network, usable at once.
 func single(addr netip.Addr) *netlink.Addr {
 	bits := addr.BitLen()
 	return &netlink.Addr{IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(bits, bits)}, Flags: unix.IFA_F_NODAD}

@@ -5,15 +5,15 @@ import (
 	"fmt"
 )
 
-// What follows is for a program that watches over destinations while they are there. It
-// changes the kernel's table alone, and no note: what their units said stays true, and is
-// what becomes of them when nothing watches any more.
+// What follows is for a program that watches over destinations while they exist. It
+// changes only the kernel's table, and no note: what their units said stays true, and
+// applies again when nothing is watching.
 
 // Wanted is a destination as its unit wants it.
 type Wanted struct {
 	Place
 	Owner  string // empty when it is not known
-	Weight int    // 0 when it drains, or has yet to open
+	Weight int    // 0 when it drains, or is not open yet
 }
 
 // Wanted returns the destinations that are noted in this network namespace, in a fixed
@@ -32,9 +32,9 @@ func (h *Handle) Wanted(ctx context.Context) ([]Wanted, error) {
 	return wanted, err
 }
 
-// Rest keeps new connections from a destination, for as long as it is not fit for them;
-// with rests false it gets the weight again that its unit gave it. One that is not there,
-// drains, or is another owner's by now, is left alone.
+// Rest keeps new connections away from a destination while it is unfit for them; with
+// rests false the destination gets back the weight that its unit gave it. One that is not
+// there, drains, or belongs to another owner by now is left alone.
 func (h *Handle) Rest(ctx context.Context, d Wanted, rests bool) error {
 	_, err := own(ctx, h.Waiting, d.Address, d.Destination, d.Owner, func(n note, found bool) error {
 		now, there, err := h.raw(d.Address, d.Destination)
@@ -57,7 +57,7 @@ func (h *Handle) Rest(ctx context.Context, d Wanted, rests bool) error {
 	return err
 }
 
-// Discard takes a destination out of which there is no note, and reports whether it has.
+// Discard removes a destination about which there is no note, and reports whether it did.
 func (h *Handle) Discard(ctx context.Context, p Place) (bool, error) {
 	unlock, err := lock(ctx, h.Waiting)
 	if err != nil {
@@ -71,8 +71,8 @@ func (h *Handle) Discard(ctx context.Context, p Place) (bool, error) {
 	return true, h.deleteDestination(p.Address, p.Destination)
 }
 
-// Evict takes a destination out whose container has ended, before its unit does. The
-// virtual service stays, for that or for the container to be started again.
+// Evict removes a destination whose container has ended, before its unit does. The
+// virtual service stays, for the unit to remove or for the container to be started again.
 func (h *Handle) Evict(ctx context.Context, d Wanted) error {
 	_, err := own(ctx, h.Waiting, d.Address, d.Destination, d.Owner, func(n note, found bool) error {
 		if !found {

@@ -21,16 +21,16 @@ const MaxWeight = 65535
 
 // Terms say how a destination is part of a virtual service.
 type Terms struct {
-	Owner     string // whose the destination is; see Quiesce
-	Scheduler string // what the virtual service gets; an empty one leaves an existing one as it is
+	Owner     string // who owns the destination; see Quiesce
+	Scheduler string // of the virtual service; an empty one leaves an existing one as it is
 	Weight    int
-	Assign    bool // whether the host is given the address if it does not have it
+	Assign    bool // whether the address is added to the host if it lacks it
 	Watch     bool // whether Answered is to know about its connections
 }
 
-// Add makes a destination, reached by masquerading, part of the virtual service
-// at an address, which it creates when it is missing. A destination that is
-// there already gets the weight, and the new owner.
+// Add makes a destination, reached by masquerading, part of the virtual service at an
+// address, which it creates if it is missing. A destination that is there already gets
+// the new weight and owner.
 func (h *Handle) Add(ctx context.Context, at Address, to netip.AddrPort, terms Terms) error {
 	unlock, err := lock(ctx, h.Waiting)
 	if err != nil {
@@ -77,8 +77,8 @@ func (h *Handle) Add(ctx context.Context, at Address, to netip.AddrPort, terms T
 	return endHold(at)
 }
 
-// ensureService creates the virtual service at an address unless it is there, and
-// returns how it chooses among destinations.
+// ensureService creates the virtual service at an address unless it exists, and returns
+// its scheduler.
 func (h *Handle) ensureService(at Address, scheduler string) (string, error) {
 	service, err := h.moby.GetService(at.key())
 	switch {
@@ -90,7 +90,7 @@ func (h *Handle) ensureService(at Address, scheduler string) (string, error) {
 		}
 		err = h.moby.NewService(service)
 		if errors.Is(err, unix.EEXIST) {
-			err = nil // made by a program that does not know the lock
+			err = nil // made by a program that does not use the lock
 		}
 	case err == nil && scheduler != "" && service.SchedName != scheduler:
 		service.SchedName = scheduler
@@ -118,10 +118,10 @@ func (h *Handle) putDestination(at Address, to netip.AddrPort, weight int) error
 	return nil
 }
 
-// Fill makes a destination count as full, by a limit of one connection: it gets no new
-// ones once it has got one more. Other than at weight 0, the packets of every connection
-// that it has still reach it. A destination that is not there, or is another owner's, is
-// left alone; mine is false in the latter case.
+// Fill makes a destination count as full, by a limit of one connection: after one more it
+// gets no new ones. Unlike at weight 0, the packets of all its connections still reach
+// it. A destination that is not there, or belongs to another owner, is left alone; mine
+// is false in the latter case.
 func (h *Handle) Fill(ctx context.Context, at Address, to netip.AddrPort, owner string) (mine bool, err error) {
 	return own(ctx, h.Waiting, at, to, owner, func(note, bool) error {
 		d, found, err := h.raw(at, to)
@@ -137,9 +137,9 @@ func (h *Handle) Fill(ctx context.Context, at Address, to netip.AddrPort, owner 
 	})
 }
 
-// Quiesce sets the weight of a destination to 0: it keeps its connections and
-// gets no new ones. A destination that is not there, or is another owner's, is left
-// alone; mine is false in the latter case.
+// Quiesce sets the weight of a destination to 0: it keeps its connections and gets no new
+// ones. A destination that is not there, or belongs to another owner, is left alone; mine
+// is false in the latter case.
 func (h *Handle) Quiesce(ctx context.Context, at Address, to netip.AddrPort, owner string) (mine bool, err error) {
 	return own(ctx, h.Waiting, at, to, owner, func(n note, found bool) error {
 		if found {
@@ -156,9 +156,9 @@ func (h *Handle) Quiesce(ctx context.Context, at Address, to netip.AddrPort, own
 	})
 }
 
-// Remove takes a destination out of the virtual service at an address, and the
-// service away when it has no destination left. What is not there, or is another
-// owner's, is no error.
+// Remove removes a destination from the virtual service at an address, and the service
+// too when it has no destination left. What is not there, or belongs to another owner, is
+// no error.
 func (h *Handle) Remove(ctx context.Context, at Address, to netip.AddrPort, owner string) error {
 	_, err := own(ctx, h.Waiting, at, to, owner, func(note, bool) error {
 		if err := h.deleteDestination(at, to); err != nil {
@@ -184,14 +184,14 @@ func (h *Handle) deleteDestination(at Address, to netip.AddrPort) error {
 	return nil
 }
 
-// removeEmpty deletes the virtual service at an address, with the way to it, unless it
-// has destinations, or will have some soon.
+// removeEmpty deletes the virtual service at an address, and the way to it, unless it has
+// destinations or will soon have some.
 func (h *Handle) removeEmpty(at Address) error {
 	service, found, err := h.Service(at)
 	if err != nil || len(service.Destinations) > 0 {
 		return err
 	}
-	// With the last virtual service the kernel would drop what is held.
+	// Along with its last virtual service the kernel would drop what is held.
 	if held, err := isHeld(at); err != nil || held {
 		return err
 	}

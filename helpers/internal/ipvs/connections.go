@@ -12,18 +12,18 @@ import (
 	"strings"
 )
 
-// Connections are those of one destination, of which the counters do not say enough:
-// the kernel counts opening ones like open ones, and those that end among the finished
-// ones, which it remembers for minutes.
+// Connections are those of one destination, in more detail than its counters: there the
+// kernel counts opening ones as active, and ending ones as finished, which it remembers
+// for minutes.
 type Connections struct {
 	// Open are the clients of those that are open.
 	Open []netip.AddrPort
 	// Opening are those whose client has sent its first packet, and not yet the one
 	// behind the answer to that.
 	Opening int
-	// Crossed are those that have ended, and that the kernel takes for open: something has
-	// connected to the container directly, from the address and port of their client. They
-	// count as active for two minutes.
+	// Crossed are those that have ended but that the kernel takes for open: something has
+	// connected to the container directly, from the address and port of their client.
+	// They count as active for two minutes.
 	Crossed int
 	// HalfClosed are those whose client has sent everything and waits for the
 	// answer.
@@ -35,13 +35,13 @@ type Connections struct {
 	Flows int
 }
 
-// connectionList is read by way of the thread, which may be in a network namespace
-// of its own.
+// connectionList is read through the thread, which may be in a network namespace of its
+// own.
 const connectionList = "/proc/thread-self/net/ip_vs_conn"
 
 // Connections returns the connections that a virtual service has given to a destination.
-// The kernel writes its whole list for this: 80 bytes for each
-// connection that it remembers, of whatever service.
+// The kernel writes out its whole list for this: 80 bytes for each connection that it
+// remembers, of whatever service.
 func (h *Handle) Connections(at Address, to netip.AddrPort) (Connections, error) {
 	list, err := os.Open(connectionList)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -76,7 +76,7 @@ func countConnections(list io.Reader, at Address, to netip.AddrPort) (Connection
 			c.Open = append(c.Open, listed(fields[1], fields[2]))
 		case "SYN_RECV":
 			c.Opening++
-		case "SYN_SENT": // what a container opens, if it were not the destination
+		case "SYN_SENT": // the state of a connection that the container itself opens
 			c.Crossed++
 		case "CLOSE_WAIT": // the client has closed
 			c.HalfClosed++
@@ -89,8 +89,8 @@ func countConnections(list io.Reader, at Address, to netip.AddrPort) (Connection
 	return c, lines.Err()
 }
 
-// listed reads an address as the kernel's list has it: one of IPv4 in 8 hexadecimal
-// digits, one of IPv6 with colons. What is none gives the zero address.
+// listed parses an address as the kernel lists it: IPv4 in 8 hexadecimal digits, IPv6
+// with colons. Anything else gives the zero address.
 func listed(ip, port string) netip.AddrPort {
 	p, err := strconv.ParseUint(port, 16, 16)
 	if err != nil {

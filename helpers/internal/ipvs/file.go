@@ -81,8 +81,7 @@ func (r *row) destination(d *ipvs.Destination) int {
 
 func (fileTable) Close() {}
 
-// change lets f work on the table, which it may change, while no other process
-// does.
+// change calls f with the table, which f may change, while no other process does.
 func change(f func(rows []*row) ([]*row, error)) error {
 	lock, err := os.OpenFile(tableFile+".lock", os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -118,7 +117,8 @@ func change(f func(rows []*row) ([]*row, error)) error {
 	return os.Rename(tableFile+".new", tableFile)
 }
 
-// short returns an address as the kernel gives it: JSON makes 16 bytes of all.
+// short returns an address as the kernel gives it: JSON turns every address into 16
+// bytes.
 func short(ip net.IP) net.IP {
 	if four := ip.To4(); four != nil {
 		return four
@@ -135,7 +135,7 @@ func index(rows []*row, key *ipvs.Service) int {
 	return -1
 }
 
-// with lets f work on the row of a service, which must be there.
+// with calls f with the row of a service, which must exist.
 func with(key *ipvs.Service, f func(*row) error) error {
 	return change(func(rows []*row) ([]*row, error) {
 		i := index(rows, key)

@@ -13,19 +13,20 @@ import (
 	"service-manager/helpers/internal/hint"
 )
 
-// A Hold keeps clients of addresses waiting that have no destination for a while,
-// instead of having them refused.
+// A Hold keeps clients waiting while their address has no destination, so that they are
+// not refused.
 type Hold struct {
 	handle *Handle
-	// files are locked as long as this process lives. Add removes that of its address.
+	// files are locked as long as this process lives. Add removes the one for its
+	// address.
 	files  map[Address]*os.File
 	caught catch
 }
 
-// ErrHeld says that clients of an address are kept waiting by another process.
+// ErrHeld says that another process keeps clients of an address waiting.
 var ErrHeld = errors.New("another process holds it")
 
-// A catch keeps packets.
+// A catch holds packets.
 type catch interface {
 	Packets() int
 	Release() error
@@ -38,8 +39,8 @@ func holdPath(at Address) string {
 	return filepath.Join(HoldFolder, at.fileName())
 }
 
-// Hold keeps clients of the addresses waiting. Until that ends, virtual services at them
-// stay, also without a destination. The error may be ErrHeld.
+// Hold keeps clients of the addresses waiting. Until it ends, virtual services at them
+// stay, even without a destination. The error may be ErrHeld.
 func (h *Handle) Hold(ctx context.Context, addresses ...Address) (*Hold, error) {
 	unlock, err := lock(ctx, h.Waiting)
 	if err != nil {
@@ -71,11 +72,11 @@ func (h *Handle) Hold(ctx context.Context, addresses ...Address) (*Hold, error) 
 	return hold, nil
 }
 
-// Packets returns how many packets are held: one for each connection that clients open,
-// and every datagram.
+// Packets returns how many packets are held: the first one of each connection that
+// clients open, and every datagram.
 func (h *Hold) Packets() int { return h.caught.Packets() }
 
-// Left returns the addresses that have had no new destination yet.
+// Left returns the addresses that have no new destination yet.
 func (h *Hold) Left() ([]Address, error) {
 	var left []Address
 	for at, file := range h.files {
@@ -103,7 +104,7 @@ func (h *Hold) isLeft(at Address, file *os.File) (bool, error) {
 	return err == nil && os.SameFile(own, now), err
 }
 
-// End lets the clients go on, to the destinations that there are by then. Where there are
+// End lets the clients continue to the destinations that exist by then. Where there are
 // none, they are refused.
 func (h *Hold) End(ctx context.Context) error {
 	released := h.caught.Release()
@@ -143,7 +144,7 @@ func isHeld(at Address) (bool, error) {
 		return false, fmt.Errorf("look up whether %s is held: %w", at, err)
 	}
 	defer file.Close()
-	// A process that was killed left the file, and no lock.
+	// A process that was killed leaves the file, but no lock.
 	err = unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB)
 	if err != nil && !errors.Is(err, unix.EWOULDBLOCK) {
 		return false, fmt.Errorf("look up whether %s is held: %w", at, err)
@@ -151,7 +152,7 @@ func isHeld(at Address) (bool, error) {
 	return err != nil, nil
 }
 
-// endHold lets clients of an address go on, if they are kept waiting. The lock must be
+// endHold lets clients of an address continue, if they are kept waiting. The lock must be
 // held.
 func endHold(at Address) error {
 	if err := os.Remove(holdPath(at)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -1,10 +1,9 @@
-// Package ipvs changes and lists the kernel's virtual services: addresses of
-// this host at which the kernel itself hands each new connection to one of
-// several destinations.
+// Package ipvs changes and lists the kernel's virtual services: addresses of this host at
+// which the kernel itself hands each new connection to one of several destinations.
 //
-// It stands before github.com/moby/ipvs, which takes a kernel without IPVS for
-// one in which everything succeeds: here every handle is known to speak with
-// IPVS, and what was written is read back.
+// It wraps github.com/moby/ipvs, with which everything seems to succeed on a kernel
+// without IPVS: here every handle has been seen to talk to IPVS, and what was written is
+// read back.
 package ipvs
 
 import (
@@ -26,7 +25,7 @@ type Service struct {
 	Destinations []Destination
 }
 
-// Name is how messages call the service: its address, or its firewall mark.
+// Name is what messages call the service: its address, or its firewall mark.
 func (s Service) Name() string {
 	if s.FWMark != 0 {
 		return fmt.Sprintf("fwmark:%d", s.FWMark)
@@ -34,8 +33,8 @@ func (s Service) Name() string {
 	return s.Address.String()
 }
 
-// Destination is one backend of a virtual service (a real server, in the words
-// of IPVS) as the kernel has it.
+// Destination is one backend of a virtual service (a real server, in IPVS's own words) as
+// the kernel has it.
 type Destination struct {
 	Address netip.AddrPort
 	Weight  int // 0: no new connections
@@ -43,14 +42,14 @@ type Destination struct {
 	// that one that is far away counts before its handshake is over), and ones that
 	// are closing or closed and remembered for a while.
 	ActiveConnections, InactiveConnections int
-	Masquerading                           bool // the way in which packets get there
+	Masquerading                           bool // how packets get there
 }
 
 // Handle is a connection to IPVS in the network namespace in which it was opened.
 type Handle struct {
 	moby table
-	// Waiting, if not nil, is told who else is changing virtual services, when this
-	// has to wait for that for long.
+	// Waiting, if not nil, is told who else is changing virtual services when this has
+	// waited for that for long.
 	Waiting func(holder string)
 }
 
@@ -86,8 +85,8 @@ func Open() (*Handle, error) {
 		return nil, fmt.Errorf("open IPVS: %w", err)
 	}
 	h := &Handle{moby: moby}
-	// The library opens a socket also where there is no IPVS. What answers a question
-	// about a service that cannot be with "no such service" is IPVS.
+	// The library opens a socket even where there is no IPVS. Only IPVS answers a
+	// question about an impossible service with "no such service".
 	impossible := Address{netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), 0), TCP}
 	if _, err := moby.GetService(impossible.key()); err != nil && !errors.Is(err, unix.ESRCH) {
 		h.Close()
@@ -175,8 +174,8 @@ func (h *Handle) Destination(at Address, to netip.AddrPort) (Destination, bool, 
 	return converted(d), true, nil
 }
 
-// raw returns a destination with all that the kernel has of it, such as the limits that
-// Fill sets.
+// raw returns a destination with everything that the kernel knows about it, such as the
+// limits that Fill sets.
 func (h *Handle) raw(at Address, to netip.AddrPort) (*ipvs.Destination, bool, error) {
 	all, err := h.moby.GetDestinations(at.key())
 	if absent(err) {

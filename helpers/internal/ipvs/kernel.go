@@ -38,8 +38,8 @@ func available() error {
 	return nil
 }
 
-// Load makes the kernel load IPVS when it has not yet. The error is
-// ErrUnavailable, with the reason and the way out, when it cannot.
+// Load makes the kernel load IPVS if it has not yet. The error is ErrUnavailable, with
+// the reason and the way out, when it cannot.
 func Load(ctx context.Context) error {
 	err := available()
 	if !errors.Is(err, ErrUnavailable) {

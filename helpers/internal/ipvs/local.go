@@ -17,7 +17,7 @@ func CheckLocal(addr netip.Addr) error {
 	if addr.IsLoopback() {
 		return hint.Add(fmt.Errorf("%s is a loopback address, which IPVS cannot serve", addr), "use another address of this host (run ip -brief address), such as docker0's")
 	}
-	// A route of type local covers whole prefixes that were made local, too.
+	// A route of type local may cover a whole prefix.
 	routes, err := netlink.RouteGet(addr.AsSlice())
 	if err == nil {
 		for _, route := range routes {

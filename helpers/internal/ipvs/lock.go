@@ -11,13 +11,13 @@ import (
 // runFolder is where the helpers keep what is true until the next boot.
 const runFolder = "/run/service-manager"
 
-// lockFile keeps two helpers from changing virtual services at the same time:
-// one removes a service that has become empty just as another adds to it.
+// lockFile keeps two helpers from changing virtual services at the same time: one would
+// remove a service that has become empty just as another adds to it.
 const lockFile = runFolder + "/ipvs.lock"
 
-// lock waits for the right to change virtual services; waiting, if not nil, is told
-// who has it when that takes long. The returned function gives it back; so does the
-// end of the process.
+// lock waits for the right to change virtual services; waiting, if not nil, is told who
+// has it when that takes long. The returned function gives it back, as does the end of
+// the process.
 func lock(ctx context.Context, waiting func(holder string)) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(lockFile), 0o755); err != nil {
 		return nil, err

@@ -13,20 +13,20 @@ import (
 	"strings"
 )
 
-// A note says what was made of a destination, until it is removed, for two reasons.
+// A note records what was made of a destination until it is removed, for two reasons.
 //
-// Docker gives the address of a container that has ended to the next one, at once.
-// The unit of the first may still be about to take its destination out, which is
-// the destination of the second by then. So the note says whose it is.
+// Docker gives the address of a container that has ended to the next one, at once. The
+// unit of the first may still be about to remove its destination, which by then is the
+// destination of the second. So the note says whose it is.
 //
-// Anybody may empty the kernel's table, with ipvsadm -C say. So the note says what
+// Anyone may empty the kernel's table, for example with ipvsadm -C. So the note says what
 // to put back.
 type note struct {
 	owner     string // the id of the container, or empty when it was not given
 	scheduler string // of the virtual service; empty in notes of older versions
 	weight    int
 	namespace string // the network namespace; each has a table of its own
-	assign    bool   // whether the host was to be given the address
+	assign    bool   // whether the address was to be added to the host
 	watch     bool   // whether Answered is to know about its connections
 }
 
@@ -51,7 +51,7 @@ func noted() ([]Place, error) {
 	}
 	var places []Place
 	for _, entry := range entries {
-		// As notePath names it; what is named otherwise is no note.
+		// A file that notePath would name otherwise is no note.
 		first, second, _ := strings.Cut(entry.Name(), "_")
 		at, err := ParseAddress(strings.Replace(first, "-", "/", 1))
 		if err != nil {
@@ -65,8 +65,8 @@ func noted() ([]Place, error) {
 }
 
 // notesHere returns the notes of this network namespace about destinations at the given
-// addresses, or at all when none is given, and what they are about in a fixed order, also
-// beside an error. The lock must be held.
+// addresses, or at all when none is given, and their places in a fixed order. With an
+// error it returns those that it could read. The lock must be held.
 func notesHere(addresses ...Address) (about []Place, notes map[Place]note, err error) {
 	places, err := noted()
 	if err != nil {
@@ -111,8 +111,8 @@ func (n note) write(at Address, to netip.AddrPort) error {
 	return nil
 }
 
-// noteScheduler makes scheduler that of every note about the virtual service at an
-// address. The lock must be held.
+// noteScheduler sets the scheduler in every note about the virtual service at an address.
+// The lock must be held.
 func noteScheduler(at Address, scheduler string) error {
 	places, err := noted()
 	if err != nil {
@@ -185,15 +185,15 @@ func Noted() (bool, error) {
 	return len(places) > 0, err
 }
 
-// Forget is Remove on a kernel without IPVS: nothing puts the destination back when
-// it has IPVS again.
+// Forget is Remove on a kernel without IPVS, so that nothing puts the destination back
+// when IPVS returns.
 func Forget(ctx context.Context, at Address, to netip.AddrPort, owner string, waiting func(holder string)) error {
 	_, err := own(ctx, waiting, at, to, owner, func(note, bool) error { return forget(at, to) })
 	return err
 }
 
-// own calls f under the lock, with the note about a destination, if there is one. It
-// does not when the destination is known to be another owner's: mine is false then.
+// own calls f under the lock, with the note about a destination, if there is one. It does
+// not when the destination is known to belong to another owner: mine is false then.
 func own(ctx context.Context, waiting func(holder string), at Address, to netip.AddrPort, owner string, f func(n note, found bool) error) (mine bool, err error) {
 	unlock, err := lock(ctx, waiting)
 	if err != nil {
@@ -216,9 +216,9 @@ func forget(at Address, to netip.AddrPort) error {
 	return nil
 }
 
-// ofAnother reports whether it is known that the destination belongs to another
-// owner. One without a name is refused nothing, and a destination without an owner
-// is refused to none.
+// ofAnother reports whether the destination is known to belong to another owner. A caller
+// without a name is refused nothing, and a destination without an owner is refused to no
+// one.
 func (n note) ofAnother(owner string) bool {
 	return owner != "" && n.owner != "" && n.owner != owner
 }

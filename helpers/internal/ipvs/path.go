@@ -10,7 +10,7 @@ import (
 	"service-manager/helpers/internal/ipvs/reach"
 )
 
-// openPaths lets every client reach destinations, as they are noted. The lock must be held.
+// openPaths lets every client reach the noted destinations. The lock must be held.
 func openPaths(notes map[Place]note) error {
 	if len(notes) == 0 {
 		return nil
@@ -40,7 +40,7 @@ func closePath(at Address) error {
 	return nil
 }
 
-// catchPackets keeps clients of the addresses waiting.
+// catchPackets holds the packets that clients send to the addresses.
 func catchPackets(addresses []Address) (catch, error) {
 	targets := make([]reach.Target, 0, len(addresses))
 	for _, at := range addresses {
@@ -49,8 +49,9 @@ func catchPackets(addresses []Address) (catch, error) {
 	return reach.Hold(targets...)
 }
 
-// Reachable reports whether clients reach an address as Add has seen to. An address at
-// which nothing was added is not this program's affair, and reachable.
+// Reachable reports whether the way that Add made for clients of an address is open. An
+// address at which nothing was added is not this program's business, and counts as
+// reachable.
 func Reachable(at Address) (bool, error) {
 	places, err := noted()
 	if err != nil || !slices.ContainsFunc(places, func(p Place) bool { return p.Address == at }) {

@@ -9,11 +9,11 @@ import (
 	"service-manager/helpers/internal/running"
 )
 
-// Restore puts back the destinations that are noted in this network namespace and that
-// the kernel no longer has: those at the given addresses, or at every address when none
-// is given. One of a container that has ended stays away. Each gets the weight that it had, so one that drains gets no new
-// connections. The way to them is put back, too. It returns what it put back, also beside
-// an error.
+// Restore puts back the destinations that are noted in this network namespace and missing
+// in the kernel: those at the given addresses, or at every address when none is given.
+// One whose container has ended stays away. Each gets the weight that it had, so one that
+// drains gets no new connections. The way to them is put back, too. It returns what it
+// put back, even with an error.
 func (h *Handle) Restore(ctx context.Context, addresses ...Address) ([]Place, error) {
 	unlock, err := lock(ctx, h.Waiting)
 	if err != nil {

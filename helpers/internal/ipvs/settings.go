@@ -11,13 +11,13 @@ import (
 	"strings"
 )
 
-// settings are what the kernel needs to be told so that a destination that goes
-// away takes its connections along: otherwise a client that meets the entry of
-// a connection to it loses its packets in silence, for minutes.
+// settings are what the kernel needs to be told so that a destination that is removed
+// takes its connections with it: otherwise a client that meets an entry of such a
+// connection silently loses its packets, for minutes.
 var settings = []string{"expire_nodest_conn", "expire_quiescent_template"}
 
-// Configure switches the kernel's settings for this network namespace, below
-// net.ipv4.vs, to what removing destinations without loss needs.
+// Configure sets the kernel's settings for this network namespace, below net.ipv4.vs, to
+// what removing destinations without loss needs.
 func Configure() error {
 	for _, name := range settings {
 		if err := set(name, "1"); err != nil {
@@ -27,11 +27,11 @@ func Configure() error {
 	return nil
 }
 
-// conntrack has firewalls see the whole of a balanced connection, where they would take
-// most of its packets for strays.
+// conntrack lets firewalls see the whole of a balanced connection, where they would
+// otherwise take most of its packets for strays.
 const conntrack = "conntrack"
 
-// setConntrack switches conntrack on. What it was is noted before that.
+// setConntrack switches conntrack on, and first notes what it was.
 func setConntrack() error {
 	before, err := get(conntrack)
 	if err != nil || before == "1" {
@@ -50,7 +50,7 @@ func setConntrack() error {
 	return set(conntrack, "1")
 }
 
-// resetConntrack switches conntrack back to what it was.
+// resetConntrack restores what conntrack was.
 func resetConntrack() error {
 	file, err := conntrackFile()
 	if err != nil {
@@ -86,7 +86,7 @@ func get(name string) (string, error) {
 	return strings.TrimSpace(string(text)), nil
 }
 
-// set gives a setting a value. Where it has that already, a read-only /proc/sys does no
+// set gives a setting a value. If it has that already, a read-only /proc/sys does no
 // harm.
 func set(name, value string) error {
 	if before, err := get(name); err != nil || before == value {

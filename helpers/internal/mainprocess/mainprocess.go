@@ -74,8 +74,8 @@ func Check(ctx context.Context, w command.World) error {
 	if err != nil {
 		return err
 	}
-	// systemd tells commands that it started to end, but starts the next one all
-	// the same when they have ended well.
+	// systemd ends the commands that it has started, but still starts the next one if
+	// they ended well.
 	state, err := ownState(ctx, w)
 	switch {
 	case err != nil:
@@ -97,9 +97,9 @@ func Check(ctx context.Context, w command.World) error {
 	return main.Close()
 }
 
-// startPost and stop are the states in which systemd runs ExecStartPost= and
-// ExecStop= commands. $MAINPID is just as unset before the main process exists, and
-// in a main process itself; only in these states does that mean that it has ended.
+// startPost and stop are the states in which systemd runs ExecStartPost= and ExecStop=
+// commands. $MAINPID is also unset before the main process exists, and in the main
+// process itself; only in these states does that mean that it has ended.
 const (
 	startPost = "start-post"
 	stop      = "stop"
@@ -132,8 +132,8 @@ func pid(ctx context.Context, w command.World) (int, error) {
 	return 0, err
 }
 
-// environmentPID returns the main process that systemd names to a command, 0 when
-// it names none.
+// environmentPID returns the main process that systemd names to a command, 0 when it
+// names none.
 func environmentPID(w command.World) (int, error) {
 	value := w.Getenv("MAINPID")
 	if value == "" {
@@ -146,13 +146,13 @@ func environmentPID(w command.World) (int, error) {
 	return pid, nil
 }
 
-// ownState returns the state of the unit that this process is a command of, and
-// nothing when systemd did not start it.
+// ownState returns the state of the unit that this process is a command of, empty when
+// systemd did not start it.
 func ownState(ctx context.Context, w command.World) (state string, err error) {
 	if w.Getenv("SYSTEMD_EXEC_PID") != strconv.Itoa(os.Getpid()) {
 		return "", nil
 	}
-	// Also when it has been told to stop: that is what it looks for.
+	// Also after SIGTERM: whether the unit is being stopped is what it asks.
 	ctx = context.WithoutCancel(ctx)
 	err = systemd.Patiently(ctx, func() error {
 		state, err = systemd.SubState(ctx, os.Getpid())

@@ -49,15 +49,15 @@ func (n Notifier) Ready() { n.message(daemon.SdNotifyReady) }
 // Stopping says that the service has begun to stop.
 func (n Notifier) Stopping() { n.message(daemon.SdNotifyStopping) }
 
-// Status sets the line that systemctl status shows, whatever is in it: systemd
-// would take what follows a line break or carriage return for another assignment,
+// Status sets the line that systemctl status shows. It may contain anything: unescaped,
+// systemd would take what follows a line break or carriage return for another assignment,
 // such as the process to watch, and a backslash for an escape.
 func (n Notifier) Status(format string, args ...any) {
 	n.message("STATUS=" + strings.ReplaceAll(printable.Sprintf(format, args...).String(), `\`, `\\`))
 }
 
-// ExtendTimeout asks that the running step may take at least another d, counted
-// from now, whatever the unit's time-outs say.
+// ExtendTimeout asks for at least another d for the running step, counted from now,
+// whatever the unit's time-outs say.
 func (n Notifier) ExtendTimeout(d time.Duration) {
 	n.message(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", d.Microseconds()))
 }

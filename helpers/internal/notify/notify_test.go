@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// listen returns what reaches the socket of a service manager as one message.
+// listen returns what reaches the socket of a service manager, message by message.
 func listen(t *testing.T) (Notifier, func() string) {
 	path := filepath.Join(t.TempDir(), "notify")
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})

@@ -1,5 +1,5 @@
-// Package overview says how a service is at one moment: which revisions it has, what
-// systemd knows of their units, and what is wrong. It reads, and changes nothing.
+// Package overview describes a service at one moment: which revisions it has, what
+// systemd knows about their units, and what is wrong. It only reads.
 package overview
 
 import (
@@ -62,7 +62,7 @@ func Look(ctx context.Context, store revision.Store, conn Systemd, service name.
 			continue
 		}
 		revision := service.Revision(rev)
-		replicas, _ := store.Replicas(revision) // who makes the units reports damage
+		replicas, _ := store.Replicas(revision) // the generator reports damage
 		if rev == s.Good {
 			s.Replicas = replicas
 		}
@@ -97,8 +97,8 @@ func Look(ctx context.Context, store revision.Store, conn Systemd, service name.
 	return s, nil
 }
 
-// Serves reports whether a runner has got through its start. The unit of one that is
-// not to be counted may be given.
+// Serves reports whether a runner has completed its start. A unit that is not to be
+// counted may be given.
 func (s Service) Serves(except string) bool {
 	for _, r := range s.Runners {
 		if !r.is(except) && r.Unit.ActiveState == "active" {
@@ -108,7 +108,7 @@ func (s Service) Serves(except string) bool {
 	return false
 }
 
-// MayServe reports whether a runner may serve without help. The unit of one that is not to
+// MayServe reports whether a runner may come to serve without help. A unit that is not to
 // be counted may be given.
 func (s Service) MayServe(except string) bool {
 	for _, r := range s.Runners {
@@ -140,8 +140,8 @@ func (s Service) Of(rev name.Rev) []Runner {
 	return its
 }
 
-// Runner returns the runner of a revision, if there is one: of several, one that serves, or
-// else one that may.
+// Runner returns the runner of a revision, if there is one: of several, one that serves,
+// or else one that may.
 func (s Service) Runner(rev name.Rev) (Runner, bool) {
 	its := s.Of(rev)
 	if len(its) == 0 {
@@ -152,7 +152,7 @@ func (s Service) Runner(rev name.Rev) (Runner, bool) {
 	}), true
 }
 
-// RunnerOf returns the runner whose unit that is, if there is one.
+// RunnerOf returns the runner with that unit, if there is one.
 func (s Service) RunnerOf(unit string) (Runner, bool) {
 	i := slices.IndexFunc(s.Runners, func(r Runner) bool { return r.Unit.Name == unit })
 	if i < 0 {
@@ -164,7 +164,7 @@ func (s Service) RunnerOf(unit string) (Runner, bool) {
 // is reports whether that is its unit.
 func (r Runner) is(unit string) bool { return unit != "" && r.Unit.Name == unit }
 
-// Rank orders runners by how much they serve: 2 that does, 1 that may, 0 neither.
+// Rank orders runners by how far they serve: 2 serves, 1 may, 0 neither.
 func (r Runner) Rank() int {
 	switch {
 	case r.Unit.ActiveState == "active":
@@ -185,7 +185,7 @@ func (s Service) Up() bool {
 	return s.Manager.ActiveState == "active" || s.Manager.ActiveState == "reloading" || s.Manager.ActiveState == "activating" && !strings.HasPrefix(s.Manager.SubState, "auto-restart")
 }
 
-// Why says of every runner why it does not serve.
+// Why says for each runner why it does not serve.
 func (s Service) Why() string {
 	var reasons []string
 	for _, r := range s.Runners {

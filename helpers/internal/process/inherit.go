@@ -25,7 +25,7 @@ func (p *Process) Inheritable() (int, error) {
 // Inherited returns a handle on the process that a descriptor from Inheritable
 // stands for, and owns that descriptor.
 func Inherited(fd int) (*Process, error) {
-	// Of all descriptors only that of a process takes a signal; EPERM says that this
+	// Of all descriptors, only that of a process takes a signal; EPERM says that this
 	// user may not send it one.
 	switch err := unix.PidfdSendSignal(fd, 0, nil, 0); err {
 	case nil, unix.ESRCH, unix.EPERM:

@@ -29,12 +29,13 @@ func Open(pid int) (*Process, error) {
 	return &Process{os.NewFile(uintptr(fd), "pidfd")}, nil
 }
 
-// ErrElsewhere says that a process is not one of a container.
+// ErrElsewhere says that a process does not belong to a container.
 var ErrElsewhere = errors.New("it is not in the control group of container")
 
 // OpenIn returns a handle on the process with that id if it is in the control group of a
-// container. The error is unix.ESRCH when there is none, ErrElsewhere when it is not. The id may be another process's by now, or
-// may stand for another one where it was told.
+// container. The error is unix.ESRCH when there is no such process, and ErrElsewhere when
+// it is not in the group: by now the id may be another process's, or it may come from
+// another PID namespace.
 func OpenIn(pid int, container string) (*Process, error) {
 	p, err := Open(pid)
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package running knows the containers that units of this host run: of each, its
-// first process, its unit, and how it is asked whether it is healthy. What starts a
-// container notes that here, for what watches over it.
+// Package running knows the containers that units of this host run: of each, its first
+// process, its unit, and how to ask whether it is healthy. Whatever starts a container
+// notes that here, for the program that watches over it.
 package running
 
 import (
@@ -19,7 +19,7 @@ import (
 	"service-manager/units/revision/atomicfile"
 )
 
-// Folder holds the notes. It needs not exist.
+// Folder holds the notes. It need not exist.
 type Folder string
 
 // Host is the folder of this host. What is in it is gone with the next boot.
@@ -45,17 +45,17 @@ type Check struct {
 	RestartAfter time.Duration `json:"restart_after,omitempty"` // unhealthy for so long, it is restarted; 0: never
 }
 
-// checkSuffix ends the name of the file that has a container's check; the one that has
-// the rest is called by its id.
+// checkSuffix ends the name of the file with a container's check; the file with the rest
+// is named after its id.
 const checkSuffix = ".check"
 
-// id is what Docker calls a container by.
+// id matches the id of a container.
 var id = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// Note notes a container that runs, without its check.
+// Note notes a running container, without its check.
 func (f Folder) Note(c Container) error { return f.write(c.ID, "", c) }
 
-// NoteCheck notes how a container is asked.
+// NoteCheck notes the check of a container.
 func (f Folder) NoteCheck(container string, c Check) error { return f.write(container, checkSuffix, c) }
 
 func (f Folder) write(container, suffix string, content any) error {
@@ -107,7 +107,8 @@ func (f Folder) read(container, suffix string, into any) (found bool, err error)
 	return true, nil
 }
 
-// All returns every container that is noted, also beside an error.
+// All returns every container that is noted. With an error it returns those that it could
+// read.
 func (f Folder) All() ([]Container, error) {
 	entries, err := os.ReadDir(string(f))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -127,7 +128,7 @@ func (f Folder) All() ([]Container, error) {
 	return all, errors.Join(problems...)
 }
 
-// Forget deletes what is noted of a container.
+// Forget deletes what is noted about a container.
 func (f Folder) Forget(container string) error {
 	var problems []error
 	for _, suffix := range []string{checkSuffix, ""} {
@@ -156,7 +157,8 @@ func (c Container) Open() (*process.Process, error) {
 	return p, err
 }
 
-// Ended reports whether a container is known to have ended. One that is not noted is not.
+// Ended reports whether a container is known to have ended. One that is not noted is not
+// known to.
 func (f Folder) Ended(container string) (bool, error) {
 	c, found, err := f.Read(container)
 	if err != nil || !found {

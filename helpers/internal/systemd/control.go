@@ -12,9 +12,9 @@ import (
 // StartPost is the state in which systemd runs ExecStartPost= commands.
 const StartPost = "start-post"
 
-// awaitTraffic waits for the end of a start that may have brought a runner
-// connections already: only then does a stop drain it. Such a start is at its
-// last commands.
+// awaitTraffic waits for the end of a start that may already have brought a runner
+// connections: only after it does a stop drain them. Such a start is at its last
+// commands.
 func (c *Conn) awaitTraffic(ctx context.Context, runner dbus.UnitStatus) error {
 	for runner.ActiveState == "activating" && runner.SubState == StartPost {
 		pid, err := c.ControlPID(ctx, runner.Name)

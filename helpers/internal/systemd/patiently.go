@@ -32,9 +32,8 @@ func lost(err error) bool {
 // absence is how long systemd may be away; re-executing itself takes it a second.
 const absence = 30 * time.Second
 
-// Patiently calls f, which connects to systemd and asks for something that may be
-// asked for twice, until it fails for another reason than that systemd has left
-// its clients, or has stayed away for too long.
+// Patiently calls f, which connects to systemd and must be safe to repeat, again while
+// systemd drops its clients, until it has stayed away for too long.
 func Patiently(ctx context.Context, f func() error) error {
 	var since time.Time
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, time.Second) {

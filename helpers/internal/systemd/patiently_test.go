@@ -34,7 +34,7 @@ func TestPatiently(t *testing.T) {
 	if err := Patiently(ctx, func() error { return ErrConnectionLost }); err != ErrConnectionLost {
 		t.Errorf("of what has been given up: got %v", err)
 	}
-	// No systemd at all is not waited for.
+	// A systemd that is not there at all is not waited for.
 	none := fmt.Errorf("connect to systemd: %w", errors.Join(unix.ENOENT, unix.ENOENT))
 	if err := Patiently(context.Background(), func() error { return none }); err != none {
 		t.Errorf("without systemd: got %v", err)

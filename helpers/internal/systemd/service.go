@@ -11,8 +11,8 @@ import (
 	"github.com/coreos/go-systemd/v22/dbus"
 )
 
-// BusyRevisions returns the revisions of a service that a unit is about which is
-// not simply inactive, or has a job: a runner, or one that starts or stops it.
+// BusyRevisions returns the revisions of a service for which a unit has a job, or is not
+// simply inactive: a runner, or a unit that starts or stops one.
 func (c *Conn) BusyRevisions(ctx context.Context, service name.Service) ([]name.Rev, error) {
 	loaded, err := c.unitsOf(ctx, service)
 	if err != nil {
@@ -59,8 +59,7 @@ func failures(service name.Service, loaded []dbus.UnitStatus) []string {
 	return names
 }
 
-// unitsOf returns the units that may be about a service and that systemd has
-// loaded.
+// unitsOf returns the units that systemd has loaded and that may be about a service.
 func (c *Conn) unitsOf(ctx context.Context, service name.Service) ([]dbus.UnitStatus, error) {
 	patterns := []string{service.Units(), "sm-*@" + service.Units(), service.Outage(), service.Hold()}
 	loaded, err := c.ListUnitsByPatternsContext(ctx, nil, patterns)

@@ -111,14 +111,13 @@ func Busy(unit dbus.UnitStatus) bool { return unit.JobId != 0 || Live(unit) }
 // still there to report it.
 const lookAgain = 5 * time.Second
 
-// StopRunners stops every runner of a service, but for those of which stays says that they
-// are to stay, unless it is nil, and returns when all have stopped.
-// The stop jobs do not pull in or wait for the stop of other units, so this may
-// be called from a command of the manager, which is ordered behind its runners.
-// progress is told which units are still stopping. The error may be
-// ErrConnectionLost.
+// StopRunners stops every runner of a service, except those that stays (unless it is nil)
+// says are to stay, and returns when all have stopped. The stop jobs neither pull in nor
+// wait for the stop of other units, so a command of the manager, which is ordered after
+// its runners, may call this. progress is told which units are still stopping. The error
+// may be ErrConnectionLost.
 func (c *Conn) StopRunners(ctx context.Context, service name.Service, stays func(name.Rev) bool, progress func(stopping []string)) error {
-	// What is about to start one more goes first.
+	// What is about to start another one goes first.
 	helping, err := c.ListUnitsByPatternsContext(ctx, nil, []string{name.Start(service.Units()), name.Settle(service.Units()), name.Scale(service.Units())})
 	if err != nil {
 		return fmt.Errorf("list what starts runners of %s: %w", service, err)
@@ -155,9 +154,9 @@ func (c *Conn) StopRunners(ctx context.Context, service name.Service, stays func
 	}
 }
 
-// StopUnits stops units, with jobs of that mode, and returns when all have
-// stopped, as those that systemd does not know have. progress is told which are
-// still stopping. The error may be ErrConnectionLost.
+// StopUnits stops units, with jobs of that mode, and returns when all have stopped; units
+// that systemd does not know have. progress is told which are still stopping. The error
+// may be ErrConnectionLost.
 func (c *Conn) StopUnits(ctx context.Context, names []string, mode string, progress func(stopping []string)) error {
 	type outcome struct{ unit, result string }
 	outcomes := make(chan outcome)

@@ -144,8 +144,8 @@ func exitsOf(value any, since time.Time) (exits []Exit) {
 	return exits
 }
 
-// Start queues a start of the unit, behind whatever it does now, and reports
-// whether it has. It overrules no other job: what is being stopped stays stopped.
+// Start queues a start of the unit, after whatever it is doing now, and reports whether
+// it did. It overrules no other job: what is being stopped stays stopped.
 func (c *Conn) Start(ctx context.Context, unit string) (bool, error) {
 	_, err := c.StartUnitContext(ctx, unit, "fail", nil)
 	if inTheWay(err) {
@@ -157,7 +157,7 @@ func (c *Conn) Start(ctx context.Context, unit string) (bool, error) {
 	return true, nil
 }
 
-// StartAgain queues a start of the unit, also behind its stop.
+// StartAgain queues a start of the unit, even after a stop that is under way.
 func (c *Conn) StartAgain(ctx context.Context, unit string) error {
 	if _, err := c.StartUnitContext(ctx, unit, "replace", nil); err != nil {
 		return fmt.Errorf("start %s: %w", unit, err)
@@ -233,8 +233,8 @@ func (c *Conn) ResetFailed(ctx context.Context, unit string) error {
 	return nil
 }
 
-// inTheWay reports whether err says that another job of the unit is queued, which
-// the one that was asked for would have replaced.
+// inTheWay reports whether err says that another job of the unit is queued, which the
+// requested one would have replaced.
 func inTheWay(err error) bool { return named(err, "org.freedesktop.systemd1.TransactionIsDestructive") }
 
 // noSuchUnit reports whether systemd no longer knows the unit: it is gone, so

@@ -16,8 +16,8 @@ import (
 	"service-manager/helpers/internal/hint"
 )
 
-// Watcher watches folders. Its user looks at the folders after each Sync: what
-// changed before is then seen, and what changes later is told.
+// Watcher watches folders. Its user looks at the folders after each Sync: that look sees
+// earlier changes, and later ones are reported.
 type Watcher struct {
 	notify *fsnotify.Watcher
 	// watched folders, by path, as they were when they were added
@@ -36,8 +36,8 @@ func New() (*Watcher, error) {
 	return w, nil
 }
 
-// Changed delivers a value after something has changed in a watched folder.
-// However much has changed since, it is one value.
+// Changed delivers a value after something has changed in a watched folder: one value,
+// however much has changed.
 func (w *Watcher) Changed() <-chan struct{} { return w.changed }
 
 // Close ends watching.
@@ -58,7 +58,7 @@ func (w *Watcher) forward() {
 			if !ok {
 				return
 			}
-			// The kernel's queue ran over: something has changed, unknown what.
+			// The kernel's queue overflowed: something has changed, but what is unknown.
 		}
 		select {
 		case w.changed <- struct{}{}:
@@ -80,7 +80,7 @@ func (w *Watcher) Sync(folders []string) error {
 			wanted[nearest(folder)] = true
 			wanted[nearest(filepath.Dir(folder))] = true
 		}
-		// A folder that was made before its parent was watched was not noticed.
+		// A folder that was created before its parent was watched went unnoticed.
 		if before != nil && maps.Equal(before, wanted) {
 			return nil
 		}
@@ -91,8 +91,8 @@ func (w *Watcher) Sync(folders []string) error {
 }
 
 func (w *Watcher) set(wanted map[string]bool) error {
-	// The kernel forgets a folder that is removed. The next one of that name may
-	// get its inode number too, and look the same.
+	// The kernel forgets a folder that is removed. The next one of that name may get the
+	// same inode number, and look the same.
 	known := make(map[string]bool)
 	for _, path := range w.notify.WatchList() {
 		known[path] = true

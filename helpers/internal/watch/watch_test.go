@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// tells fails the test unless a change is told after act.
+// tells fails the test unless a change is reported after act.
 func tells(t *testing.T, w *Watcher, act func() error) {
 	t.Helper()
 	if err := act(); err != nil {
@@ -37,7 +37,7 @@ func TestWatcher(t *testing.T) {
 		if err := w.Sync([]string{folder}); err != nil {
 			t.Fatal(err)
 		}
-		// What was told until now is known.
+		// What was reported until now is known.
 		select {
 		case <-w.Changed():
 		default:
@@ -53,7 +53,7 @@ func TestWatcher(t *testing.T) {
 	tells(t, w, mkdir)
 	sync()
 	tells(t, w, write("file"))
-	// Another folder in its place: only its parent tells.
+	// Another folder replaces it: only its parent tells.
 	tells(t, w, func() error { return os.Rename(folder, folder+".old") })
 	tells(t, w, mkdir)
 	sync()

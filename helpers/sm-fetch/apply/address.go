@@ -13,8 +13,8 @@ import (
 	"service-manager/units/name"
 )
 
-// addressed returns a change whose document has the address that the host gives to
-// the service, if it has none. From then on it belongs to the revision. The error says
+// addressed returns a change whose document has the address that the host gives to the
+// service, if it has none itself. From then on it belongs to the revision. The error says
 // why the host gives none.
 func (a *Applier) addressed(ctx context.Context, c source.Change) (source.Change, error) {
 	if a.Pool != nil {
@@ -66,15 +66,15 @@ func (a *Applier) addressed(ctx context.Context, c source.Change) (source.Change
 	return c, nil
 }
 
-// taken reports whether an address is that of another service or of a program of the
+// taken reports whether an address belongs to another service or to a program of the
 // host. a.claiming is held.
 func (a *Applier) taken(address definition.Address, except name.Service) bool {
 	owner, socket := a.inTheWay(address, except)
 	return owner != "" || socket.IsValid() && !a.claimOf(except).has(address)
 }
 
-// inTheWay returns the service that has an address, another one than that, or else the
-// socket of this host that takes what is sent there. a.claiming is held.
+// inTheWay returns the service, other than that one, that has an address, or else the
+// socket of this host that receives what is sent there.
 func (a *Applier) inTheWay(address definition.Address, except name.Service) (owner name.Service, socket netip.AddrPort) {
 	if owner = a.owner(address, except); owner != "" || a.Listening == nil {
 		return owner, socket
@@ -86,7 +86,7 @@ func (a *Applier) inTheWay(address definition.Address, except name.Service) (own
 }
 
 // listed returns the addresses that the host's administrator gives to services by name.
-// Of what is damaged about them it says so, once, and returns the rest.
+// It reports damage among them once, and returns the rest.
 func (a *Applier) listed() (addresses map[name.Service]netip.AddrPort, damaged bool) {
 	if a.Addresses == nil {
 		return nil, false
@@ -106,12 +106,12 @@ func (a *Applier) listed() (addresses map[name.Service]netip.AddrPort, damaged b
 	return addresses, err != nil
 }
 
-// claim is what a service takes of what the services of a host share.
+// claim is what a service takes of the things that the services of a host share.
 type claim struct {
-	// links are the revisions that it is about: current and good.
+	// links are the revisions that it is made from: current and good.
 	links     [2]name.Rev
-	addresses [2][]definition.Address // theirs
-	replicas  [2]int                  // theirs, as they say themselves
+	addresses [2][]definition.Address // of these
+	replicas  [2]int                  // of these, as they say themselves
 	runs      int                     // replicas of the current revision
 	size      int                     // its bytes, times its replicas
 }
@@ -120,11 +120,12 @@ func (c claim) has(address definition.Address) bool {
 	return slices.Contains(c.addresses[0], address) || slices.Contains(c.addresses[1], address)
 }
 
-// claims remembers the claims of services. The disk has the say: sm-rollout
-// changes the good revision.
+// claims remembers the claims of services. The disk decides: sm-rollout changes the good
+// revision.
 type claims struct {
 	byService map[name.Service]claim // nil until they are read
-	// byAddress has who may have an address, in the order in which they came.
+	// byAddress lists the services that may have an address, in the order in which they
+	// came.
 	byAddress map[definition.Address][]name.Service
 }
 
@@ -139,7 +140,7 @@ func (a *Applier) claimWith(service name.Service, d *definition.Definition) clai
 		return claim{}
 	}
 	var now claim
-	now.links[0], _ = a.Revisions.Current(service) // who reads the units reports damage
+	now.links[0], _ = a.Revisions.Current(service) // the generator reports damage
 	now.links[1], _ = a.Revisions.Good(service)
 	if now.links == [2]name.Rev{} {
 		delete(c.byService, service)
@@ -187,14 +188,14 @@ func (a *Applier) readClaims() {
 		return
 	}
 	a.claims = claims{byService: make(map[name.Service]claim), byAddress: make(map[definition.Address][]name.Service)}
-	services, _ := a.Revisions.Services() // who reads the units reports what else is in the folder
+	services, _ := a.Revisions.Services() // the generator reports what else is in the folder
 	for _, service := range services {
 		a.claimOf(service)
 	}
 }
 
-// owner returns the service that has an address, another one than that, or the
-// empty string. a.claiming is held.
+// owner returns the service, other than that one, that has an address, or the empty
+// string. a.claiming is held.
 func (a *Applier) owner(address definition.Address, except name.Service) name.Service {
 	var owner name.Service
 	a.claims.byAddress[address] = slices.DeleteFunc(a.claims.byAddress[address], func(service name.Service) bool {
@@ -207,8 +208,8 @@ func (a *Applier) owner(address definition.Address, except name.Service) name.Se
 	return owner
 }
 
-// refused says that a definition is valid, and that this host does not take it as
-// long as it is as it is.
+// refused says that a definition is valid, but that this host does not accept it as long
+// as things are as they are.
 type refused struct {
 	*definition.Invalid
 	owner   name.Service       // the one in the way, empty when it is something else
@@ -217,8 +218,8 @@ type refused struct {
 
 func (r *refused) Unwrap() error { return r.Invalid }
 
-// admit returns a *refused unless the host can take a revision. What a service
-// has already it keeps. a.claiming is held.
+// admit returns a *refused unless the host can accept a revision. What a service has
+// already it keeps. a.claiming is held.
 func (a *Applier) admit(d *definition.Definition, size int) error {
 	no := func(path, format string, args ...any) *refused {
 		problem := definition.Problem{Path: path, Reason: fmt.Sprintf(format, args...)}
@@ -261,8 +262,8 @@ func (a *Applier) admit(d *definition.Definition, size int) error {
 	return nil
 }
 
-// outgrows reports whether all claims together would be more than most, if one of
-// them were a new one of that size. It looks at the disk when that seems so.
+// outgrows reports whether all claims together would exceed most, if one of them were a
+// new one of that size. It looks at the disk only when that seems so.
 func (a *Applier) outgrows(most int, size func(claim) int, before claim, after int) bool {
 	sum := func() int {
 		sum := after

@@ -53,7 +53,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 // The first service keeps an address; one that wants it gets it when that goes.
 func TestAddressOfAnother(t *testing.T) {
 	a := newApplier(t)
-	a.Retry = 0 // so that nothing is looked at again by itself
+	a.Retry = 0 // so that nothing is rechecked by itself
 	a.must(t, at("web", "10.0.0.1:80"))
 	a.must(t, at("api", "10.0.0.1:81"))
 	a = a.restarted()
@@ -83,7 +83,7 @@ func TestAddressOfAnother(t *testing.T) {
 	if got, _ := a.Revisions.Current("api"); got != before {
 		t.Error("two services have one address")
 	}
-	// A service has the address of its good revision too, until another is good.
+	// A service has the address of its good revision, too, until another one is good.
 	current, _ := a.Revisions.Current("copy")
 	if err := a.Revisions.SetGood(name.Revision{Service: "copy", Rev: current}); err != nil {
 		t.Fatal(err)
@@ -105,8 +105,8 @@ func TestManyWithOneAddress(t *testing.T) {
 	}
 }
 
-// What the good revision of another one gives up is found by looking again, also
-// by the next run, to which the database does not tell the change again.
+// What another service's good revision gives up is found by rechecking, also by the next
+// run, to which the database does not report the change again.
 func TestAddressIsGivenUp(t *testing.T) {
 	const rev = "3-0123456789abcdef0123456789abcdef"
 	a := newApplier(t)
@@ -227,8 +227,8 @@ func TestRenameBack(t *testing.T) {
 	}
 }
 
-// Two that change places wait for each other at most for a moment, and one that comes
-// back as it was does not wait for itself.
+// Two that swap addresses wait for each other only for a moment, and one that comes back
+// as it was does not wait for itself.
 func TestChangePlaces(t *testing.T) {
 	a := newApplier(t)
 	for service, address := range map[name.Service]string{"web": "10.0.0.1:80", "shop": "10.0.0.1:81", "api": "10.0.0.1:82"} {
@@ -261,8 +261,8 @@ func TestChangePlaces(t *testing.T) {
 	}
 }
 
-// Without anything that would try again, a removal that waits for a successor that
-// failed is an error.
+// Where nothing would try again, a removal that waits for a successor that failed is an
+// error.
 func TestRenameFails(t *testing.T) {
 	a := newApplier(t)
 	a.Retry = 0
@@ -281,8 +281,8 @@ func TestRenameFails(t *testing.T) {
 	}
 }
 
-// A document without an address gets that which the host gives to the service, also
-// when that comes later.
+// A document without an address gets the one that the host gives to the service, even if
+// that comes later.
 func TestAddressOfTheHost(t *testing.T) {
 	const rev = "3-0123456789abcdef0123456789abcdef"
 	a := newApplier(t)
@@ -329,14 +329,14 @@ func TestAddressOfTheHost(t *testing.T) {
 	if got := a.must(t, web); got != rev || address() != "10.0.0.1:80" {
 		t.Errorf("web is %s at %s", got, address())
 	}
-	// Nothing else that is wrong is waited for.
+	// Nothing waits for an address if anything else is wrong.
 	a.must(t, source.Change{Service: "api", Document: []byte(`{"image": "app", "port": 80, "volumes": 1}`)})
 	if a.Waits("api") {
 		t.Error("what is invalid anyhow waits for an address")
 	}
 }
 
-// What has no address is given one, which it keeps through everything.
+// A service without an address is given one, which it keeps through everything.
 func TestAddressOfThePool(t *testing.T) {
 	a := newApplier(t)
 	a.Retry = 0

@@ -30,15 +30,15 @@ type Applier struct {
 	// Reload reloads systemd where that is needed: after it, a service that was
 	// removed has no units.
 	Reload func(ctx context.Context) error
-	// Forget clears what systemd still knows of a service that was removed.
+	// Forget clears what systemd still knows about a service that was removed.
 	Forget func(ctx context.Context, service name.Service) error
-	// Busy returns the revisions of a service that systemd runs, or is about to.
+	// Busy returns the revisions of a service that systemd runs, or is about to run.
 	Busy func(ctx context.Context, service name.Service) ([]name.Rev, error)
-	// Retry is how long to wait before what failed is tried again. With zero it is
-	// not; a removal stays marked on disk.
+	// Retry is how long to wait before retrying what failed. With zero it is not retried;
+	// a removal stays marked on disk.
 	Retry time.Duration
 	Log   Log
-	// Source is the name of the store. What it said counts for it alone.
+	// Source is the name of the store. What it said does not count for another one.
 	Source string
 	// Root is the root of the host; empty means "/".
 	Root string
@@ -49,8 +49,8 @@ type Applier struct {
 	// Pool gives addresses to services that have none from Addresses either. With nil
 	// they get none.
 	Pool *pool.Pool
-	// Listening returns the socket that takes connections, or datagrams, to an address. With nil
-	// none does.
+	// Listening returns the socket that receives connections, or datagrams, to an
+	// address. With nil there is none.
 	Listening func(definition.Address) (netip.AddrPort, bool)
 
 	// serial keeps changes from the store apart from those that were refused.
@@ -63,7 +63,7 @@ type Applier struct {
 	invalid map[name.Service]string // its newest revision, when that is invalid
 	work    map[name.Service]*work  // the work on it, beside the changes of others
 	refused map[name.Service]refusal
-	// lookingAgain says that what was refused is looked at again and again.
+	// lookingAgain says that what was refused is being rechecked.
 	lookingAgain bool
 	turns        int
 	addresses    string  // what was wrong with the host's addresses
@@ -79,8 +79,8 @@ type Log interface {
 	Error(format string, args ...any)
 }
 
-// lockWait is how long the changes of other services wait for one whose lock is
-// held. Helpers hold it for milliseconds, except when systemd is away.
+// lockWait is how long the changes of other services wait for one whose lock is held.
+// Helpers hold it for milliseconds, unless systemd is away.
 const lockWait = time.Second
 
 // Apply applies one change. An invalid definition is logged and Apply returns nil.
@@ -215,9 +215,9 @@ func (a *Applier) accept(ctx context.Context, c source.Change) error {
 	return nil
 }
 
-// take makes a revision the current one, unless the host refuses it, and returns which one
-// was. A revision that differs from the good one in the number of replicas alone does not
-// become current; as is the one that it runs as then.
+// take makes a revision the current one, unless the host refuses it, and returns which
+// one was. A revision that differs from the good one only in the number of replicas does
+// not become current; as is the revision that it runs as.
 func (a *Applier) take(d *definition.Definition, document []byte) (before, as name.Rev, err error) {
 	a.claiming.Lock()
 	defer a.claiming.Unlock()
@@ -266,8 +266,8 @@ func (a *Applier) reject(service name.Service, rev string, invalid *definition.I
 	}
 }
 
-// mark marks a service as deleted. Of a service that is not there nothing has to
-// be removed.
+// mark marks a service as deleted. For a service that does not exist there is nothing to
+// remove.
 func (a *Applier) mark(ctx context.Context, service name.Service) (bool, error) {
 	_, err := os.Stat(filepath.Join(a.Revisions.Root, string(service)))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -137,7 +137,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// The winner counts, not the generation, and an invalid one changes nothing.
+// The winner counts, not the generation, and an invalid winner changes nothing.
 func TestNamedRevisions(t *testing.T) {
 	a := newApplier(t)
 	const rev1, rev2, rev3 = "1-11111111111111111111111111111111", "2-22222222222222222222222222222222", "3-33333333333333333333333333333333"
@@ -167,7 +167,7 @@ func TestNamedRevisions(t *testing.T) {
 	}
 }
 
-// While a service stops, only the newest of what is said about it counts.
+// While a service stops, only the newest change to it counts.
 func TestChangesDuringRemoval(t *testing.T) {
 	gone := source.Change{Service: "web", Deleted: true}
 	for _, test := range []struct {
@@ -251,7 +251,7 @@ func FuzzApply(f *testing.F) {
 	f.Fuzz(func(t *testing.T, id, rev string, document []byte) {
 		service, err := name.ParseService(id)
 		if err != nil {
-			return // a store hands none such over
+			return // a store delivers none of these
 		}
 		a := newApplier(t)
 		if err := a.Apply(t.Context(), source.Change{Service: service, Rev: rev, Document: document}); err != nil {
@@ -274,7 +274,7 @@ func FuzzApply(f *testing.F) {
 	})
 }
 
-// The trouble of one service holds up no other one, and is over when it is over.
+// The trouble of one service delays no other, and is over when it is over.
 func TestTroubleOfOneService(t *testing.T) {
 	hold := func(t *testing.T, a *Applier) (mend func()) {
 		unlock, err := a.Revisions.Lock(t.Context(), "web", nil)

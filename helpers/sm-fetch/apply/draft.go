@@ -12,7 +12,7 @@ import (
 	"service-manager/units/name"
 )
 
-// draft is a document that its store has given no revision, decoded.
+// draft is a decoded document to which its store has given no revision.
 type draft map[string]any
 
 // parseDraft decodes a document. The error says that it is no JSON object.
@@ -29,9 +29,9 @@ func parseDraft(document []byte) (draft, error) {
 	return d, nil
 }
 
-// digest returns the 32 hexadecimal digits of the second half of the revision's name:
-// the MD5 of the document in a form that only its meaning decides, which has sorted
-// members, no spaces, and neither _id nor _rev.
+// digest returns the 32 hexadecimal digits of the second half of the revision's name: the
+// MD5 of the document in a form that depends only on its meaning, with sorted members,
+// without spaces, _id and _rev.
 func (d draft) digest() (string, error) {
 	d = maps.Clone(d)
 	delete(d, "_id")

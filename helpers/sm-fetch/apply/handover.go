@@ -12,10 +12,10 @@ import (
 	"service-manager/units/name"
 )
 
-// handoverPause is how often it is looked whether a successor serves.
+// handoverPause is the time between looks at whether a successor serves.
 const handoverPause = 100 * time.Millisecond
 
-// handOver waits, before a service goes, until another one that has got its address
+// handOver waits, before a service goes, until another one that has received its address
 // serves there: a file that was renamed is another service.
 func (a *Applier) handOver(ctx context.Context, service name.Service) error {
 	var told name.Service
@@ -26,7 +26,7 @@ func (a *Applier) handOver(ctx context.Context, service name.Service) error {
 		if successor == "" {
 			return nil
 		}
-		// Its start begins with a reload, which follows by itself only in the long run.
+		// Its start begins with a reload, which otherwise comes only later.
 		if a.Retry == 0 && !reloaded {
 			reloaded = true
 			if err := a.Reload(ctx); err != nil {
@@ -57,8 +57,8 @@ func (a *Applier) handingOver(service name.Service, waits bool) {
 	}
 }
 
-// waiting returns which other services get which addresses by the changes that wait
-// for the end of work on them, or that are being applied. Those that themselves wait
+// waiting returns which other services will get which addresses from changes that are
+// being applied, or that wait for the end of work on them. Services that themselves wait
 // for a successor are left out: two could wait for each other.
 func (a *Applier) waiting(ctx context.Context, service name.Service) map[definition.Address]name.Service {
 	var changes []source.Change
@@ -87,8 +87,8 @@ func (a *Applier) waiting(ctx context.Context, service name.Service) map[definit
 	return get
 }
 
-// successor returns the service that has got an address where a service that goes
-// has served, and has not served there yet, and whether that has failed.
+// successor returns the service that has received an address where a service that goes
+// has served, and that has yet to serve there, and whether that has failed.
 func (a *Applier) successor(ctx context.Context, service name.Service) (successor name.Service, address definition.Address, failed bool) {
 	waiting := a.waiting(ctx, service)
 	a.claiming.Lock()

@@ -11,8 +11,8 @@ import (
 	"service-manager/units/definition"
 )
 
-// Listening returns the socket of this host that takes connections, or datagrams, to an
-// address, and whether there is one.
+// Listening returns the socket of this host that receives connections, or datagrams, to
+// an address, and whether there is one.
 func Listening(address definition.Address) (netip.AddrPort, bool) {
 	for _, table := range []string{address.Protocol, address.Protocol + "6"} {
 		text, err := os.ReadFile("/proc/self/net/" + table)
@@ -50,8 +50,8 @@ func listens(table string, address definition.Address) (netip.AddrPort, bool) {
 	return netip.AddrPort{}, false
 }
 
-// parseSocket reads an address and a port as the kernel writes them: words of 32
-// bits in the order of bytes of the host, in hexadecimal digits.
+// parseSocket reads an address and a port as the kernel writes them: 32-bit words in the
+// host's byte order, in hexadecimal digits.
 func parseSocket(s string) (netip.AddrPort, bool) {
 	host, port, _ := strings.Cut(s, ":")
 	bytes, err := hex.DecodeString(host)

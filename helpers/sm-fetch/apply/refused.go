@@ -16,7 +16,7 @@ import (
 	"service-manager/units/revision/atomicfile"
 )
 
-// refusal is a change that this host does not take for now.
+// refusal is a change that this host does not accept for now.
 type refusal struct {
 	change  source.Change
 	owner   name.Service       // the one in the way, empty when it is something else
@@ -30,15 +30,14 @@ type kept struct {
 	Change source.Change
 }
 
-// refusedFolder keeps changes that were refused and that the store does not hand
-// over again by itself.
+// refusedFolder keeps refused changes that the store does not deliver again by itself.
 const refusedFolder = ".refused"
 
 func (a *Applier) refusedPath(service name.Service) string {
 	return filepath.Join(a.Revisions.Root, refusedFolder, string(service)+".json")
 }
 
-// refuse keeps a change until the host takes it.
+// refuse keeps a change until the host accepts it.
 func (a *Applier) refuse(c source.Change, owner name.Service, address definition.Address) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -91,8 +90,8 @@ func (a *Applier) lookAgain(ctx context.Context) {
 	}()
 }
 
-// recheck applies changes that were refused and now are not any more, first come,
-// first served. a.serial is held.
+// recheck applies changes that were refused and no longer are, first come, first served.
+// a.serial is held.
 func (a *Applier) recheck(ctx context.Context, concerns func(refusal) bool) {
 	a.mu.Lock()
 	var due []refusal
@@ -127,7 +126,7 @@ func (a *Applier) stillRefused(r refusal) bool {
 	return a.claimOf(r.owner).has(r.address)
 }
 
-// Waits reports whether a change of a service is kept until the host takes it.
+// Waits reports whether a change of a service is kept until the host accepts it.
 func (a *Applier) Waits(service name.Service) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -10,9 +10,9 @@ import (
 	"service-manager/units/name"
 )
 
-// work is done on one service beside the changes of others: its removal,
-// whose draining may take long, or a change that could not be applied. What the
-// store says about the service meanwhile waits.
+// work is done on one service beside the changes of others: its removal, whose draining
+// may take long, or a change that could not be applied. Meanwhile, what the store says
+// about the service waits.
 type work struct {
 	waiting *source.Change // the newest change since, nil when there is none
 	now     *source.Change // the one that is being applied
@@ -110,8 +110,8 @@ func (a *Applier) next(service name.Service, w *work) *source.Change {
 	return c
 }
 
-// repeat does something until it succeeds, and reports whether it has. known is a
-// failure that has been told.
+// repeat does something until it succeeds, and reports whether it did. known is a failure
+// that has been reported.
 func (a *Applier) repeat(ctx context.Context, known error, do func() error) bool {
 	reported := ""
 	if known != nil {
@@ -141,7 +141,7 @@ func (a *Applier) repeat(ctx context.Context, known error, do func() error) bool
 	}
 }
 
-// pause waits, and reports whether that was not cut short.
+// pause waits, and reports whether it was not cut short.
 func (a *Applier) pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
@@ -151,8 +151,8 @@ func (a *Applier) pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// remove stops a service and forgets it. The mark on disk goes with the rest, so
-// that whenever this is cut short the next run does it again.
+// remove stops a service and forgets it. The mark on disk goes last, so whenever this is
+// cut short the next run does it again.
 func (a *Applier) remove(ctx context.Context, service name.Service) error {
 	if !a.Revisions.Deleted(service) {
 		return nil // another process has done it
@@ -178,8 +178,8 @@ func (a *Applier) remove(ctx context.Context, service name.Service) error {
 	return nil
 }
 
-// Settled reports whether all work is done, and otherwise calls f once it
-// is. Until then a change may wait that is nowhere on disk.
+// Settled reports whether all work is done; otherwise it calls f once it is. Until then a
+// change may be waiting that is nowhere on disk.
 func (a *Applier) Settled(f func()) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 	"service-manager/units/revision"
 )
 
-// offered returns the newest revision of a service that this host has taken from the
+// offered returns the newest revision of a service that this host has accepted from the
 // store: the current one, or one that runs as that does, with another number of replicas.
 // A damaged link, or number, is replaced.
 func (a *Applier) offered(service name.Service) name.Rev {
@@ -20,9 +20,9 @@ func (a *Applier) offered(service name.Service) name.Rev {
 	return current
 }
 
-// scale has the good revision run with as many replicas as a new one says that differs
-// from it in nothing else, and returns which one that is, empty when d is no such one. No
-// container is replaced for that.
+// scale makes the good revision run with the number of replicas of a new one, if that
+// differs from it in nothing else. It returns the good revision then, and otherwise the
+// empty string. No container is replaced.
 func (a *Applier) scale(d *definition.Definition) (as name.Rev, err error) {
 	current, err := a.Revisions.Current(d.Service)
 	if err != nil || current == "" {

@@ -10,8 +10,8 @@ import (
 	"service-manager/units/revision"
 )
 
-// A revision that differs from the good one in the number of replicas alone does not become
-// current, whatever store it comes from, and however often it comes.
+// A revision that differs from the good one only in the number of replicas does not
+// become current, whatever store it comes from, and however often it comes.
 func TestScale(t *testing.T) {
 	document := func(image string, replicas int) string {
 		return fmt.Sprintf(`{"image": %q, "address": "172.17.0.1:7001", "port": 80, "replicas": %d}`, image, replicas)
@@ -65,7 +65,8 @@ func TestScale(t *testing.T) {
 	}
 }
 
-// The store goes back to the revision itself: a database that was restored, say.
+// The store goes back to the revision itself, for example because a database was
+// restored.
 func TestScaleBack(t *testing.T) {
 	a := newApplier(t)
 	one := `{"image": "a", "address": "172.17.0.1:7001", "port": 80}`

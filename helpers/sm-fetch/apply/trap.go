@@ -10,11 +10,11 @@ import (
 // one, or beside it.
 var templates = []string{"/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
 
-// vendors are those of the folders that are not the administrator's, whose drop-ins
-// are meant for the units of a service.
+// vendors are those of the folders that are not the administrator's, where drop-ins are
+// meant for the units of a service.
 var vendors = templates[2:]
 
-// trap returns why the name of a service would meet what is there already, empty
+// trap returns why the name of a service would collide with something that exists, empty
 // when it would not.
 func trap(root, service string) string {
 	switch {

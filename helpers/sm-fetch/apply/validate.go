@@ -12,9 +12,9 @@ import (
 	"service-manager/units/name"
 )
 
-// validate returns the definition that a change brings, with the document as it is
-// to be stored. None means that nothing has changed. When the error is a
-// *definition.Invalid, rev only identifies the document.
+// validate returns the definition in a change, with the document as it is to be stored;
+// nil when nothing has changed. When the error is a *definition.Invalid, rev only
+// identifies the document.
 func (a *Applier) validate(c source.Change) (d *definition.Definition, rev string, document []byte, err error) {
 	if c.Rev != "" {
 		d, err := definition.Parse(string(c.Service), c.Rev, c.Document)
@@ -32,12 +32,12 @@ func (a *Applier) validate(c source.Change) (d *definition.Definition, rev strin
 	if err != nil {
 		return nil, "", nil, fmt.Errorf("%s: %w", c.Service, err)
 	}
-	// The document is parsed as it was written: the draft, and with it the digest, has
-	// lost what is wrong about it as text, such as a field that is there twice.
+	// The document is parsed as it was written: the draft, and with it the digest, no
+	// longer shows what is wrong with it as text, such as a field that occurs twice.
 	d, err = definition.Parse(string(c.Service), string(draft.declared(r.Rev)), c.Document)
 	switch {
 	case err != nil && unchanged:
-		// This text is wrong, and not the revision that it means.
+		// This text is wrong, not the revision that it stands for.
 		return nil, identify(c.Document), nil, called(err, "")
 	case err != nil:
 		return nil, string(r.Rev), nil, called(err, string(r.Rev))
@@ -57,10 +57,10 @@ func (a *Applier) validate(c source.Change) (d *definition.Definition, rev strin
 	return d, string(r.Rev), document, nil
 }
 
-// identify tells one document from another as long as it has no revision.
+// identify distinguishes documents that have no revision yet.
 func identify(document []byte) string { return fmt.Sprintf("%x", sha256.Sum256(document)) }
 
-// called returns an error about a document with its revision in it.
+// called returns an error about a document that includes its revision.
 func called(err error, rev string) error {
 	var invalid *definition.Invalid
 	if errors.As(err, &invalid) {

@@ -27,7 +27,7 @@ type Follower struct {
 
 	state   *states
 	passed  bool   // since the store was last lost
-	trouble string // what is known to be wrong with the store
+	trouble string // the known problem with the store
 
 	mu      sync.Mutex
 	ready   bool
@@ -41,12 +41,12 @@ type Times struct {
 	// FirstPause and LastPause are how long to wait before a store that was lost
 	// is tried again: the first time, and at most. Each is jittered.
 	FirstPause, LastPause time.Duration
-	// Start is how long the first pass may take until systemd is told that the service
+	// Start is how long the first pass may take before systemd is told that the service
 	// is ready: what is on disk serves anyway.
 	Start time.Duration
-	// Stall is how long a pass may come to nothing new until it is begun again.
+	// Stall is how long a pass may make no progress before it is started again.
 	Stall time.Duration
-	// Write is how often at most the position in the store is written to disk.
+	// Write is the shortest time between writes of the position in the store to disk.
 	Write time.Duration
 }
 
@@ -77,7 +77,7 @@ func (f *Follower) Run(ctx context.Context) {
 		if again && time.Since(began) > f.Times.FirstPause {
 			continue
 		}
-		// That a feed ends once it has lasted is no trouble yet.
+		// A feed that ends after it has lasted is no trouble yet.
 		lasted := f.passed && time.Since(began) > f.Times.LastPause
 		if lasted || again {
 			pause = f.Times.FirstPause
@@ -96,7 +96,7 @@ func (f *Follower) Run(ctx context.Context) {
 	}
 }
 
-// awaitStart tells of a first pass that takes long, until it is over or the returned
+// awaitStart reports a first pass that takes long, until it is over or the returned
 // function is called.
 func (f *Follower) awaitStart() (stop func()) {
 	f.mu.Lock()
@@ -107,7 +107,7 @@ func (f *Follower) awaitStart() (stop func()) {
 	f.reading = true
 	var timer *time.Timer
 	timer = time.AfterFunc(f.Times.Start, func() {
-		// The lock is held while this is told, so that it is never told too late.
+		// The lock is held meanwhile, so that this is never reported too late.
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if !f.reading {
@@ -131,8 +131,7 @@ func (f *Follower) awaitStart() (stop func()) {
 	}
 }
 
-// started ends the first pass: it tells how that ended, and that the service is
-// ready.
+// started ends the first pass: it reports how that ended, and that the service is ready.
 func (f *Follower) started(tell func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -152,7 +151,7 @@ func (f *Follower) saw(service name.Service) {
 	f.last = service
 }
 
-// guarded returns a context that ends when a pass stalls, whatever that waits for.
+// guarded returns a context that ends when a pass stalls, whatever that is waiting for.
 func (f *Follower) guarded(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	if f.Times.Stall > 0 {
@@ -200,11 +199,11 @@ func (f *Follower) once(ctx context.Context) error {
 	})
 }
 
-// change takes a change that the feed tells.
+// change applies a change from the feed.
 func (f *Follower) change(ctx context.Context, c source.Change, position source.Position) error {
 	state := f.state.get()
 	if state.GoesBack(c) {
-		// Feeds rewind. What the store has now is not what it once had.
+		// Feeds rewind. What counts is what the store has now.
 		is, err := f.Store.Get(ctx, c.Service)
 		if err != nil {
 			return err
@@ -253,8 +252,8 @@ func count(services int) string {
 	return fmt.Sprintf("%d services", services)
 }
 
-// lost tells that the store is out of reach: each time in the status, and in the
-// log when that is news and trouble.
+// lost reports that the store is out of reach: each time in the status, and in the log
+// when it is news and trouble.
 func (f *Follower) lost(err error, wait time.Duration, trouble bool) {
 	problem := f.explain(err)
 	f.started(func() {

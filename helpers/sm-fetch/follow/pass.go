@@ -19,9 +19,9 @@ import (
 // diskError says that the disk, not the store, is in the way.
 type diskError struct{ error }
 
-// pass applies what has changed since the last run, or everything when that
-// followed another store or everything is asked for. It returns how many services
-// it has begun to remove, too.
+// pass applies what has changed since the last run, or everything when that followed
+// another store or everything is asked for. It also returns how many services it has
+// begun to remove.
 func (f *Follower) pass(ctx context.Context, everything bool) (source.Snapshot, int, error) {
 	state := f.state.get()
 	known := state.Store == f.Store.Name()
@@ -60,7 +60,7 @@ func (f *Follower) pass(ctx context.Context, everything bool) (source.Snapshot, 
 	if err == nil {
 		p.state.Position = snapshot.Position
 	}
-	// Also of a pass that has failed it counts what the store has said.
+	// What the store has said counts even if the pass has failed.
 	f.state.set(p.state)
 	return snapshot, len(p.removed), err
 }
@@ -68,20 +68,21 @@ func (f *Follower) pass(ctx context.Context, everything bool) (source.Snapshot, 
 // passing is one pass.
 type passing struct {
 	*Follower
-	// reading is for what waits for the store. What is begun for services outlasts it.
+	// reading is for waits for the store. What is begun for services outlasts it.
 	reading context.Context
 
 	state State
 	said  []source.Change // what was applied, without the documents
 	// later are deletions, and changes that go back behind what the store said
 	// before. A feed that is sent again may tell of them before it tells what is
-	// newer.
+	// later are deletions, and changes that go back behind what the store said before. A
+	// feed that is sent again may contain these before what is newer.
 	later    map[name.Service]source.Change
 	removed  map[name.Service]bool // services whose removal has begun
 	problems []error
 }
 
-// cause returns why the store was not waited for any longer, if that made an error.
+// cause returns why the wait for the store ended, if that made an error.
 func (p *passing) cause(err error) error {
 	if err != nil && p.reading.Err() != nil {
 		return context.Cause(p.reading)
@@ -89,7 +90,7 @@ func (p *passing) cause(err error) error {
 	return err
 }
 
-// take takes a change that the store hands over.
+// take takes a change that the store delivers.
 func (p *passing) take(ctx context.Context, c source.Change) error {
 	if p.reading.Err() != nil {
 		return context.Cause(p.reading)
@@ -169,8 +170,8 @@ func (p *passing) settle(ctx context.Context, present map[name.Service]bool) err
 	return nil
 }
 
-// lacks deals with the services on disk that a store does not have, of which all
-// was seen, and has not deleted.
+// lacks deals with the services on disk that a store, all of which was seen, neither has
+// nor has deleted.
 func (p *passing) lacks(present map[name.Service]bool) error {
 	revisions := revision.Store{Root: p.Revisions}
 	services, err := revisions.Services()
@@ -203,8 +204,8 @@ func (f *Follower) say(state *State, c source.Change) {
 	}
 }
 
-// keep notes that a store lacks a service that it has not deleted, and tells it when
-// that is news.
+// keep notes that a store lacks a service that it has not deleted, and reports that when
+// it is news.
 func (f *Follower) keep(state *State, service name.Service) {
 	if !state.Services[service].Lacks {
 		f.Log.Warning("%s: %s does not have it; it stays as it is; to remove it: systemctl stop %s@manager && rm -r %s/%s",
@@ -213,9 +214,9 @@ func (f *Follower) keep(state *State, service name.Service) {
 	state.Say(service, Word{Lacks: true})
 }
 
-// Once makes one pass over all of the store and waits for the end of all that it
-// has begun. The error names those of the given services, or with none given of
-// all, that are invalid or missing; the rest has been applied anyway.
+// Once makes one pass over the whole store and waits for the end of everything that it
+// has begun. The error names those of the given services, or of all when none is given,
+// that are invalid or missing; the rest has been applied anyway.
 func (f *Follower) Once(ctx context.Context, services []name.Service) error {
 	f.state = openStates(f.Revisions, 0, f.Applier, f.Log)
 	var snapshot source.Snapshot

@@ -48,7 +48,7 @@ func deleted(service name.Service, generation int) source.Change {
 	return c
 }
 
-// look is what a store tells in one Pass.
+// look is what a store delivers in one Pass.
 type look struct {
 	changes  []source.Change
 	err      error // after the changes
@@ -56,8 +56,8 @@ type look struct {
 	during   func()
 }
 
-// fakeStore tells look after look, the last one again and again, and then, while it
-// is watched, its feed.
+// fakeStore delivers look after look, the last one again and again, and then, while it is
+// watched, its feed.
 type fakeStore struct {
 	mu    sync.Mutex
 	looks []look
@@ -277,7 +277,7 @@ func word(generation int) *Word {
 
 func ref(c source.Change) *source.Change { return &c }
 
-// What a pass makes of a service, whatever was known of it.
+// What a pass does with a service, whatever was known of it.
 func TestPassTransitions(t *testing.T) {
 	lacks := &Word{Lacks: true}
 	all := func(services ...name.Service) map[name.Service]bool {
@@ -299,7 +299,7 @@ func TestPassTransitions(t *testing.T) {
 		changes  []source.Change
 		snapshot source.Snapshot
 	}{
-		// A pass that sees what has changed.
+		// A pass that sees only changes.
 		{transition{name: "nothing has changed", word: word(3), want: word(3), current: rev(3)}, nil, some},
 		{transition{name: "a newer revision", word: word(3), want: word(4), current: rev(4)}, []source.Change{has("web", 4)}, some},
 		{transition{name: "the first revision", fresh: true, want: word(1), current: rev(1)}, []source.Change{has("web", 1)}, some},
@@ -373,7 +373,7 @@ func TestPassTransitions(t *testing.T) {
 	}
 }
 
-// What the feed makes of a service.
+// What the feed does with a service.
 func TestFeedTransitions(t *testing.T) {
 	lacks := &Word{Lacks: true}
 	for _, test := range []struct {
@@ -423,7 +423,7 @@ func TestFeedTransitions(t *testing.T) {
 	}
 }
 
-// A pass that breaks off keeps what it has heard, and not its position.
+// A pass that is cut short keeps what it has heard, but not its position.
 func TestPassBreaksOff(t *testing.T) {
 	s := &fakeStore{looks: []look{
 		{changes: []source.Change{has("api", 1)}, err: errors.New("cut off"), snapshot: source.Snapshot{}},

@@ -29,14 +29,14 @@ type State struct {
 	Kept []name.Service `json:"kept,omitempty"`
 }
 
-// Word is what a store said last of a service, in its present incarnation. Without
-// one it has not said anything.
+// Word is what a store last said about a service, in its present incarnation. Without one
+// it has said nothing.
 type Word struct {
 	// Rev is the revision that it has. It is empty when the store names none.
 	Rev name.Rev `json:"rev,omitempty"`
-	// Lacks says that the store does not have the service and has not deleted it: it
-	// came from another store, or from another incarnation of this one. It stays,
-	// and that was told.
+	// Lacks says that the store does not have the service and has not deleted it: it came
+	// from another store, or from another incarnation of this one. It stays, and that was
+	// reported.
 	Lacks bool `json:"lacks,omitempty"`
 }
 
@@ -53,7 +53,7 @@ func (s State) Has(service name.Service) bool {
 	return said && !word.Lacks
 }
 
-// Had returns the services that it has said to have, sorted.
+// Had returns the services that the store has said it has, sorted.
 func (s State) Had() []name.Service {
 	services := slices.Sorted(maps.Keys(s.Services))
 	return slices.DeleteFunc(services, func(service name.Service) bool { return s.Services[service].Lacks })
@@ -67,9 +67,9 @@ func (s *State) Say(service name.Service, word Word) {
 	s.Services[service] = word
 }
 
-// GoesBack reports whether a change is behind what the store has said already: a
-// feed that rewinds tells old things again. A deletion has a revision of its own,
-// which is newer than what it deletes.
+// GoesBack reports whether a change is behind what the store has already said: a feed
+// that rewinds repeats old things. A deletion has a revision of its own, which is newer
+// than what it deletes.
 func (s State) GoesBack(c source.Change) bool {
 	word := s.Services[c.Service]
 	rev, err := name.ParseRev(c.Rev)

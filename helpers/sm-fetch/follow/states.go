@@ -13,7 +13,7 @@ import (
 // [apply.Applier.Settled].
 type settler interface{ Settled(f func()) bool }
 
-// states keeps the state on disk close behind the one in memory: not written for
+// states keeps the state on disk close behind the one in memory: it is not written for
 // every change, and never ahead of what is durable.
 type states struct {
 	revisions string
@@ -59,7 +59,7 @@ func (s *states) set(state State) {
 	s.flush()
 }
 
-// soon replaces the state, and has it written before long.
+// soon replaces the state, which is written before long.
 func (s *states) soon(state State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -57,19 +57,19 @@ func (r Range) has(address netip.AddrPort) bool {
 	return address.Addr() == r.addr && address.Port() >= r.first && address.Port() <= r.last
 }
 
-// A Pool is a range of which services have been given addresses.
+// A Pool is a range from which services have been given addresses.
 type Pool struct {
 	Range
-	// Path is the file that says which. It has the form of addresses.json. Beside it is
-	// a lock file.
+	// Path is the file that records them, in the form of addresses.json. Beside it is a
+	// lock file.
 	Path string
 }
 
-// lockWait is how long another process may take to give an address.
+// lockWait is how long another process may take to assign an address.
 const lockWait = 10 * time.Second
 
-// Given returns the addresses that services have been given, also those outside of the
-// range, which may have been another one.
+// Given returns the addresses that services have been given, including any outside the
+// range, which may have been a different one.
 func (p *Pool) Given() (map[name.Service]netip.AddrPort, error) {
 	text, err := os.ReadFile(p.Path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -85,9 +85,9 @@ func (p *Pool) Given() (map[name.Service]netip.AddrPort, error) {
 	return given, nil
 }
 
-// Give returns the address of a service. One that has none is given that which it had
-// before, if it is in the range, or else the first of the range that is not taken.
-// isNew says that it was given just now.
+// Give returns the address of a service. One without gets the one that it had before, if
+// that is in the range, or else the first free one. isNew says that it was given just
+// now.
 func (p *Pool) Give(ctx context.Context, service name.Service, before []netip.AddrPort, taken func(netip.AddrPort) bool) (address netip.AddrPort, isNew bool, err error) {
 	unlock, err := p.lock(ctx)
 	if err != nil {

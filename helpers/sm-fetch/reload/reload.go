@@ -34,7 +34,7 @@ type Reloader struct {
 	Generated string
 	// Reload reloads systemd, which runs the generator.
 	Reload func(context.Context) error
-	// Roots are folders whose own folders, one for each service, decide what is
+	// Roots are folders with a folder for each service; what is in those decides what is
 	// wanted.
 	Roots []string
 	Log   apply.Log
@@ -44,10 +44,10 @@ type Reloader struct {
 	reported string
 }
 
-// Times say how changes become one reload.
+// Times say how changes are gathered into one reload.
 type Times struct {
-	Quiet time.Duration // nothing may have changed for that long
-	Burst time.Duration // but no change waits longer than that
+	Quiet time.Duration // without a change
+	Burst time.Duration // at most, for any change
 	Retry time.Duration // before a reload that failed is tried again
 	Later time.Duration // before one that did not help is
 }
@@ -62,7 +62,7 @@ func (r *Reloader) Now(ctx context.Context) error {
 	defer r.mu.Unlock()
 	var before []units.File
 	for reloaded := false; ; reloaded = true {
-		// What is left out of the wanted files the generator leaves out and reports too.
+		// The generator leaves out the same files, and reports them.
 		wanted, _ := r.Wanted()
 		file, err := r.differs(wanted)
 		if err != nil || file == "" {
@@ -72,7 +72,8 @@ func (r *Reloader) Now(ctx context.Context) error {
 			return fmt.Errorf("systemd has reloaded and %s is not what the generator would write; "+
 				"see 'journalctl -k -g service-manager-generator' and run 'service-manager-generator --dry-run'", file)
 		}
-		// After a reload, others are wanted only when there were changes meanwhile.
+		// After a reload, the wanted files are different only if there were changes
+		// meanwhile.
 		before = wanted
 		if err := r.Reload(ctx); err != nil {
 			return &failedError{fmt.Errorf("reload systemd's units: %w", err)}
@@ -84,7 +85,7 @@ func sameFile(a, b units.File) bool {
 	return a.Path == b.Path && a.Target == b.Target && bytes.Equal(a.Content, b.Content)
 }
 
-// failedError is a reload that did not take place, and may the next time.
+// failedError is a reload that did not happen, and may the next time.
 type failedError struct{ error }
 
 // differs returns a file that the generator has to write or remove, the empty
@@ -173,8 +174,8 @@ func (r *Reloader) report(err error) {
 	r.reported = problem
 }
 
-// watch watches everything. A folder that is made after its parent was listed and
-// before that is watched goes unnoticed, so this lists again.
+// watch watches everything. A folder that is made between the listing and the watch of
+// its parent goes unnoticed, so this lists again.
 func (r *Reloader) watch(watcher *watch.Watcher) error {
 	for folders := r.folders(); ; {
 		if err := watcher.Sync(folders); err != nil {
@@ -202,8 +203,8 @@ func (r *Reloader) folders() []string {
 	return folders
 }
 
-// quiet waits for the end of a burst of changes, and reports whether it is to go
-// on after that.
+// quiet waits for the end of a burst of changes, and reports whether to continue after
+// that.
 func (r *Reloader) quiet(ctx context.Context, changed <-chan struct{}, after func(time.Duration) <-chan time.Time) bool {
 	end := after(r.Times.Burst)
 	for {

@@ -150,7 +150,7 @@ func (h *host) eventually(what string, holds func() bool) {
 	}
 }
 
-// compares waits for the next comparison, which something that may matter causes.
+// compares waits for the next comparison, which anything that may matter causes.
 func (h *host) compares() {
 	h.t.Helper()
 	select {
@@ -179,7 +179,7 @@ func (h *host) drain() {
 func TestReload(t *testing.T) {
 	h := newHost(t)
 	h.link("web", "1")
-	// What changes during a reload is one more of them, however much it is.
+	// Changes during a reload cause one more, however many they are.
 	h.meanwhile = func() {
 		for i := range 20 {
 			h.link(fmt.Sprintf("s%d", i), "1")
@@ -193,7 +193,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("the units at the start and 40 changes became %d reloads", n)
 	}
 
-	// What alters no unit causes none.
+	// What changes no unit causes none.
 	before := h.count()
 	h.drain()
 	if err := os.WriteFile(filepath.Join(h.root, "web", "1-62d.json"), nil, 0o600); err != nil {
@@ -202,7 +202,7 @@ func TestReload(t *testing.T) {
 	h.compares()
 	h.link("web", "21")
 	h.compares()
-	// Nor does the unit of a runner that is not wanted any more.
+	// Nor does the unit of a runner that is no longer wanted.
 	if err := os.WriteFile(filepath.Join(h.generated, "web@1-62d.service"), []byte(units.Header+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("one change of a unit became %d reloads", n-before)
 	}
 
-	// A service that goes takes its manager along.
+	// A service that goes takes its manager with it.
 	if err := os.RemoveAll(filepath.Join(h.root, "s3")); err != nil {
 		t.Fatal(err)
 	}
@@ -289,7 +289,7 @@ func TestQuiet(t *testing.T) {
 	}
 }
 
-// A reload that does not help is not repeated for ever, and told once.
+// A reload that does not help is not repeated for ever, and reported once.
 func TestReloadDoesNotHelp(t *testing.T) {
 	h := newHost(t)
 	h.idle = true
@@ -307,7 +307,7 @@ func TestReloadDoesNotHelp(t *testing.T) {
 	h.generatedHas("web", "2")
 }
 
-// What kept the generator from writing may be over by itself: a full disk, say.
+// What kept the generator from writing, such as a full disk, may end by itself.
 func TestReloadHelpsLater(t *testing.T) {
 	h := newHost(t)
 	h.idle, h.times.Later = true, 20*time.Millisecond
@@ -346,7 +346,7 @@ func TestReloadFails(t *testing.T) {
 	}
 }
 
-// A folder may be made in the moment in which its parent begins to be watched.
+// A folder may be created at the moment in which the watch of its parent begins.
 func TestFolderThatIsNewAtTheStart(t *testing.T) {
 	for i := range 40 {
 		// Each ends before the next begins: hosts limit how many may watch.

@@ -4,18 +4,18 @@ import (
 	"service-manager/helpers/internal/ipvs"
 )
 
-// health is what is known of a container, and whether that has been dealt with.
+// health is what is known about a container, and whether that has been dealt with.
 type health int
 
 const (
-	fine     health = iota // there is nothing to be done
-	unproven               // it is asked, and has not answered yet
-	well                   // it is healthy since a moment ago
+	fine     health = iota // nothing needs to be done
+	unproven               // it has yet to answer its first probe
+	well                   // it has just become healthy
 	failing
 	ended
 )
 
-// care is what is to be done about the destinations of a host.
+// care is what has to be done about the destinations of a host.
 type care struct {
 	restore []ipvs.Address // something is missing there
 	evict   []ipvs.Wanted  // the container has ended
@@ -25,8 +25,8 @@ type care struct {
 	last    []ipvs.Wanted  // would rest if another one got connections
 }
 
-// careFor decides about the destinations of a host. It does nothing. wanted are in the order
-// of their addresses; services are those that the kernel has.
+// careFor decides about the destinations of a host, and does nothing itself. wanted are
+// sorted by address; services are those that the kernel has.
 func careFor(wanted []ipvs.Wanted, services []ipvs.Service, of func(owner string) health) care {
 	weights := make(map[ipvs.Place]int)
 	for _, s := range services {
@@ -54,8 +54,8 @@ func careFor(wanted []ipvs.Wanted, services []ipvs.Service, of func(owner string
 	return c
 }
 
-// decide decides about the destinations of one virtual service, and takes them out of
-// weights, which has those that are there.
+// decide decides about the destinations of one virtual service, and deletes them from
+// weights, which has those that exist.
 func (c *care) decide(wanted []ipvs.Wanted, weights map[ipvs.Place]int, of func(owner string) health) {
 	type one struct {
 		ipvs.Wanted
@@ -90,8 +90,8 @@ func (c *care) decide(wanted []ipvs.Wanted, weights map[ipvs.Place]int, of func(
 	if missing {
 		c.restore = append(c.restore, wanted[0].Address)
 	}
-	// All fail, perhaps for a reason that they share, or the way to ask them is blocked.
-	// Those that get connections keep them: it cannot become better without.
+	// All fail, perhaps for a reason that they share, or the way to probe them is
+	// blocked. Those that get connections keep them: nothing would be better without.
 	for _, o := range some {
 		switch {
 		case o.health == well && o.weight == 0:

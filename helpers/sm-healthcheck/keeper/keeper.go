@@ -18,7 +18,8 @@ import (
 	"service-manager/helpers/internal/watch"
 )
 
-// New returns a keeper of the containers of this host, which speaks as that helper.
+// New returns a keeper of the containers of this host, whose messages are those of that
+// helper.
 func New(w command.World) *Keeper {
 	return &Keeper{
 		w:          w,
@@ -50,10 +51,10 @@ type Keeper struct {
 }
 
 const (
-	// lookEvery is how often the kernel's table is looked at.
+	// lookEvery is the time between looks at the kernel's table.
 	lookEvery = 400 * time.Millisecond
 	// forgetAfter is how long after its end a container is forgotten, with what its unit
-	// has failed to remove.
+	// failed to remove.
 	forgetAfter = 30 * time.Second
 )
 
@@ -101,14 +102,14 @@ func (k *Keeper) Run(ctx context.Context) error {
 	return k.end(context.WithoutCancel(ctx))
 }
 
-// processorTime returns how much of it this process has used.
+// processorTime returns how much processor time this process has used.
 func processorTime() time.Duration {
 	var used unix.Rusage
 	_ = unix.Getrusage(unix.RUSAGE_SELF, &used) // its own is never refused
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-// warn says what is wrong, once for as long as that is the same.
+// warn reports what is wrong, once for as long as it stays the same.
 func (k *Keeper) warn(err error) {
 	text := ""
 	if err != nil {
@@ -120,7 +121,7 @@ func (k *Keeper) warn(err error) {
 	k.warned = text
 }
 
-// sync begins to watch over what is new, and ends that of what is gone.
+// sync starts to watch what is new, and stops watching what is gone.
 func (k *Keeper) sync(ctx context.Context) error {
 	noted, unread := k.containers.All()
 	wanted, err := k.readWanted(ctx)
@@ -169,7 +170,7 @@ func (k *Keeper) readWanted(ctx context.Context) ([]ipvs.Wanted, error) {
 	return b.Wanted(ctx)
 }
 
-// follow has a subject watched until it is released.
+// follow watches a subject until it is released.
 func (k *Keeper) follow(ctx context.Context, s *subject) {
 	ctx, s.release = context.WithCancel(ctx)
 	if s.process == nil {
@@ -205,8 +206,8 @@ func (k *Keeper) wake() {
 	}
 }
 
-// hasEnded takes a container that has ended out of the load balancer. It does not wait for
-// the next look at the whole table: until then clients are lost.
+// hasEnded removes a container that has ended from the load balancer. It does not wait
+// for the next look at the whole table: until then clients are lost.
 func (k *Keeper) hasEnded(ctx context.Context, s *subject) {
 	k.mu.Lock()
 	s.ended = time.Now()

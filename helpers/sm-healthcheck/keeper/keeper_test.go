@@ -56,7 +56,7 @@ func (b *table) Remove(_ context.Context, at ipvs.Address, to netip.AddrPort, ow
 	return b.do("remove", to.String())
 }
 
-// keeping returns a keeper of two containers at one address, both of which have weight 1.
+// keeping returns a keeper of two containers at one address, both with weight 1.
 func keeping(t *testing.T) (*Keeper, *table, *bytes.Buffer) {
 	var said bytes.Buffer
 	b := &table{}
@@ -81,7 +81,7 @@ func keeping(t *testing.T) (*Keeper, *table, *bytes.Buffer) {
 	return k, b, &said
 }
 
-// fail has probes of a container fail, so often in a row.
+// fail makes probes of a container fail, so many in a row.
 func (k *Keeper) fail(name string, times int, now time.Time) {
 	for range times {
 		k.subjects[name].note(errors.New("connection refused"), now)
@@ -124,8 +124,8 @@ func TestPass(t *testing.T) {
 	}
 }
 
-// What fails is done at the next look, and one that is healthy again does not count as
-// dealt with before that.
+// What fails is done at the next look, and a container that is healthy again does not
+// count as dealt with before that.
 func TestPassAgain(t *testing.T) {
 	k, b, _ := keeping(t)
 	k.fail("web-1", 2, time.Now())
@@ -159,7 +159,7 @@ func TestEndedAtOnce(t *testing.T) {
 	}
 }
 
-// Of a service one is restarted at a time, and again only after its whole time.
+// One container of a service is restarted at a time, and again only after its whole time.
 func TestRestart(t *testing.T) {
 	k, _, said := keeping(t)
 	asked, done := make(chan string), make(chan error)

@@ -22,7 +22,7 @@ type balancer interface {
 	Close()
 }
 
-// pass compares what is with what shall be, and does what is to be done about it.
+// pass compares what is with what should be, and does what that takes.
 func (k *Keeper) pass(ctx context.Context) error {
 	k.restartSome(ctx)
 	b, err := k.open()
@@ -39,7 +39,7 @@ func (k *Keeper) pass(ctx context.Context) error {
 	}
 	k.mu.Lock()
 	c := careFor(k.wanted, services, k.healthOf)
-	// One that becomes healthy from here on is for the next time.
+	// One that becomes healthy from here on is left to the next pass.
 	var healthy []*subject
 	for _, s := range k.subjects {
 		if s.health() == well {
@@ -73,7 +73,7 @@ func evict(ctx context.Context, b balancer, ended []ipvs.Wanted) error {
 	return errors.Join(problems...)
 }
 
-// discard takes out what no unit has added. A container may have got that address again: a
+// discard removes what no unit has added. A container may have that address again: a
 // table that was saved by ipvsadm, and is loaded at the next boot, has destinations of
 // containers that are long gone.
 func (k *Keeper) discard(ctx context.Context, b balancer, places []ipvs.Place) error {
@@ -95,7 +95,8 @@ func (k *Keeper) healthOf(owner string) health {
 	return fine
 }
 
-// putBack restores what is missing at some addresses, or for clients of all.
+// putBack restores what is missing at some addresses or, if nothing is, the way to all of
+// them if it is closed.
 func (k *Keeper) putBack(ctx context.Context, b balancer, missing, all []ipvs.Address) error {
 	if len(missing) == 0 {
 		open, err := k.allOpen(all)
@@ -128,8 +129,8 @@ func (k *Keeper) allOpen(addresses []ipvs.Address) (bool, error) {
 	return true, nil
 }
 
-// rest lets a destination have no new connections, or gives it those again that its unit
-// gave it, and says so.
+// rest keeps new connections away from a destination, or lets it have those again that
+// its unit gave it, and reports that.
 func (k *Keeper) rest(ctx context.Context, b balancer, d ipvs.Wanted, rests bool) error {
 	if err := b.Rest(ctx, d, rests); err != nil {
 		return err
@@ -167,7 +168,7 @@ func (k *Keeper) settle(healthy []*subject, last []ipvs.Wanted) {
 	}
 }
 
-// forget removes what is left of containers that have ended a while ago.
+// forget removes what is left of containers that ended a while ago.
 func (k *Keeper) forget(ctx context.Context, b balancer) error {
 	var gone []*subject
 	k.mu.Lock()
@@ -194,7 +195,7 @@ func (k *Keeper) forget(ctx context.Context, b balancer) error {
 	return errors.Join(problems...)
 }
 
-// end gives all that rest their connections again: from now on nothing would.
+// end gives all that rest their connections back: from now on nothing else would.
 func (k *Keeper) end(ctx context.Context) error {
 	k.w.Notify.Stopping()
 	b, err := k.open()

@@ -29,7 +29,7 @@ func (k *Keeper) restartSome(ctx context.Context) {
 			continue
 		}
 		k.restarting[s.service()] = true
-		// If that does not help, again after that time.
+		// If that does not help, again after the same time.
 		s.restarts = now.Add(s.Check.RestartAfter)
 		fmt.Fprintf(k.w.Stdout, "%s: unhealthy for %s: restarting %s\n", s.Name, now.Sub(s.since).Round(time.Second), s.Unit)
 		go func() {
@@ -44,8 +44,8 @@ func (k *Keeper) restartSome(ctx context.Context) {
 	}
 }
 
-// service is what comes before the @ in the name of its unit, or all of it: what it shares
-// with others of its service.
+// service is the part of a unit's name before the @, or all of it: what it shares with
+// others of its service.
 func (s *subject) service() string {
 	service, _, _ := strings.Cut(s.Unit, "@")
 	return service

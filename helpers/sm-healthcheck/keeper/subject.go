@@ -16,20 +16,20 @@ import (
 type subject struct {
 	running.Container
 	process *process.Process // nil when it had ended already
-	probe   probe.Probe      // nil when it is not asked
+	probe   probe.Probe      // nil when it is not probed
 	release context.CancelFunc
 
 	ended    time.Time // zero while it runs
-	answered bool      // whether it was asked since it is watched
+	answered bool      // whether it has been probed since the watch began
 	failures int       // in a row
 	since    time.Time // when it became unhealthy; zero while it is not
-	settled  bool      // whether it gets connections again since it is healthy
-	alone    bool      // whether it was said that it keeps its connections
-	restarts time.Time // when it is restarted if it is unhealthy still; zero: never
+	settled  bool      // whether it has its connections back since it became healthy
+	alone    bool      // whether it was reported that it keeps its connections
+	restarts time.Time // when it is restarted if it is still unhealthy; zero: never
 }
 
-// leastInterval is how often a container is asked at most: for weeks, by one process for
-// all of them.
+// leastInterval is the shortest time between probes of a container: they go on for weeks,
+// from one process for all containers.
 const leastInterval = time.Second
 
 // newSubject opens the process of a container.
@@ -53,12 +53,12 @@ func newSubject(c running.Container) (*subject, error) {
 	return s, nil
 }
 
-// same reports whether a container is as it was when it was first looked at.
+// same reports whether a container is as it was at the first look.
 func (s *subject) same(c running.Container) bool {
 	return s.PID == c.PID && (s.Check == nil) == (c.Check == nil)
 }
 
-// health says what is to be known about it. The keeper's lock must be held.
+// health returns what there is to know about it. The keeper's lock must be held.
 func (s *subject) health() health {
 	switch {
 	case !s.ended.IsZero():
@@ -75,8 +75,8 @@ func (s *subject) health() health {
 	return fine
 }
 
-// note takes in what became of a probe, and returns what there is to say about it, if
-// anything. The keeper's lock must be held.
+// note takes in the outcome of a probe, and returns what there is to report, if anything.
+// The keeper's lock must be held.
 func (s *subject) note(err error, now time.Time) (text string) {
 	if err == nil {
 		if !s.since.IsZero() {
@@ -100,7 +100,7 @@ func (s *subject) note(err error, now time.Time) (text string) {
 // ask probes until ctx ends.
 func (s *subject) ask(ctx context.Context, note func(error)) {
 	interval := max(s.Check.Interval, leastInterval)
-	// So that not all are asked at once.
+	// So that not all are probed at once.
 	timer := time.NewTimer(rand.N(interval))
 	defer timer.Stop()
 	for {

@@ -6,7 +6,7 @@ import (
 )
 
 // alive is a probe that is healthy as long as the unit's main process runs. It asks
-// nothing: that process is watched while any probe is made.
+// nothing: that process is watched during every probe.
 type alive struct{}
 
 // aliveURL is how it is written.

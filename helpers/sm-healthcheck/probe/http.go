@@ -36,7 +36,7 @@ func newHTTP(u *url.URL, text string, o Options) (Probe, error) {
 func (g get) String() string                   { return "GET " + g.url.Redacted() }
 func (g get) place() (network, address string) { return "tcp", g.address }
 
-// ask returns the status line's code and text. A status that is not healthy is an
+// ask returns the code and text of the status line. One that is not healthy is an
 // unhealthyStatus.
 func (g get) ask(conn net.Conn) (string, error) {
 	if g.url.Scheme == "https" {

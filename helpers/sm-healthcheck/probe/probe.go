@@ -24,7 +24,7 @@ type Probe interface {
 	ask(conn net.Conn) (seen string, err error)
 }
 
-// Options are what is said beside the URL.
+// Options are what there is to say besides the URL.
 type Options struct {
 	Header http.Header // for http and https
 	Verify bool        // whether a TLS certificate must be valid
@@ -41,8 +41,8 @@ var kinds = map[string]func(u *url.URL, text string, o Options) (Probe, error){
 
 const wantScheme = "must begin with http://, https://, tcp:// or unix://, or be " + aliveURL
 
-// ErrNoHost says that a URL has an empty host, as when it is written with the
-// address of a container that has none.
+// ErrNoHost says that a URL has an empty host, as when it is made from the address of a
+// container that has none.
 var ErrNoHost = errors.New("the container has no address yet")
 
 // Parse reads a URL. The error is ErrNoHost when only the
@@ -60,7 +60,7 @@ func Parse(text string, o Options) (Probe, error) {
 		return nil, fmt.Errorf("URL %q: %w", text, innermost(err))
 	}
 	if _, secret := u.User.Password(); secret {
-		text = u.Redacted() // it is only told from here on
+		text = u.Redacted() // it is only shown from here on
 	}
 	kind, ok := kinds[u.Scheme]
 	if !ok {

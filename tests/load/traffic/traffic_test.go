@@ -406,7 +406,8 @@ func TestStopWaitsForAnswers(t *testing.T) {
 	}
 }
 
-// What the server had for long before it closed the connection it has cut.
+// If the server had a request for long before it closed the connection, it has cut it
+// off.
 func TestKeepAliveCutIsLost(t *testing.T) {
 	t.Parallel()
 	o := options(serve(t, func(_ int, c *net.TCPConn, in *bufio.Reader) {

@@ -11,25 +11,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Whether a connection waits for an answer cannot be read from the times at which
-// either side has sent: they are known to 4 ms, and a client that is near sends its next
-// request sooner. So two sets of the table say who has sent last, for those destinations
-// only that are to be watched: watched and answered.
+// Whether a connection waits for an answer cannot be read from the times at which either
+// side sent: they are accurate to 4 ms, and a client nearby sends its next request
+// sooner. So two sets of the table, watched and answered, record who sent last, only for
+// those destinations that are to be watched.
 
 const (
 	// remembered is how long a connection counts as answered without a packet: a client
 	// that vanishes never ends it.
 	remembered = time.Hour
-	// most is how many connections there can be in the set: they take some 100 bytes
-	// each. What has no place there is not known to be answered.
+	// most is how many connections the set may hold, at some 100 bytes each. One that
+	// finds no room is not known to be answered.
 	most = 1 << 17
 	// What a rule does to a set; see linux/netfilter/nf_tables.h.
 	update, remove = 1, 2
-	// headers is how many bytes those of a packet may have without anything behind them.
+	// headers is how many bytes the headers of a packet without data may have.
 	headers = 120
 )
 
-// Flags of TCP. The last packet of what a program writes at a time has push.
+// TCP flags. The last packet of what a program writes at once has push.
 const (
 	fin = 1 << iota
 	syn
@@ -37,7 +37,7 @@ const (
 	push
 )
 
-// hasFlags compares those flags of a packet of TCP.
+// hasFlags compares those flags of a TCP packet.
 func hasFlags(op expr.CmpOp, flags byte) []expr.Any {
 	return join(is(unix.IPPROTO_TCP), []expr.Any{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
@@ -55,8 +55,8 @@ func (f family) isIn(set *nftables.Set, which int) []expr.Any {
 	}
 }
 
-// note adds the connection of a packet to the set, or removes it, by the end that is the
-// client's.
+// note adds a packet's connection to the set, or removes it. Its key has the client's end
+// first; client says which end of the packet that is.
 func (f family) note(set *nftables.Set, operation uint32, client int) []expr.Any {
 	words := f.words()
 	other := source + destination - client
@@ -69,8 +69,8 @@ func (f family) note(set *nftables.Set, operation uint32, client int) []expr.Any
 	}
 }
 
-// Answered returns the clients of those connections to a watched destination in which
-// the destination has sent last.
+// Answered returns the clients of the connections to a watched destination on which the
+// destination sent last.
 func Answered(to netip.AddrPort) (map[netip.AddrPort]bool, error) {
 	clients, err := familyOf(to).clients(to)
 	if err != nil {
@@ -107,7 +107,7 @@ func place(key []byte, size int) netip.AddrPort {
 	return netip.AddrPortFrom(address, binary.BigEndian.Uint16(key[size:]))
 }
 
-// Unwatch ends what Path.Watch has begun.
+// Unwatch undoes Path.Watch.
 func Unwatch(to netip.AddrPort) error {
 	if err := familyOf(to).unwatch(to); err != nil {
 		return fmt.Errorf("remove %s from the table %s of nftables: %w", to, tableName, err)

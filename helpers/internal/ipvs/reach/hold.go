@@ -17,17 +17,17 @@ type Target struct {
 	Protocol uint8 // IPPROTO_TCP, say
 }
 
-// Held is what the kernel keeps from addresses: the first packet of each connection of
-// TCP, and every datagram of UDP. The tables of nftables that do so go with this process,
-// also when it is killed.
+// Held is what the kernel holds back from addresses: the first packet of each TCP
+// connection, and every UDP datagram. The nftables tables that do so go with this
+// process, even if it is killed.
 type Held struct {
 	queue  *queue
 	conn   *nftables.Conn
 	tables []*nftables.Table
 }
 
-// Hold keeps packets from the addresses, whether they come from this host or from
-// elsewhere. Connections that are open go on.
+// Hold holds back packets to the addresses, from this host and from elsewhere. Open
+// connections continue.
 func Hold(targets ...Target) (*Held, error) {
 	q, err := openQueue()
 	if err != nil {
@@ -53,7 +53,7 @@ func Hold(targets ...Target) (*Held, error) {
 // owned is the flag of a table that the kernel removes with the connection that made it.
 const owned = 2
 
-// hold adds the table for a family.
+// hold adds the table of a family.
 func (h *Held) hold(f family, targets []Target) error {
 	var elements []nftables.SetElement
 	for _, t := range targets {
@@ -71,8 +71,8 @@ func (h *Held) hold(f family, targets []Target) error {
 		return err
 	}
 	keep := []expr.Any{&expr.Queue{Num: h.queue.number}}
-	// Before the kernel looks which connection they are of: a datagram would belong to one
-	// that is forgotten when it goes on.
+	// Before the kernel looks up the connection: a datagram would keep belonging to one
+	// that is forgotten by the time it continues.
 	first := nftables.ChainPriorityRaw
 	rules := []rule{
 		{"connections that begin", join(hasFlags(expr.CmpOpEq, syn), f.isSentTo(addresses), keep)},
@@ -86,13 +86,13 @@ func (h *Held) hold(f family, targets []Target) error {
 // Packets returns how many packets are held: one for each connection of TCP.
 func (h *Held) Packets() int { return h.queue.length() }
 
-// underway is how long a packet may take from a rule into the queue.
+// underway is how long a packet may take from a rule to the queue.
 const underway = 20 * time.Millisecond
 
-// Release has the packets go on their way, and keeps no more.
+// Release lets the packets continue, and holds no more.
 func (h *Held) Release() error {
 	problems := []error{h.queue.acceptAll()}
-	// Without the chains the kernel would drop what has come meanwhile.
+	// Without the chains, the kernel would drop what came meanwhile.
 	for _, table := range h.tables {
 		h.conn.FlushTable(table)
 	}

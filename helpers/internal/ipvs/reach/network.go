@@ -10,8 +10,8 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// A span is what lies from one address to another, the last one included, as nftables
-// keeps networks.
+// A span is the range from one address to another, inclusive, which is how nftables
+// stores networks.
 type span struct{ first, last netip.Addr }
 
 func spanOf(prefix netip.Prefix) span {
@@ -27,8 +27,8 @@ func (s span) overlaps(other span) bool {
 	return !s.last.Less(other.first) && !other.last.Less(s.first)
 }
 
-// elements returns the two elements that stand for a span: its beginning, and what
-// comes behind its end.
+// elements returns the two elements that stand for a span: its first address, and the one
+// after its last.
 func (s span) elements() []nftables.SetElement {
 	elements := []nftables.SetElement{{Key: s.first.AsSlice()}}
 	if behind := s.last.Next(); behind.IsValid() {
@@ -62,8 +62,8 @@ func spans(elements []nftables.SetElement) []span {
 	return list
 }
 
-// bridged returns the network of the bridge that an address is on. Who is on the same
-// one would be answered past the host.
+// bridged returns the network of the bridge that an address is on. Clients on the same
+// one would be answered directly, bypassing the host.
 func bridged(address netip.Addr) (netip.Prefix, bool) {
 	routes, err := netlink.RouteGet(address.AsSlice())
 	if err != nil || len(routes) == 0 || len(routes[0].Gw) > 0 {

@@ -13,7 +13,7 @@ func TestSpans(t *testing.T) {
 		{"172.17.0.0/16"},
 		{"172.17.0.0/16", "172.18.0.0/16"}, // the one ends where the other begins
 		{"10.0.0.0/30", "172.17.0.5/32", "192.168.0.0/24"},
-		{"255.255.255.0/24"}, // nothing comes behind it
+		{"255.255.255.0/24"}, // nothing comes after it
 		{"0.0.0.0/0"},
 		{"fd00:17::/64", "fd00:18::/64"},
 		{"ffff::/16"},
@@ -30,7 +30,7 @@ func TestSpans(t *testing.T) {
 			t.Errorf("%v became %v", want, got)
 		}
 	}
-	// Not what this program writes, so that it must only not fail.
+	// This program does not write it, so it must only not fail.
 	spans([]nftables.SetElement{{Key: []byte{1}}, {Key: []byte{10, 0, 0, 0}, IntervalEnd: true}})
 }
 

@@ -7,8 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// connectionOf names the connection that a packet of TCP belongs to, from its header of IP
-// on.
+// connectionOf identifies the connection of a TCP packet, given from its IP header on.
 func connectionOf(packet []byte) (connection string, ok bool) {
 	addresses, segment, ok := split(packet)
 	if !ok {
@@ -17,8 +16,8 @@ func connectionOf(packet []byte) (connection string, ok bool) {
 	return string(slices.Concat(addresses, segment[:4])), true // and both ports
 }
 
-// split returns both addresses and what is behind the header of IP, for TCP only. Packets
-// in parts, or with something between the headers, are none of it.
+// split returns both addresses and what follows the IP header, for TCP only. It takes
+// neither fragments nor packets with other headers in between.
 func split(packet []byte) (addresses, segment []byte, ok bool) {
 	const ip4, ip6, tcp = 20, 40, 20
 	if len(packet) == 0 {
@@ -48,8 +47,8 @@ const (
 	timestamps   = 8
 )
 
-// withoutTime returns a copy of a packet of TCP without the option that bears a time, and
-// false when it has none.
+// withoutTime returns a copy of a TCP packet without the timestamp option, and false when
+// it has none.
 func withoutTime(packet []byte) ([]byte, bool) {
 	packet = slices.Clone(packet)
 	addresses, segment, ok := split(packet)
@@ -87,7 +86,7 @@ func withoutTime(packet []byte) ([]byte, bool) {
 	return packet, true
 }
 
-// checksum returns that of a segment of TCP whose own is 0.
+// checksum returns the checksum of a TCP segment in which that is 0.
 func checksum(addresses, segment []byte) uint16 {
 	sum := uint32(unix.IPPROTO_TCP) + uint32(len(segment))
 	for _, part := range [][]byte{addresses, segment} {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// What Linux sends first, but for the checksum: from 10.98.0.2 to 172.17.0.1, and between
-// two addresses of IPv6.
+// What Linux sends first, except for the checksum: from 10.98.0.2 to 172.17.0.1, and
+// between two IPv6 addresses.
 var firstPackets = map[string]string{
 	"IPv4": "4500003c1c4640004006" + "0000" + "0a620002ac110001" + ports + sequence + "a002faf0" + "0000" + "0000" + options,
 	"IPv6": "600000000028" + "0640" + "fd770000000000000000000000000002fd770000000000000000000000000001" + ports + sequence + "a002faf0" + "0000" + "0000" + options,
@@ -68,7 +68,7 @@ func TestWithoutTime(t *testing.T) {
 	}
 }
 
-// The checksum is what another program makes of the same bytes.
+// Another program computes the same checksum from the same bytes.
 func TestChecksum(t *testing.T) {
 	// A SYN from 127.0.0.1:40000 to 127.0.0.1:80 without options, sequence 1, window 100.
 	p, err := hex.DecodeString("45000028000100004006" + "0000" + "7f0000017f000001" + "9c400050" + "0000000100000000" + "50020064" + "0000" + "0000")

@@ -11,23 +11,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A queue is where the kernel keeps packets that a rule has sent there, until it is told
-// what becomes of them. It drops them when this process ends, and also when any program
-// removes a base chain of nftables.
+// A queue is where the kernel keeps packets that a rule has sent there, until it gets a
+// verdict. It drops them when this process ends, and also when any program removes a base
+// chain of nftables.
 type queue struct {
 	conn   *netlink.Conn
 	number uint16
 
 	mu      sync.Mutex
 	packets []queued
-	begun   map[string]int // which of them is that of a connection of TCP
+	begun   map[string]int // the index of a TCP connection's packet
 }
 
 // queued is a packet in the queue.
 type queued struct {
 	id    uint32
 	came  time.Time
-	bytes []byte // from the header of IP on; nil when they do not matter
+	bytes []byte // from the IP header on; nil when they do not matter
 }
 
 // See linux/netfilter/nfnetlink_queue.h.
@@ -49,31 +49,32 @@ const (
 	packetLength  = 13 // only where there are more bytes than were copied
 
 	drop   = 0
-	accept = 1 // the packet goes on its way
+	accept = 1 // the packet continues
 )
 
 const (
 	// firstQueue is far from the small numbers that people choose.
 	firstQueue = 47001
 	queues     = 100
-	// longest is how many packets a queue may have. A first one of a connection takes
+	// longest is how many packets a queue may hold. The first one of a connection takes
 	// less than 1 KiB.
 	longest = 1 << 14
-	// seen is how many bytes of a packet this process gets: a first one of a connection
-	// has fewer.
+	// seen is how many bytes of a packet this process gets: the first one of a connection
+	// is shorter.
 	seen = 256
 )
 
-// openQueue returns a queue that no other process has.
+// openQueue returns a queue that no other process uses.
 func openQueue() (*queue, error) {
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open a queue for packets: %w", err)
 	}
-	// What gets lost when too many packets come at once is word of one, not the packet.
+	// When too many packets come at once, the message about one gets lost, not the
+	// packet.
 	_ = conn.SetOption(netlink.NoENOBUFS, true)
 	q := &queue{conn: conn, number: firstQueue, begun: make(map[string]int)}
-	// Not permitted is the queue of another process, too.
+	// A queue of another process is also reported as not permitted.
 	for err = q.bind(); errors.Is(err, unix.EPERM) && q.number < firstQueue+queues; err = q.bind() {
 		q.number++
 	}
@@ -95,7 +96,7 @@ func (q *queue) bind() error {
 		q.configure(configLength, binary.BigEndian.AppendUint32(nil, longest)))
 }
 
-// receive takes note of packets until the queue is closed.
+// receive records packets until the queue is closed.
 func (q *queue) receive() {
 	for {
 		messages, err := q.conn.Receive()
@@ -139,8 +140,8 @@ func parseQueued(message []byte) (p queued, ok bool) {
 	return p, ok && attributes.Err() == nil
 }
 
-// add takes note of a packet. A client that waits sends its first one again: the last one
-// is enough, and the one that is there if the kernel has dropped the others.
+// add records a packet. A client that waits sends its first packet again: the last copy
+// is enough, and it exists even if the kernel has dropped the others.
 func (q *queue) add(p queued) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -148,7 +149,7 @@ func (q *queue) add(p queued) {
 	if !ok {
 		p.bytes = nil
 	} else if i, again := q.begun[connection]; again {
-		_ = q.decide(q.packets[i].id, drop, nil) // if that fails, it goes on with the others
+		_ = q.decide(q.packets[i].id, drop, nil) // if that fails, it continues with the others
 		q.packets[i] = p
 		return
 	} else {
@@ -168,12 +169,12 @@ func (q *queue) length() int {
 // again.
 const patience = time.Second
 
-// acceptAll has all packets that are in the queue go on their way.
+// acceptAll lets all packets in the queue continue.
 //
-// A client takes the time from its packet to the answer for the distance, and waits for
-// several times as long before it sends something again that gets lost. It knows better
-// only when it has sent the first packet more than once, and when that bears no time: the
-// answer would show that of the packet that has waited longest.
+// A client takes the time from its packet to the answer for the distance, and waits
+// several times as long before it resends anything that gets lost. It knows better only
+// if it sent its first packet more than once, and if that carries no timestamp: the
+// answer would echo that of the packet that waited longest.
 func (q *queue) acceptAll() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -187,12 +188,12 @@ func (q *queue) acceptAll() error {
 		}
 	}
 	q.packets, q.begun = nil, make(map[string]int)
-	// Also those of which there was no word.
+	// Also those that no message told of.
 	const last = 1<<31 - 1 // they are numbered from 1
 	return errors.Join(append(problems, q.send(queueVerdicts, netlink.Attribute{Type: packetVerdict, Data: verdict(accept, last)}))...)
 }
 
-// decide says what becomes of a packet, and what it is to be from now on.
+// decide gives the verdict on a packet, and its new content, if any.
 func (q *queue) decide(id, what uint32, bytes []byte) error {
 	attributes := []netlink.Attribute{{Type: packetVerdict, Data: verdict(what, id)}}
 	if bytes != nil {
@@ -205,7 +206,7 @@ func verdict(what, id uint32) []byte {
 	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, what), id)
 }
 
-// send sends a message that is not answered.
+// send sends a message that gets no answer.
 func (q *queue) send(kind netlink.HeaderType, attributes ...netlink.Attribute) error {
 	m, err := q.message(kind, attributes...)
 	if err == nil {
@@ -217,7 +218,7 @@ func (q *queue) send(kind netlink.HeaderType, attributes ...netlink.Attribute) e
 	return nil
 }
 
-// configure changes the queue, and waits until the kernel has done that.
+// configure changes the queue, and waits until the kernel has done so.
 func (q *queue) configure(attribute uint16, value []byte) error {
 	m, err := q.message(queueConfig, netlink.Attribute{Type: attribute, Data: value})
 	if err != nil {
@@ -229,7 +230,7 @@ func (q *queue) configure(attribute uint16, value []byte) error {
 }
 
 func (q *queue) message(kind netlink.HeaderType, attributes ...netlink.Attribute) (netlink.Message, error) {
-	// The family, which does not matter, the version, and which queue.
+	// The family, which does not matter, the version, and the queue's number.
 	data := binary.BigEndian.AppendUint16([]byte{unix.AF_UNSPEC, 0}, q.number)
 	encoded, err := netlink.MarshalAttributes(attributes)
 	return netlink.Message{Header: netlink.Header{Type: kind, Flags: netlink.Request}, Data: append(data, encoded...)}, err

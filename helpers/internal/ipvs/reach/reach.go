@@ -1,21 +1,21 @@
-// Package reach lets every client of a host reach the kernel's virtual services as
-// it would reach a program of the host: the firewall's rules for what comes in and
-// what goes out decide, and those for what is passed on between others do not.
+// Package reach lets every client of a host reach the kernel's virtual services as it
+// would reach a program of the host: the firewall's rules for incoming and outgoing
+// packets apply, and those for forwarded packets do not.
 //
-// By itself IPVS sends what a container answers through the chains for packets that
-// the host passes on. There Docker drops whatever goes from one of its networks to
-// another, and many a firewall drops what it saw no beginning of. Besides, a
-// container on the network of the one that answers would be answered past the host,
-// from an address that it does not know; and one that is sent to itself would be
-// asked by its own address. So there is a table of nftables, service-manager, for
-// IPv4 and for IPv6: its chain requests labels connections to virtual services, answers
-// sends what comes back on them out as the host's own, and containers gives clients on
-// the network of the container an address of the host. All others keep the address that
-// they have, and no other table is touched. Of destinations that are watched it also knows
-// which connections have their answer.
+// By itself IPVS sends a container's answers through the chains for forwarded packets.
+// There Docker drops whatever goes from one of its networks to another, and many
+// firewalls drop packets of connections that they have not seen begin. Besides, a
+// container on the same network as the one that answers would be answered directly,
+// bypassing the host, from an address that it does not know; and a container that
+// connects to itself would be its own client. So there is a table of nftables,
+// service-manager, for IPv4 and for IPv6: its chain requests labels connections to
+// virtual services, answers sends the replies on them out as the host's own, and
+// containers gives clients on the container's own network an address of the host. All
+// other clients keep their address, and no other table is touched. For destinations that
+// are watched, the table also knows which connections have their answer.
 //
-// That the kernel knows the connection of an answer takes net.ipv4.vs.conntrack=1,
-// which package ipvs sees to.
+// The kernel can match an answer to its connection only with net.ipv4.vs.conntrack=1,
+// which package ipvs takes care of.
 package reach
 
 import (
@@ -29,7 +29,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Path is how clients of a virtual service reach a destination of it.
+// A Path is how clients of a virtual service reach one of its destinations.
 type Path struct {
 	Address     netip.AddrPort // of the virtual service
 	Protocol    uint8          // IPPROTO_TCP, say
@@ -37,8 +37,8 @@ type Path struct {
 	Watch       bool // whether Answered is to know about its connections of TCP
 }
 
-// Open lets clients reach destinations. It adds what there is not, and writes the rules
-// again, at once: no packet meets a table without them.
+// Open lets clients reach destinations. It adds what is missing, and writes the rules
+// again in one transaction: no packet meets a table without them.
 func Open(paths ...Path) error {
 	for _, family := range families {
 		mine := slices.DeleteFunc(slices.Clone(paths), func(p Path) bool { return familyOf(p.Address) != family })
@@ -52,8 +52,8 @@ func Open(paths ...Path) error {
 	return nil
 }
 
-// Close forgets the address of a virtual service that is gone. The table goes with the
-// last one of its family; empty says that there is none left of either.
+// Close forgets the address of a virtual service that is gone. The table of a family goes
+// with its last address; empty says that neither family has one left.
 func Close(address netip.AddrPort, protocol uint8) (empty bool, err error) {
 	empty = true
 	for _, family := range families {
@@ -126,12 +126,12 @@ func add(c *nftables.Conn, set *nftables.Set, elements []nftables.SetElement) er
 	return nil
 }
 
-// chunk is how many elements are added at a time: a message to the kernel has a size of
-// at most 64 KiB.
+// chunk is how many elements are added at a time: a message to the kernel has at most 64
+// KiB.
 const chunk = 500
 
-// openNetworks adds the networks that destinations are on. One that was there and is
-// another now, because a bridge was made again, goes: networks must not overlap.
+// openNetworks adds the networks that destinations are on. One that has changed, because
+// a bridge was made again, is replaced: networks must not overlap.
 func (f family) openNetworks(c *nftables.Conn, set *nftables.Set, paths []Path) error {
 	elements, err := elementsOf(c, set)
 	if err != nil {
@@ -199,7 +199,7 @@ func (f family) close(address netip.AddrPort, protocol uint8) (left bool, err er
 	return len(others) > 0, c.Flush()
 }
 
-// elementsOf returns the elements of a set, none when it is not there.
+// elementsOf returns the elements of a set, none if it does not exist.
 func elementsOf(c *nftables.Conn, set *nftables.Set) ([]nftables.SetElement, error) {
 	if _, err := c.GetSetByName(set.Table, set.Name); err != nil {
 		if missing(err) {
@@ -210,10 +210,10 @@ func elementsOf(c *nftables.Conn, set *nftables.Set) ([]nftables.SetElement, err
 	return c.GetSetElements(set)
 }
 
-// has reports whether one of the elements has the key of another one.
+// has reports whether one of the elements has the same key as another one.
 func has(elements []nftables.SetElement, one nftables.SetElement) bool {
 	return slices.ContainsFunc(elements, func(e nftables.SetElement) bool { return bytes.Equal(e.Key, one.Key) })
 }
 
-// missing reports whether the kernel has no such table, chain or set.
+// missing reports whether err says that the kernel has no such table, chain or set.
 func missing(err error) bool { return errors.Is(err, unix.ENOENT) }

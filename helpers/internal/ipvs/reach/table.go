@@ -12,8 +12,8 @@ import (
 
 const tableName = "service-manager"
 
-// A family is IPv4 or IPv6, each of which has a table of its own, because nftables
-// sends copies in these only.
+// A family is IPv4 or IPv6, each of which has a table of its own, because only in these
+// can nftables copy packets.
 type family nftables.TableFamily
 
 var families = []family{family(nftables.TableFamilyIPv4), family(nftables.TableFamilyIPv6)}
@@ -27,7 +27,7 @@ func familyOf(address netip.AddrPort) family {
 	return families[1]
 }
 
-// table is what there is to be for a family.
+// table is the table of a family as it should be.
 type table struct {
 	*nftables.Table
 	// addresses are those of virtual services, each with its protocol and port.
@@ -37,8 +37,8 @@ type table struct {
 	// watched are destinations, each with its port, for whose connections answered is
 	// kept.
 	watched *nftables.Set
-	// answered are connections, each by its client and its destination, in which the
-	// destination has sent last.
+	// answered are connections, each by its client and its destination, on which the
+	// destination sent last.
 	answered *nftables.Set
 	chains   []chain
 }
@@ -48,21 +48,21 @@ type chain struct {
 	rules []rule
 }
 
-// A rule is an expression for each thing that it tests or does.
+// A rule is a list of expressions, one for each thing that it tests or does.
 type rule struct {
 	comment     string
 	expressions []expr.Any
 }
 
-// When the chains see a packet, among others who see it at the same point of its way.
+// When the chains see a packet, among others that see it at the same point.
 var (
-	// IPVS is at the priority of source translation less 1, and takes it away.
+	// IPVS has the priority of source translation less 1, and takes the packet away.
 	beforeBalancing   = nftables.ChainPriorityRef(*nftables.ChainPriorityNATSource - 10)
 	afterTranslation  = nftables.ChainPriorityRef(*nftables.ChainPriorityNATDest + 10)
 	beforeTranslation = nftables.ChainPriorityRef(*nftables.ChainPriorityNATSource - 1)
 )
 
-// mtu is how long a copied datagram may be at most, in bytes: a copy is not taken apart.
+// mtu is the greatest length of a copied datagram, in bytes: a copy is not fragmented.
 const mtu = 1500
 
 func newTable(f family) table {
@@ -134,8 +134,8 @@ func (f family) addressType() nftables.SetDatatype {
 	return nftables.TypeIP6Addr
 }
 
-// label is what the connections to virtual services bear: one of the 128 bits that
-// each connection has for such purposes.
+// label is what connections to virtual services carry: one of the 128 bits that each
+// connection has for such purposes.
 var label = func() []byte {
 	const bit = 86
 	words := [2]uint64{}
@@ -149,11 +149,11 @@ var isLabelled = []expr.Any{
 	&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, len(label))},
 }
 
-// first is the first of the registers of 4 bytes. What is looked up together lies side
-// by side.
+// first is the first of the 4-byte registers. What is looked up together lies side by
+// side.
 const first = 8
 
-// isSentTo tests whether a packet goes to an address of the set.
+// isSentTo tests whether a packet goes to an address in the set.
 func (f family) isSentTo(set *nftables.Set) []expr.Any {
 	words := f.words()
 	return []expr.Any{
@@ -198,7 +198,7 @@ const (
 	destination
 )
 
-// load puts an address of the packet into a register.
+// load loads an address of the packet into a register.
 func (f family) load(which int, register uint32) expr.Any {
 	first := 12
 	if !f.is4() {
@@ -208,7 +208,7 @@ func (f family) load(which int, register uint32) expr.Any {
 	return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: uint32(first + which*size), Len: uint32(size)}
 }
 
-// loadPort puts a port of the packet into a register.
+// loadPort loads a port of the packet into a register.
 func loadPort(which int, register uint32) expr.Any {
 	return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: uint32(2 * which), Len: 2}
 }
@@ -248,7 +248,7 @@ func placeElement(place netip.AddrPort) nftables.SetElement {
 	return nftables.SetElement{Key: append(key, 0, 0)}
 }
 
-// put adds the table with all that is in it but elements.
+// put adds the table with everything in it except elements.
 func (t table) put(c *nftables.Conn) error {
 	c.AddTable(t.Table)
 	for _, set := range []*nftables.Set{t.addresses, t.networks, t.watched, t.answered} {
@@ -262,7 +262,7 @@ func (t table) put(c *nftables.Conn) error {
 	return nil
 }
 
-// put adds the chain, and has it contain its rules and no others.
+// put adds the chain, with exactly these rules.
 func (ch chain) put(c *nftables.Conn) {
 	c.AddChain(ch.Chain)
 	c.FlushChain(ch.Chain)

@@ -23,14 +23,14 @@ type Drop struct {
 	Handle uint64 // of the rule; 0 for the policy of the chain
 }
 
-// A trace watches which rules of nftables drop what an address sends or gets.
+// A trace watches which nftables rules drop what an address sends or gets.
 type trace struct {
 	conn   *nftables.Conn
-	table  *nftables.Table // asks the kernel to tell
+	table  *nftables.Table // asks the kernel to report
 	events *netlink.Conn
 
 	mu        sync.Mutex
-	protocols map[uint32]uint8 // of packets, by the number that the kernel gives each
+	protocols map[uint32]uint8 // of packets, by the kernel's number for each
 	segments  []Drop           // of TCP
 	others    []Drop           // of what has to get through first, such as who has an address
 }
@@ -45,7 +45,7 @@ const (
 	verdictDrop  = 0
 )
 
-// openTrace begins to watch. It ends with this process.
+// openTrace starts to watch. The watch ends with this process.
 func openTrace(address netip.Addr) (*trace, error) {
 	events, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err == nil {
@@ -66,7 +66,7 @@ func openTrace(address netip.Addr) (*trace, error) {
 	return t, nil
 }
 
-// ask adds the table that marks what is to be told about.
+// ask adds the table that marks the packets to report on.
 func (t *trace) ask(address netip.Addr) {
 	f := familyOf(netip.AddrPortFrom(address, 0))
 	t.table = t.conn.AddTable(&nftables.Table{Name: fmt.Sprintf("%s-check-%d", tableName, unix.Getpid()), Family: nftables.TableFamily(f), Flags: owned})
@@ -118,7 +118,7 @@ func (t *trace) note(e event) {
 type event struct {
 	Drop
 	packet   uint32
-	protocol uint8 // told at the first rule that a packet meets, else 0
+	protocol uint8 // reported at the first rule that a packet meets, else 0
 	dropped  bool
 }
 
@@ -167,7 +167,7 @@ func parseEvent(message []byte) (e event, ok bool) {
 	return e, attributes.Err() == nil
 }
 
-// protocolOf returns the protocol that a header of IP names, 0 for none.
+// protocolOf returns the protocol that an IP header names, 0 for none.
 func protocolOf(header []byte) uint8 {
 	switch {
 	case len(header) >= 20 && header[0]>>4 == 4:
@@ -195,8 +195,8 @@ func familyName(number uint8) string {
 	return fmt.Sprint(number)
 }
 
-// seen returns what has dropped packets, in the order in which it did: those of TCP, or
-// if there was none, others, without which there is none of TCP.
+// seen returns what has dropped packets, in order: TCP packets, or if there were none,
+// others without which there are none.
 func (t *trace) seen() []Drop {
 	t.mu.Lock()
 	defer t.mu.Unlock()

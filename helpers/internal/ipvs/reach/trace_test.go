@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// message is one of the kernel about a packet.
+// message is a message of the kernel about a packet.
 func message(family byte, kind, verdict, policy uint32) []byte {
 	e := netlink.NewAttributeEncoder()
 	e.ByteOrder = binary.BigEndian
@@ -74,8 +74,8 @@ func TestLastOf(t *testing.T) {
 	}
 }
 
-// What has dropped a segment of TCP counts, and where there was none, what has dropped
-// other packets; our own table does not.
+// What has dropped a TCP segment counts and, if there was none, what has dropped other
+// packets; our own table does not.
 func TestSeen(t *testing.T) {
 	trace := &trace{protocols: make(map[uint32]uint8)}
 	solicitation, segment, ours := Drop{Chain: "forward"}, Drop{Chain: "input"}, Drop{Table: "service-manager"}

@@ -33,16 +33,16 @@ var ErrNoAnswer = errors.New("no answer")
 // second.
 const trialTime = 2500 * time.Millisecond
 
-// outside are networks that no host has, with this host in them and a client of it.
+// outside are networks that no host uses, for this host and a client of it.
 var outside = map[family][2]netip.Prefix{
 	families[0]: {netip.MustParsePrefix("198.18.255.253/30"), netip.MustParsePrefix("198.18.255.254/30")},
 	families[1]: {netip.MustParsePrefix("fd5e:5e72:1ce0::1/126"), netip.MustParsePrefix("fd5e:5e72:1ce0::2/126")},
 }
 
-// Try opens a connection to an address in the way of a client that is not this host: a
-// container on that bridge, or with an empty name a host outside, which comes by an
-// interface of its own. The client is a network namespace that is gone afterwards, also
-// when this process is killed.
+// Try opens a connection to an address as a client other than this host would: a
+// container on that bridge or, with an empty name, a host outside, which comes in by an
+// interface of its own. The client is a network namespace that is gone afterwards, even
+// if this process is killed.
 func Try(ctx context.Context, bridge string, address netip.AddrPort) (Outcome, error) {
 	here, client := outside[familyOf(address)][0], outside[familyOf(address)][1]
 	var of netlink.Link
@@ -74,7 +74,7 @@ func Try(ctx context.Context, bridge string, address netip.AddrPort) (Outcome, e
 		return o, err
 	}
 	if o.Err != nil {
-		time.Sleep(underway) // the kernel tells of what it dropped last
+		time.Sleep(underway) // the kernel reports late what it dropped last
 	}
 	o.Drops = t.seen()
 	return o, nil
@@ -158,13 +158,13 @@ func newClient() (*client, error) {
 	return c, nil
 }
 
-// in does something in the namespace.
+// in calls work in the namespace.
 func (c *client) in(work func() error) error {
 	c.work <- work
 	return <-c.done
 }
 
-// end has the namespace go. Its interfaces would go with it, a moment later.
+// end removes the namespace. Its interfaces would go with it, but a moment later.
 func (c *client) end() {
 	if c.link != nil {
 		_ = netlink.LinkDel(c.link)
@@ -173,8 +173,8 @@ func (c *client) end() {
 	c.namespace.Close()
 }
 
-// connect connects the client with this host, or with a bridge of it, where the host has
-// that address and it gets another one.
+// connect connects the client to this host, or to one of its bridges. The host has that
+// address there, and the client gets another one.
 func (c *client) connect(bridge netlink.Link, here, there netip.Prefix) error {
 	attributes := netlink.NewLinkAttrs()
 	attributes.Name = fmt.Sprintf("sm-check%d", unix.Getpid())
@@ -210,7 +210,7 @@ func (c *client) connect(bridge netlink.Link, here, there netip.Prefix) error {
 	})
 }
 
-// addressOf is an address that may be used at once.
+// addressOf is an address that can be used at once.
 func addressOf(p netip.Prefix) *netlink.Addr {
 	return &netlink.Addr{
 		IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())},

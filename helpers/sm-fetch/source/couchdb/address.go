@@ -52,7 +52,7 @@ func parseAddress(setting string) (address, error) {
 // name returns the URL of the database without credentials.
 func (a address) name() string { return a.server + url.PathEscape(a.database) }
 
-// secrets returns the forms in which the password may come back from a server.
+// secrets returns the forms in which a server may send the password back.
 func (a address) secrets() []string {
 	password, _ := a.user.Password()
 	if password == "" {

@@ -34,10 +34,10 @@ type Store struct {
 
 var _ source.Store = (*Store)(nil)
 
-// Open returns the database at a URL like http://user:password@host:5984/services
-// without talking to the server yet. A zero heartbeat is Heartbeat; a server that
-// is silent for three of them is given up. report is told about documents that cannot
-// be services.
+// Open returns the database at a URL like http://user:password@host:5984/services without
+// talking to the server yet. A zero heartbeat means Heartbeat; a server that is silent
+// for three heartbeats is given up. report is told about documents that cannot be
+// services.
 func Open(setting string, heartbeat time.Duration, report func(problem string)) (*Store, error) {
 	if heartbeat == 0 {
 		heartbeat = Heartbeat
@@ -88,9 +88,8 @@ func (s *Store) Pass(ctx context.Context, from source.Position, _ []name.Service
 	}
 	snapshot, err := s.pass(ctx, from, handle)
 	if from.Since != "" && kivik.HTTPStatus(err) == http.StatusBadRequest {
-		// The server cannot make anything of the position. It is opaque, so
-		// nothing can be done about it but to begin at the beginning, as in a database
-		// that is another one.
+		// The server does not understand the position. It is opaque, so all that can be
+		// done is to start from the beginning, as with another database.
 		another = true
 		snapshot, err = s.pass(ctx, source.Position{}, handle)
 	}
@@ -119,7 +118,7 @@ func (s *Store) pass(ctx context.Context, from source.Position, handle func(sour
 	return snapshot, nil
 }
 
-// Get returns what the database has of a service.
+// Get returns what the database has for a service.
 func (s *Store) Get(ctx context.Context, service name.Service) (source.Change, error) {
 	change, err := s.get(ctx, service)
 	if change == nil && err == nil {
@@ -146,8 +145,8 @@ func (s *Store) Watch(ctx context.Context, from source.Position, handle func(sou
 	return err
 }
 
-// changes hands over the rows of one request for changes. It returns the position
-// behind the last row of a feed that ends by itself.
+// changes delivers the rows of one request for changes. It returns the position after the
+// last row of a feed that ends by itself.
 func (s *Store) changes(ctx context.Context, since source.Since, options map[string]any, handle func(c source.Change, since source.Since) error) (last source.Since, err error) {
 	params := map[string]any{"include_docs": true}
 	for name, value := range options {
@@ -191,8 +190,8 @@ func (s *Store) changes(ctx context.Context, since source.Since, options map[str
 
 var errEnded = errors.New("the server ended the feed")
 
-// next keeps the panic of the driver, which it falls into when a continuous feed
-// ends without a last line, inside.
+// next contains a panic of the driver, which happens when a continuous feed ends without
+// a last line.
 func next(feed *kivik.Changes) (more bool, err error) {
 	defer func() {
 		if recover() != nil {

@@ -186,7 +186,7 @@ func TestWatchEnds(t *testing.T) {
 	end := "0\r\n\r\n"
 	info := wiretest.Info(`"8-x"`, "1")
 
-	// beating keeps a feed alive that has nothing to tell any more.
+	// beating keeps a feed alive that has nothing more to say.
 	beating := func(t *testing.T) <-chan []byte {
 		beats := make(chan []byte, 1000)
 		go func() {
@@ -295,7 +295,7 @@ func TestRowWithoutDocument(t *testing.T) {
 	}
 }
 
-// Documents that cannot be services are told, each once, and not without end.
+// Documents that cannot be services are reported, each once, and not without end.
 func TestStrangeDocuments(t *testing.T) {
 	var rows []string
 	for i := range maxStrange + 10 {

@@ -22,24 +22,24 @@ import (
 	"service-manager/units/definition"
 )
 
-// kivik believes its server: it reads an error or a description to its end, however
-// long that takes, keeps a whole change in memory, whatever its size, lets
-// net/http follow redirects with the password, and reads the feed in a goroutine
-// that races with the end of the context. Everything that it gets therefore passes
-// a guard first, which is its HTTP transport.
+// kivik trusts its server: it reads an error or a description to its end, however long
+// that takes, keeps a whole change in memory, whatever its size, lets net/http follow
+// redirects with the password, and reads the feed in a goroutine that races with the end
+// of the context. So everything that it gets first passes a guard, which is its HTTP
+// transport.
 
-// limits are what an answer may ask of this host.
+// limits bound what an answer may cost this host.
 type limits struct {
 	Answer   int64         // bytes of a description or an error
 	Header   int64         // bytes of the header of an answer
-	Document int           // bytes of a document; of a larger one only that is known
+	Document int           // bytes of a document; a larger one is not kept
 	Row      int           // bytes of a change beside its document
 	Skip     int           // bytes of a document that is too large, until the answer is given up
 	Depth    int           // how deep a document may be nested
 	Rows     int           // changes in an answer that is no feed
 	Silence  time.Duration // how long a server may say nothing
-	Whole    time.Duration // how long an answer may take that is no list of changes
-	// In each Window that a list of changes is waited for, Progress bytes have to come.
+	Whole    time.Duration // how long any answer but a list of changes may take
+	// In each Window of a wait for a list of changes, Progress bytes have to come.
 	Window   time.Duration
 	Progress int
 }
@@ -60,8 +60,8 @@ func limitsFor(heartbeat time.Duration) limits {
 	}
 }
 
-// callKey is the key of the context that a request really has. kivik is given one
-// that does not end: it would close the feed while another goroutine reads it.
+// callKey is the key of the context that a request really has. kivik gets one that does
+// not end: it would close the feed while another goroutine reads it.
 type callKey struct{}
 
 // detach returns the context for kivik.
@@ -107,7 +107,7 @@ func (g *guard) client() *http.Client {
 	}
 }
 
-// proxy keeps the credentials of a proxy out of the error about its URL.
+// proxy keeps the credentials of a proxy out of errors about its URL.
 func proxy(request *http.Request) (*url.URL, error) {
 	u, err := http.ProxyFromEnvironment(request)
 	if err != nil {
@@ -116,9 +116,9 @@ func proxy(request *http.Request) (*url.URL, error) {
 	return u, nil
 }
 
-// RoundTrip asks for changes with GET. The driver uses POST, which proxies that
-// give access for reading refuse, and which is not repeated when an idle
-// connection turns out to be closed.
+// RoundTrip asks for changes with GET. The driver uses POST, which proxies with read-only
+// access refuse, and which is not repeated when an idle connection turns out to be
+// closed.
 func (g *guard) RoundTrip(request *http.Request) (*http.Response, error) {
 	outer, ok := request.Context().Value(callKey{}).(context.Context)
 	if !ok {
@@ -197,7 +197,7 @@ func location(header string) string {
 	return printable(u.String())
 }
 
-// statusError is an answer that says that something went wrong.
+// statusError is an answer that reports an error.
 type statusError struct {
 	status int
 	reason string // as the server gives it, printable
@@ -217,8 +217,8 @@ func (e *statusError) Error() string {
 // HTTPStatus is what kivik.HTTPStatus returns.
 func (e *statusError) HTTPStatus() int { return e.status }
 
-// problem returns the error that an answer is. Its text is of interest only when
-// it is short.
+// problem returns the error that an answer reports. Its text is used only when it is
+// short.
 func (g *guard) problem(response *http.Response) error {
 	body, err := io.ReadAll(io.LimitReader(response.Body, 4<<10))
 	var answer struct{ Reason string }
@@ -260,7 +260,7 @@ func (c *deadlineConn) Read(p []byte) (int, error) {
 }
 
 func (c *deadlineConn) Write(p []byte) (int, error) {
-	// The answer to this has its time, however long the connection was idle.
+	// The answer gets its full time, however long the connection was idle.
 	if err := c.SetDeadline(time.Now().Add(c.silence)); err != nil {
 		return 0, err
 	}

@@ -10,7 +10,7 @@ import (
 	"service-manager/helpers/sm-fetch/source/couchdb/wiretest"
 )
 
-// The password goes to no other host than the one that the operator has named.
+// The password goes to no host but the one that the operator has named.
 func TestRedirect(t *testing.T) {
 	elsewhere := wiretest.Start(t) // fails the test when it is asked for anything
 	for _, target := range []string{"/services", allChanges, "/services/web"} {

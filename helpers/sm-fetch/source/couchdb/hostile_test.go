@@ -277,8 +277,8 @@ func rowBehaviours(where string) map[string]func(io.Writer, func() bool) {
 	return all
 }
 
-// Whatever a server does, it is an error in one line or is survived, in bounded time
-// and memory, and a healthy server is followed afterwards.
+// Whatever a server does is survived, or reported as an error on one line, in bounded
+// time and memory, and a healthy server is followed afterwards.
 func TestHostile(t *testing.T) {
 	memory := watchMemory()
 	cases := 0
@@ -355,7 +355,7 @@ func plainLine(text string) bool {
 	return len(text) < 1300 && !strings.Contains(text, "secret") && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
-// watchMemory returns a function that tells by how much the heap has grown at most.
+// watchMemory returns a function that says by how much the heap has grown at most.
 func watchMemory() func() uint64 {
 	var m runtime.MemStats
 	runtime.GC()
@@ -383,7 +383,7 @@ func watchMemory() func() uint64 {
 	}
 }
 
-// One document that is too much is told of its own service; the others are followed.
+// One document that is too much is reported for its own service; the others are followed.
 func TestStrangeChanges(t *testing.T) {
 	const rev = `"changes":[{"rev":"1-b96274b00b02813c5674b2cedc9064fa"}]`
 	const doc = `"doc":{"_rev":"1-b96274b00b02813c5674b2cedc9064fa"`
@@ -461,7 +461,7 @@ func TestStrangeChanges(t *testing.T) {
 	}
 }
 
-// What comes through the guard is what was sent, but for white space.
+// What comes through the guard is what was sent, except for white space.
 func FuzzRows(f *testing.F) {
 	f.Add([]byte(`{"results":[`+healthyRow+`],"last_seq":1}`), false, 3)
 	f.Add([]byte(healthyRow+"\n\n"+healthyRow), true, 7)

@@ -115,8 +115,8 @@ func (s *Store) newest() line {
 	return s.last
 }
 
-// sinceOf returns the JSON value of a position, of which the driver has cut the
-// quotation marks off.
+// sinceOf returns the JSON value of a position, whose quotation marks the driver has
+// removed.
 func sinceOf(seq string) source.Since {
 	if seq == "" || json.Valid([]byte(seq)) {
 		return source.Since(seq)
@@ -148,10 +148,9 @@ func less(a, b source.Since) bool {
 	return len(a) < len(b) || len(a) == len(b) && a < b
 }
 
-// ahead reports whether a position looks as if it was ahead of a database, such as
-// one that was restored from a backup, which would say nothing until its changes
-// have come that far. Positions are opaque, so that this is a guess; it costs one
-// reading of everything.
+// ahead reports whether a position seems to be ahead of its database, such as one that
+// was restored from a backup, which would say nothing until its changes have caught up.
+// Positions are opaque, so this is a guess; it costs one full reading.
 func ahead(since, seq source.Since) bool {
 	number := func(s source.Since) (source.Since, bool) {
 		digits, _, found := strings.Cut(parameter(s), "-")

@@ -41,7 +41,7 @@ func (s *Store) row(ctx context.Context, feed *kivik.Changes) (*source.Change, e
 	if text := string(document); text == tooLarge || text == tooDeep {
 		return &source.Change{Service: service, Rev: lineOf(feed).rev, Document: instead(text)}, nil
 	}
-	// The row's own revision is gone already: a newer one must be there.
+	// The row's own revision is gone already: there must be a newer one.
 	return s.get(ctx, service)
 }
 
@@ -65,7 +65,7 @@ func (s *Store) get(ctx context.Context, service name.Service) (*source.Change, 
 	return change, nil
 }
 
-// instead returns the document for one that was not kept, as invalid as that.
+// instead returns a replacement for a document that was not kept, just as invalid.
 func instead(substitute string) []byte {
 	if substitute == tooLarge {
 		return bytes.Repeat([]byte(" "), definition.MaxSize+1)

@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// What stands in a change for a document that is too much for this host. The
-// service has an invalid newest revision then; the others are not disturbed.
+// What replaces a document in a change when it is too much for this host. The service has
+// an invalid newest revision then; the others are not disturbed.
 const (
 	tooLarge = `"larger than a definition may be"`
 	tooDeep  = `"nested deeper than a definition may be"`
 )
 
-// rows passes the answer to a request for changes on, change by change, as far as
-// it keeps within its limits. It reads structure only: what is no JSON the driver
-// finds.
+// rows passes on the answer to a request for changes, change by change, as long as it
+// keeps within its limits. It reads structure only: what is not JSON is left to the
+// driver.
 type rows struct {
 	body       io.ReadCloser
 	continuous bool
@@ -182,7 +182,7 @@ func (r *rows) keep(c byte) error {
 	return nil
 }
 
-// replace has the document that is being read replaced.
+// replace replaces the document that is being read.
 func (r *rows) replace(substitute string) {
 	if r.substitute == "" {
 		r.row = append(r.row[:r.document], substitute...)
@@ -216,7 +216,7 @@ func (r *rows) end() error {
 	return nil
 }
 
-// between takes a byte that is not of a change. White space is signs of life.
+// between takes a byte outside changes. White space is a sign of life.
 func (r *rows) between(c byte) error {
 	if !r.quoted && (c == ' ' || c == '\n' || c == '\r' || c == '\t') {
 		if r.blank++; r.blank > r.limits.Row {

@@ -2,16 +2,16 @@ package couchdb
 
 import "fmt"
 
-// maxStrange is how many documents that cannot be services are told one by one.
+// maxStrange is how many documents that cannot be services are reported one by one.
 const maxStrange = 20
 
-// strange tells of documents that cannot be services, once of each.
+// strange reports documents that cannot be services, each once.
 type strange struct {
 	report func(problem string)
 	told   map[string]bool
 }
 
-// tell tells of a document whose name no service can have, for that reason.
+// tell reports a document whose name no service can have, for that reason.
 func (s *strange) tell(database, id string, why error) {
 	if s.told[id] || len(s.told) > maxStrange {
 		return

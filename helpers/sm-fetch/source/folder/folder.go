@@ -34,8 +34,8 @@ type Times struct {
 	// Settle is how long a file that ends too early must have stayed the same
 	// before that is taken for what its writer meant.
 	Settle time.Duration
-	// Absent is how long a file must be gone before that is taken for a removal:
-	// some editors move the old file away before they write the new one.
+	// Absent is how long a file must be gone before that counts as a removal: some
+	// editors move the old file away before they write the new one.
 	Absent time.Duration
 }
 
@@ -53,8 +53,8 @@ func Open(path string, times Times, report func(problem string)) *Store {
 // Name returns the path of the folder.
 func (s *Store) Name() string { return s.path }
 
-// Pass hands over every definition in the folder, and the deletion of what it had
-// and has not any more. Positions in a folder only say which one it is.
+// Pass delivers every definition in the folder, and the deletion of those that it no
+// longer has. A position in a folder only identifies it.
 func (s *Store) Pass(ctx context.Context, from source.Position, had []name.Service, handle func(source.Change) error) (source.Snapshot, error) {
 	s.scan.forget()
 	var end time.Time
@@ -82,7 +82,7 @@ func (s *Store) Pass(ctx context.Context, from source.Position, had []name.Servi
 				return source.Snapshot{}, err
 			}
 		}
-		// A file that is written without end is for Watch.
+		// A file that is being written for ever is left to Watch.
 		if !found.unsettled || time.Now().After(end) {
 			return source.Snapshot{Position: source.Position{Instance: s.scan.instance}, New: isNew, Present: s.scan.present()}, nil
 		}
@@ -107,7 +107,7 @@ func (s *Store) Get(_ context.Context, service name.Service) (source.Change, err
 	return source.Change{Service: service, Document: document}, nil
 }
 
-// Watch hands over what changes in the folder after the last Pass.
+// Watch delivers what changes in the folder after the last Pass.
 func (s *Store) Watch(ctx context.Context, from source.Position, handle func(source.Change, source.Position) error) error {
 	watcher, err := watch.New()
 	if err != nil {

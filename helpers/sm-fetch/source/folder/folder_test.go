@@ -132,7 +132,7 @@ func TestEdits(t *testing.T) {
 			}
 			defer f.Close()
 			f.WriteString(second[:20])
-			// The other half comes once the first has been seen, and before it settles.
+			// The other half comes after the first was seen, and before it settles.
 			w.write("other.json", first)
 			w.waitFor("other first")
 			f.WriteString(second[20:])
@@ -281,7 +281,7 @@ func TestEdits(t *testing.T) {
 	}
 }
 
-// A folder that comes, or comes back, is for a new pass.
+// A folder that appears, or reappears, needs a new pass.
 func TestFolderComes(t *testing.T) {
 	root := t.TempDir()
 	path := filepath.Join(root, "not", "yet", "services")
@@ -308,7 +308,7 @@ func TestFolderComes(t *testing.T) {
 	}
 }
 
-// A link to the folder that is turned to another one changes all files at once.
+// A link that is turned to another folder changes all files at once.
 func TestFolderReplaced(t *testing.T) {
 	root := t.TempDir()
 	path := filepath.Join(root, "services")
@@ -339,7 +339,7 @@ func TestFolderReplaced(t *testing.T) {
 	}
 }
 
-// A folder that goes tells nothing about the services in it.
+// A folder that goes says nothing about the services in it.
 func TestFolderGoes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "services")
 	if err := os.Mkdir(path, 0o755); err != nil {
@@ -363,8 +363,8 @@ func TestFolderGoes(t *testing.T) {
 	}
 }
 
-// What a folder does not have that took another one's place has not been removed;
-// but it has where a link was turned to another folder.
+// What is missing from a folder that has replaced another one has not been removed; but
+// it has where a link was turned to another folder.
 func TestPassOfAnotherFolder(t *testing.T) {
 	root := t.TempDir()
 	path, link := filepath.Join(root, "services"), filepath.Join(root, "link")
@@ -429,8 +429,8 @@ func TestPass(t *testing.T) {
 	}
 }
 
-// What a folder had and does not have was removed, unless it comes again at once, or
-// another folder has taken its place.
+// What a folder had and no longer has was removed, unless it reappears at once, or
+// another folder has replaced this one.
 func TestPassOfWhatItHad(t *testing.T) {
 	for _, test := range []struct {
 		name string

@@ -23,7 +23,7 @@ var errNoFolder = errors.New("the folder does not exist")
 
 const suffix = ".json"
 
-// scanner looks at a folder again and again and finds out what has changed.
+// scanner looks at a folder again and again to find out what has changed.
 type scanner struct {
 	path   string
 	times  Times
@@ -64,8 +64,8 @@ func (s *scanner) forget() {
 	s.files = make(map[name.Service]*file)
 }
 
-// expect notes services that should have a file, and reports whether any has none.
-// Such a file is one that has just gone.
+// expect notes services that should have a file, and reports whether any has none: such a
+// file has just gone.
 func (s *scanner) expect(services []name.Service, now time.Time) bool {
 	missing := false
 	for _, service := range services {
@@ -91,7 +91,7 @@ func (s *scanner) present() map[name.Service]bool {
 	return present
 }
 
-// findings is what a look has found.
+// findings are the results of a look.
 type findings struct {
 	changes []source.Change
 	// unsettled says that another look is needed even if nothing changes.
@@ -177,8 +177,8 @@ func (s *scanner) look(now time.Time) (findings, error) {
 	return found, nil
 }
 
-// linkedFolder returns the folder of the file that a link leads to, or would, if
-// that file were there.
+// linkedFolder returns the folder of the file that a link leads to, or would lead to if
+// it existed.
 func linkedFolder(path string) string {
 	target, err := os.Readlink(path)
 	if err != nil {
@@ -207,7 +207,7 @@ func (s *scanner) service(file string) (name.Service, bool) {
 	return service, true
 }
 
-// once reports a problem with a file, the first time it has it.
+// once reports a problem with a file the first time that it occurs.
 func (s *scanner) once(file, problem string) {
 	if key := file + "\x00" + problem; !s.reported[key] {
 		s.reported[key] = true
@@ -241,11 +241,11 @@ func (s *scanner) read(service name.Service, f *file, now time.Time) (change *so
 	return &source.Change{Service: service, Document: document}, true
 }
 
-// tick is more than the kernel's clock for files takes to advance.
+// tick is longer than a tick of the kernel's clock for files.
 const tick = 20 * time.Millisecond
 
-// readFile returns the content of a regular file, up to just over what a
-// definition may have.
+// readFile returns the content of a regular file, up to just over the size of the largest
+// definition.
 func readFile(path string) ([]byte, error) {
 	// Opening a pipe would wait for its writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)

@@ -18,17 +18,17 @@ import (
 
 // Backend is what holds the definitions, and what an operator does to it.
 type Backend interface {
-	// Create makes the store, empty. Drop removes it with all that is in it.
+	// Create makes the store, empty. Drop removes it with everything in it.
 	Create()
 	Drop()
-	// Put writes a document, in place of the one that is there.
+	// Put writes a document, replacing the one that is there.
 	Put(id, document string)
 	Delete(id string)
 	// Open returns the store as sm-fetch opens it when it starts.
 	Open(report func(problem string)) source.Store
 }
 
-// patience bounds what a store may take to notice something.
+// patience bounds how long a store may take to notice something.
 const patience = 30 * time.Second
 
 // Run runs the tests, each with a backend of its own, which is not created yet.
@@ -61,13 +61,13 @@ func Run(t *testing.T, start func(t *testing.T) Backend) {
 	})
 }
 
-// define returns a document that is told from others by its image.
+// define returns a document that is identified by its image.
 func define(image string) string {
 	return fmt.Sprintf(`{"image": %q, "address": "172.17.0.1:7001", "port": 80}`, image)
 }
 
-// seen is what a store has handed over last of each service: the image of its
-// document, or "deleted".
+// seen is what a store last delivered for each service: the image of its document, or
+// "deleted".
 type seen map[name.Service]string
 
 func (s seen) take(c source.Change) error {
@@ -168,7 +168,7 @@ func watch(ctx context.Context, s source.Store, from source.Position) *watching 
 	return w
 }
 
-// await waits until the store has handed over that of a service.
+// await waits until the store has delivered that for a service.
 func (w *watching) await(t *testing.T, service name.Service, want string) {
 	t.Helper()
 	late := time.After(patience)

@@ -1,5 +1,5 @@
-// Package wiretest serves answers of a CouchDB 3.5.0, byte for byte, to tests of
-// clients. A server of it knows nothing about databases: it has a script.
+// Package wiretest serves answers of a CouchDB 3.5.0, byte for byte, to tests of clients.
+// Its server knows nothing about databases: it follows a script.
 package wiretest
 
 import (
@@ -164,8 +164,8 @@ func Listen(t testing.TB, serve func(net.Conn)) (address string) {
 	return listener.Addr().String()
 }
 
-// On sets the answers to GET requests for a target. Each is used once, the last
-// one again and again.
+// On sets the answers to GET requests for a target. Each is used once, and the last one
+// from then on.
 func (s *Server) On(target string, answers ...Answer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
