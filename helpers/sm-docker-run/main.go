@@ -35,7 +35,7 @@ Usage: sm-docker-run pull   [flags] IMAGE
 
 One container, from image to exit, as a systemd service.
 
-  pull    fetch the image when it is not here; progress shows in systemctl status
+  pull    fetch the image if it is not here; progress shows in systemctl status
   once    run a container to its end, unless that was done before
   run     create and start the container, say READY=1, and wait for its end; exit
           with its exit status; on SIGTERM stop it gracefully
@@ -98,7 +98,7 @@ func (e *aboutError) Unwrap() error { return e.err }
 // checkName refuses what the daemon would refuse later, in less plain words.
 func checkName(name string) error {
 	if name == "" {
-		return command.Usagef("--name is missing: how the container is to be called")
+		return command.Usagef("--name is missing: the name of the container")
 	}
 	const first = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 	if len(name) < 2 || !strings.Contains(first, name[:1]) || strings.Trim(name, first+"_.-") != "" {

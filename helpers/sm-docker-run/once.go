@@ -20,8 +20,8 @@ Usage: sm-docker-run once [flags] --done FILE IMAGE [ARGUMENT...]
 
 Runs a container to its end, replacing any older one of that name, and removes it:
 for what has to be done once, such as a migration of a database. If it ends with exit
-status 0, FILE is written. When FILE is there, nothing is done. On SIGTERM or SIGINT, and
-when the time is up, the container is stopped, and that is a failure.
+status 0, FILE is written. If FILE exists, nothing is done. On SIGTERM or SIGINT, and when
+the time is up, the container is stopped, and that is a failure.
 
 Example:
   ExecStartPre=/usr/local/bin/sm-docker-run once --unit %n --name migrate --done /var/lib/web/migrated shop:2 migrate
@@ -37,7 +37,7 @@ type onceOptions struct {
 func parseOnce(w command.World) (onceOptions, error) {
 	o := onceOptions{options: newOptions()}
 	f := command.NewFlags("once", onceHelp)
-	f.StringVar(&o.done, "done", "", "`file` that says that it was done (required)")
+	f.StringVar(&o.done, "done", "", "`file` that is written when it is done (required)")
 	o.timeout = f.Duration("timeout", 5*time.Minute, "stop the container when it has not ended after that `duration`, which is a failure")
 	o.define(f)
 	if err := o.read(f, w); err != nil {
@@ -45,7 +45,7 @@ func parseOnce(w command.World) (onceOptions, error) {
 	}
 	switch {
 	case o.done == "":
-		return o, command.Usagef("--done is missing: the file that says that it was done")
+		return o, command.Usagef("--done is missing: the file that is written when it is done")
 	case *o.timeout <= 0:
 		return o, command.Usagef("--timeout: must be more than 0 (got %s)", *o.timeout)
 	}

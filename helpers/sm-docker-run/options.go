@@ -45,7 +45,7 @@ Usage: sm-docker-run run [flags] IMAGE [ARGUMENT...]
 
 Creates and starts a container, replacing any older one of that name, says
 READY=1, and waits for its end. It exits with the container's exit status, and on
-failure says the container's last line of output. On SIGTERM or SIGINT it stops the
+failure prints the container's last line of output. On SIGTERM or SIGINT it stops the
 container; one that ends by its stop signal makes this process end by SIGTERM, which
 systemd takes for a clean stop. The container stays, for "sm-docker-run remove".
 
@@ -71,7 +71,7 @@ func newOptions() *options { return &options{stopTimeout: stopTimeout(10 * time.
 // define adds the flags that say what the container is.
 func (o *options) define(f *command.Flags) {
 	f.StringVar(&o.name, "name", "", "`name` of the container (required)")
-	f.StringVar(&o.unit, "unit", "", "systemd `unit` that the container belongs to, %n in a unit file: its output goes to the journal under that unit, and sweep removes it when the unit, of the system's service manager, is not running")
+	f.StringVar(&o.unit, "unit", "", "systemd `unit` that the container belongs to, %n in a unit file: its output goes to the journal under that unit, and sweep removes it when that unit of the system's service manager is not running")
 	f.Var(&o.stopTimeout, "stop-timeout", "kill the container when it has not ended this long after its stop signal: a `duration`, or seconds")
 	o.pull = pullFlag(f)
 	o.patience = daemonFlag(f)

@@ -15,7 +15,7 @@ import (
 const pullHelp = `
 Usage: sm-docker-run pull [flags] IMAGE
 
-Fetches an image. Credentials are those that "docker login" has kept for this
+Fetches an image. Credentials are those that "docker login" has stored for this
 user, credential helpers included. Progress shows in systemctl status, and a pull
 that makes progress is not ended by TimeoutStartSec=.
 

@@ -16,8 +16,8 @@ const removeHelp = `
 Usage: sm-docker-run remove [flags] --name NAME
 
 Removes the container of that name and its anonymous volumes, running or not.
-There being none is success. The run record goes first: the container's address
-may be another container's soon.
+Succeeds if there is none. The run record is removed first: the container's address
+may soon be another container's.
 
 Example:
   ExecStopPost=/usr/local/bin/sm-docker-run remove --name web

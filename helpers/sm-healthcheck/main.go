@@ -31,11 +31,11 @@ URL is one of
   tcp://HOST:PORT   healthy when a connection is accepted
   unix:///PATH      the same, for a socket in the file system
   process:          healthy as long as the unit's main process runs; for what
-                    cannot be asked, together with --hold
+                    cannot be probed, together with --hold
 
 In a unit it stops waiting as soon as the unit's main process ends, and shows the
 last failure in the unit's status. No probe leaves a connection behind.
-With --failures, "sm-healthcheck watch", which sm-watch.service runs, continues to ask
+With --failures, "sm-healthcheck watch", which sm-watch.service runs, keeps probing
 a container once it is healthy; 'sm-healthcheck watch -h' explains that.
 sm-healthcheck --version prints the version.
 
@@ -61,11 +61,11 @@ func run(ctx context.Context, w command.World) error {
 func waitOnce(ctx context.Context, w command.World) error {
 	flags := command.NewFlags("sm-healthcheck", help)
 	timeout := flags.Duration("timeout", 60*time.Second, "the longest `duration` to wait for a success")
-	interval := flags.Duration("interval", 250*time.Millisecond, "the `duration` from one probe to the next; the first follow faster")
+	interval := flags.Duration("interval", 250*time.Millisecond, "the `duration` from one probe to the next; the first ones are closer together")
 	hold := flags.Duration("hold", 0, "the `duration` for which probes must keep succeeding; a failure starts it again")
 	probeTimeout := flags.Duration("probe-timeout", 5*time.Second, "the longest `duration` of one probe")
-	failures := flags.Int("failures", 0, "have 'sm-healthcheck watch' continue to ask the container; it is unhealthy after this `number` of failures in a row")
-	restartAfter := flags.Duration("restart-after", 0, "have it restart the unit when the container has been unhealthy for this `duration`; with 0 it does not")
+	failures := flags.Int("failures", 0, "make 'sm-healthcheck watch' keep probing the container, which is unhealthy after this `number` of failures in a row")
+	restartAfter := flags.Duration("restart-after", 0, "make it restart the unit when the container has been unhealthy for this `duration`; with 0 it does not")
 	verify := flags.Bool("verify", false, "verify the certificate of an https URL; without it any certificate will do")
 	var headers command.Strings
 	flags.Var(&headers, "header", "a `header` \"Name: value\" to send with an http or https probe; may be repeated")

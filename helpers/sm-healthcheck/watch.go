@@ -13,17 +13,18 @@ Usage: sm-healthcheck watch
 Watches over the containers of this host that sm-docker-run has started with a run
 record, and over what sm-ipvs has added to the load balancer:
 
-  A container that was asked with --failures is asked for as long as it runs. When
-  it has failed so often in a row, it gets no new connections until it is healthy
-  again, unless no other destination of the virtual service gets any. When it has
-  been unhealthy for --restart-after, its unit is restarted: one of a service at a
-  time.
+  A container that was probed with --failures is probed for as long as it runs. When
+  that many probes in a row have failed, it gets no new connections until it is
+  healthy again, unless no other destination of the virtual service gets any. When
+  it has been unhealthy for --restart-after, its unit is restarted: one of a service
+  at a time.
   A container whose first process has ended leaves the load balancer at once.
   What another program removes from the load balancer is put back within a second,
   and what it adds at an address of a unit is removed.
 
-No virtual service is touched that sm-ipvs has not made. When watch ends in order, all get
-connections again as their units said; killed, it continues where it was.
+It touches no virtual service that sm-ipvs has not made. When it is stopped, every
+destination gets the connections again that its unit gave it. If it is killed, it
+continues where it was.
 
 In a unit:
   ExecStart=sm-healthcheck watch

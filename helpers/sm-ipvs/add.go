@@ -31,10 +31,10 @@ func isNoHost(err error) bool { return errors.Is(err, ipvs.ErrNoHost) }
 
 func add(ctx context.Context, w command.World) error {
 	flags := command.NewFlags("sm-ipvs add", addHelp)
-	scheduler := flags.String("scheduler", "", "the `name` of how IPVS chooses among destinations; without it a new service gets "+ipvs.DefaultScheduler+" and an existing one stays as it is")
+	scheduler := flags.String("scheduler", "", "the `name` of the scheduler by which IPVS chooses among destinations; without it a new service gets "+ipvs.DefaultScheduler+" and an existing one stays as it is")
 	weight := flags.Int("weight", 1, "the destination's `share` of new connections; with 0 it gets none")
-	assign := flags.Bool("assign", false, "give this host the ADDRESS if it has it not, on the interface "+ipvs.Link+"; it goes with the last destination at it")
-	watch := flags.Bool("watch", false, "note which connections to DESTINATION were answered, for 'drain --until answered'")
+	assign := flags.Bool("assign", false, "add ADDRESS to this host if it lacks it, on the interface "+ipvs.Link+"; it is removed with the last destination at it")
+	watch := flags.Bool("watch", false, "record which connections to DESTINATION were answered, for 'drain --until answered'")
 	if err := flags.Parse(w, w.Args); err != nil {
 		return err
 	}

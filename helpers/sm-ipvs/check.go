@@ -14,9 +14,9 @@ const checkHelp = `
 Usage: sm-ipvs check [--from WHERE] ADDRESS
 
 Succeeds when the virtual service at ADDRESS has a destination that gets new
-connections, and the table of nftables by which all clients reach it is whole. It
-does not connect to anything, but with --from: then it also opens a connection as a
-client there would, and when that fails says which rule of nftables is in its way.
+connections, and the nftables table by which all clients reach it is complete. It makes
+no connection, except with --from: then it also opens one as a client there would, and
+if that fails, says which rule of nftables is in its way.
 
 In a unit:
   ExecStart=sm-ipvs check 172.17.0.1:7001
@@ -24,7 +24,7 @@ In a unit:
 
 func check(ctx context.Context, w command.World) error {
 	flags := command.NewFlags("sm-ipvs check", checkHelp)
-	from := flags.String("from", "", "`where` a client is to be tried: "+fromOutside+", on a network and an interface of its own; "+fromContainer+", on "+defaultBridge+"; or "+fromContainer+":BRIDGE")
+	from := flags.String("from", "", "`where` to try a client: "+fromOutside+", on a network and an interface of its own; "+fromContainer+", on "+defaultBridge+"; or "+fromContainer+":BRIDGE")
 	if err := flags.Parse(w, w.Args); err != nil {
 		return err
 	}

@@ -19,14 +19,14 @@ Gives DESTINATION no new connections, and returns when its open ones have ended,
 when the unit's main process has ended, or when the time is up: that is success
 too, with a line that says how many were left. Idle connections count as well, so
 give it a time-out; so do those whose client has sent everything and waits for the
-answer. Those that only the client has yet to close have 5 s.
-With --until answered, connections on which DESTINATION has sent last count no longer
-once neither side has sent anything for 1 s: proxies keep such connections for their
-next request. It takes add --watch.
-While connections are opening, for at most 4 s, DESTINATION is full rather than of
-weight 0, and may get one more.
-A UDP destination is removed instead, because clients that it has would stay with it
-for ever: after 0.2 s, in which it answers what it has got, and their datagrams wait.
+answer. Those that only the client has yet to close are given 5 s.
+With --until answered, connections on which DESTINATION sent last no longer count once
+neither side has sent anything for 1 s: proxies keep such connections for their next
+request. This needs add --watch.
+While connections are opening, for at most 4 s, DESTINATION counts as full instead of
+having weight 0, and may get one more.
+A UDP destination is removed instead, because its clients would stay with it for ever:
+after 0.2 s, in which it answers what it has received, while their datagrams wait.
 
 Succeeds without doing anything when there is no such destination, when another
 container has been added as DESTINATION since ($SM_CONTAINER_ID tells), and when
@@ -67,7 +67,7 @@ const (
 func drain(ctx context.Context, w command.World) error {
 	flags := command.NewFlags("sm-ipvs drain", drainHelp)
 	timeout := flags.Duration("timeout", 30*time.Second, "the longest `duration` to wait for open connections")
-	until := flags.String("until", untilClosed, "`what` to wait for: "+untilClosed+", the end of every connection, or "+untilAnswered+", that of all but those that idle")
+	until := flags.String("until", untilClosed, "`what` to wait for: "+untilClosed+", the end of every connection, or "+untilAnswered+", that of all but idle ones")
 	if err := flags.Parse(w, w.Args); err != nil {
 		return err
 	}

@@ -19,10 +19,10 @@ Usage: sm-ipvs hold [--flag VALUE]... ADDRESS...
 Keeps clients that connect to the ADDRESSes waiting, instead of refusing them,
 until 'add' has given each ADDRESS a destination with a weight, or the time is up.
 For what cannot run twice: hold, then stop the old container, then start the new
-one. Connections that are open go on. Datagrams of UDP wait, too.
+one. Open connections continue. UDP datagrams wait, too.
 
-It runs until then, and tells systemd when clients wait from now on. When it is
-stopped, or killed, they go on at once.
+It runs until then, and tells systemd once clients wait. When it is stopped, or killed,
+they continue at once.
 
 In a unit that is started before the old container is stopped:
   Type=notify

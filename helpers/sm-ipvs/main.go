@@ -23,13 +23,13 @@ ADDRESS, an address of this host, to DESTINATIONs, such as containers.
 Commands:
   add ADDRESS DESTINATION     give DESTINATION new connections
   drain ADDRESS DESTINATION   give it no new ones, and wait for its open ones
-  remove ADDRESS DESTINATION  take it out, with whatever connections it has left
+  remove ADDRESS DESTINATION  remove it, with whatever connections it has left
   hold ADDRESS...             keep clients waiting until there is a destination again
   restore [ADDRESS]...        put back what the kernel has lost
   check ADDRESS               succeed if a destination gets new connections
   list [ADDRESS]              show virtual services and their destinations
 
-ADDRESS is IP:port with the protocol behind it when that is not TCP:
+ADDRESS is IP:port, followed by the protocol when that is not TCP:
 172.17.0.1:7001, [fd00::1]:7001, 172.17.0.1:53/udp. DESTINATION is IP:port.
 Every command may be repeated: what is done already is no error.
 'sm-ipvs COMMAND -h' explains each.

@@ -12,8 +12,8 @@ import (
 const removeHelp = `
 Usage: sm-ipvs remove ADDRESS DESTINATION
 
-Takes DESTINATION out of the virtual service at ADDRESS, and the service away when
-it has no destination left. Connections to DESTINATION end: drain first.
+Removes DESTINATION from the virtual service at ADDRESS, and the service too when it
+has no destination left. Connections to DESTINATION end: drain first.
 
 Succeeds without doing anything when there is no such destination, when another
 container has been added as DESTINATION since ($SM_CONTAINER_ID tells), and when

@@ -12,9 +12,9 @@ import (
 const restoreHelp = `
 Usage: sm-ipvs restore [ADDRESS]...
 
-Puts back what was added, was not removed, and is missing in the kernel, because
-of an "ipvsadm --clear" for instance. Each destination gets the weight that it had,
-and a line says so. The table "service-manager" of nftables is put back, too. Without
+Puts back what was added, was not removed, and is missing in the kernel, for example
+because of "ipvsadm --clear". Each destination gets the weight that it had, and a line
+says so. The table "service-manager" of nftables is put back, too. Without
 ADDRESS, all addresses are looked at.
 
 add, drain and remove do this too, for their address.

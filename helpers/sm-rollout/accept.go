@@ -113,7 +113,7 @@ func (r rollout) acceptReplaced(ctx context.Context, runner name.Runner, current
 			return errors.Join(r.retireSurplus(ctx, conn, runner), r.serving(ctx, conn, runner, "serving"))
 		})
 		if err != nil {
-			r.w.Warning("%s: serves, but one whose place it takes may still run: %v", runner, err)
+			r.w.Warning("%s: serves, but one that it replaces may still run: %v", runner, err)
 		}
 		return nil
 	}

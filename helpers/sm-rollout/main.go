@@ -30,8 +30,8 @@ Usage: sm-rollout start SERVICE
        sm-rollout outage SERVICE
 
 Starts a service, records the outcome of its revisions, and stops the runners
-that they replace. A REVISION of which another runner is meant than the first has its
-number behind it, such as :2.
+that they replace. A REVISION may be followed by the number of one of its runners,
+such as :2; without one, it is the first.
 
   start   start the runners of the good revision and of one that is pending, and
           Docker, and wait until one serves. Fails, with the reason of each, when
@@ -48,7 +48,7 @@ number behind it, such as :2.
           replicas serve, it becomes the good one and the runners of every other
           revision are stopped; accept does not wait for that. If it is the good one
           already, and more of its runners serve than it has replicas, the one that
-          has served for longest is stopped. Otherwise a newer one has replaced it,
+          has served longest is stopped. Otherwise a newer one has replaced it,
           and it is stopped, in order, as soon as it has started.
   reject  the unit has stopped. If it failed ($SERVICE_RESULT) and the revision
           never became good, the failure is recorded with its reason, and all runners
@@ -59,10 +59,10 @@ number behind it, such as :2.
           command of a unit, only when the manager is being stopped for good.
   renew   replace the containers of the good revision by new ones of the same, one after
           the other: start a runner that is free, whose accept retires the one that has
-          served for longest, and wait for that. If it fails, those that serve are not
+          served longest, and wait for that. If it fails, those that serve are not
           touched. A revision that must run alone is restarted, while clients wait.
-  scale   REVISION changes the number of replicas alone: start as many runners of the
-          good revision as are missing, or stop as many as are too many.
+  scale   REVISION changes only the number of replicas: start the runners of the good
+          revision that are missing, or stop those that are too many.
   settle  a start is over: if the runner was neither accepted nor rejected,
           because a reload has changed its commands, start it again.
   outage  fail once nothing has served for a minute.

@@ -190,9 +190,9 @@ func killed(result string) bool {
 func (e ending) hint() string {
 	switch {
 	case e.result == "timeout":
-		return "; start_timeout gives it longer"
+		return "; start_timeout gives it more time"
 	case e.result == "exit-code" && e.first == "sm-healthcheck":
-		return "; health_check.timeout gives it longer"
+		return "; health_check.timeout gives it more time"
 	}
 	return ""
 }

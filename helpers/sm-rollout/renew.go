@@ -126,7 +126,7 @@ func (r rollout) notRenewed(ctx context.Context, conn systemdConn, next, serves 
 	}
 	// It is not started again: this is all that is left of it.
 	err = errors.Join(conn.Stop(ctx, next.Unit()), conn.ResetFailed(ctx, next.Unit()), r.store.Withdraw(next))
-	return hint.Add(errors.Join(fmt.Errorf("%s: not renewed: %s; %s serves on", serves.Service, why, serves.Unit()), err), "run journalctl -u %s", next.Unit())
+	return hint.Add(errors.Join(fmt.Errorf("%s: not renewed: %s; %s keeps serving", serves.Service, why, serves.Unit()), err), "run journalctl -u %s", next.Unit())
 }
 
 // renewInPlace is for a revision of which two containers must not run at once: clients

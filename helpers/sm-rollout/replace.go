@@ -72,7 +72,7 @@ func (r rollout) takePlace(ctx context.Context, revision name.Revision) (bool, e
 		// The current one has precedence: it stops this one when it is ready to.
 		return false, nil
 	}
-	return false, hint.Add(fmt.Errorf("%s: not started: it would take the place of %s, which is current", revision, current), "edit the definition")
+	return false, hint.Add(fmt.Errorf("%s: not started: it would replace %s, which is current", revision, current), "edit the definition")
 }
 
 // startHold makes clients of a service wait, if it has a unit for that.

@@ -109,7 +109,7 @@ func parallelStarts(setting string, processors int) (int, error) {
 	}
 	n, err := strconv.Atoi(setting)
 	if err != nil || n < 1 {
-		return 4 * processors, fmt.Errorf("PARALLEL_STARTS: must be a number from 1 on (got %q)", setting)
+		return 4 * processors, fmt.Errorf("PARALLEL_STARTS: must be a number of at least 1 (got %q)", setting)
 	}
 	return n, nil
 }

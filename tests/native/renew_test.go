@@ -65,7 +65,7 @@ func TestRenew(t *testing.T) {
 			if out, status := m.try(t, "systemctl reload web@manager"); status == 0 {
 				t.Errorf("the reload succeeded: %s", out)
 			}
-			m.waitFor(t, patience, renewed(":2", "")+"\njournalctl -o cat -u web@manager | grep -E '^(<3>)?sm-rollout: error: web: not renewed: .*; web@1-[0-9a-f]+:2.service serves on'")
+			m.waitFor(t, patience, renewed(":2", "")+"\njournalctl -o cat -u web@manager | grep -E '^(<3>)?sm-rollout: error: web: not renewed: .*; web@1-[0-9a-f]+:2.service keeps serving'")
 			m.unchanged(t, before)
 			i.remove(t)
 		})

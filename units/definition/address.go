@@ -112,7 +112,7 @@ func ParseAddress(s string) (netip.AddrPort, error) {
 	case address.Port() == 0:
 		err = errors.New("must have a port from 1 to 65535")
 	case ip.IsLoopback():
-		err = errors.New("must not be a loopback address, which the kernel cannot balance; use another address of the host, like that of docker0")
+		err = errors.New("must not be a loopback address, which the kernel cannot balance; use another address of the host, such as docker0's")
 	case ip.IsUnspecified() || ip.IsMulticast() || ip.Is4In6() || ip.Zone() != "":
 		err = errors.New("must be one plain address of the host")
 	default:

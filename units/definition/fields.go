@@ -87,7 +87,7 @@ func init() {
 			},
 		},
 		{
-			name: "assign_address", says: "whether the host gets the address, or each of them, that it does not have yet, as long as a service uses it",
+			name: "assign_address", says: "whether addresses that the host lacks are added to it, for as long as a service uses them",
 			absent: `false`, example: `true`, schema: `{"type": "boolean"}`,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.AssignAddress = p.boolean(path, v) },
 		},
@@ -109,7 +109,7 @@ func init() {
 			},
 		},
 		{
-			name: "health_check.port", says: "where the container is asked",
+			name: "health_check.port", says: "where the container is probed",
 			without: "that of the first endpoint for TCP", example: `8081`, schema: `{"type": "integer", "minimum": 1, "maximum": 65535}`,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.HealthCheck.Port = p.port(path, v) },
 		},
@@ -119,21 +119,21 @@ func init() {
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.HealthCheck.Path = p.text(path, v, checkPath) },
 		},
 		{
-			name: "health_check.timeout", says: "how long the container may take until it proves it",
+			name: "health_check.timeout", says: "how long the container may take to prove it",
 			absent: `"60s"`, example: `"10m"`, schema: duration,
 			parse: func(p *parser, path string, v json.RawMessage) {
 				p.d.HealthCheck.Timeout = p.duration(path, v, time.Second)
 			},
 		},
 		{
-			name: "health_check.interval", says: "time from one probe to the next; the first follow faster, and those of a container that serves a second after each other, or more",
+			name: "health_check.interval", says: "time between probes; the first ones are closer together, and those of a container that serves are a second apart or more",
 			absent: `"250ms"`, example: `"1500ms"`, schema: duration,
 			parse: func(p *parser, path string, v json.RawMessage) {
 				p.d.HealthCheck.Interval = p.duration(path, v, 10*time.Millisecond)
 			},
 		},
 		{
-			name: "health_check.failures", says: "how many probes in a row must fail for a container that serves to get no new connections, unless no other one gets any; `0`: it is not asked any more once it serves",
+			name: "health_check.failures", says: "after how many failed probes in a row a container that serves gets no new connections, unless no other one gets any; `0`: it is not probed once it serves",
 			absent: `3`, example: `5`, schema: `{"type": "integer", "minimum": 0, "maximum": 1000}`,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.HealthCheck.Failures = p.count(path, v, 0, 1000) },
 		},
@@ -165,7 +165,7 @@ func init() {
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Command = p.words(path, v) },
 		},
 		{
-			name: "pre_start", says: "what is run once for each revision, in a container of its own, before the first one that serves: an object of the fields below",
+			name: "pre_start", says: "what runs once for each revision, in a container of its own, before the first one that serves: an object of the fields below",
 			without: "nothing", example: `{"command": ["migrate", "--up"]}`,
 			parse: (*parser).preStart,
 		},
@@ -182,12 +182,12 @@ func init() {
 			},
 		},
 		{
-			name: "replicas", says: "how many containers run side by side; a change of this alone starts or stops as many as are to come or to go, and no other",
+			name: "replicas", says: "how many containers run side by side; changing only this starts or stops the difference, and touches no other",
 			absent: `1`, example: `3`, schema: `{"type": "integer", "minimum": 1, "maximum": 16}`,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Replicas = p.count(path, v, 1, name.MaxReplicas) },
 		},
 		{
-			name: "rollout", says: "how one revision takes the place of another: an object of the fields below",
+			name: "rollout", says: "how one revision replaces another: an object of the fields below",
 			without: "the values below", example: `{"order": "stop-first", "hold": "10s"}`,
 			parse: (*parser).rollout,
 		},
@@ -219,7 +219,7 @@ func init() {
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Drain.Timeout = p.duration(path, v, 0) },
 		},
 		{
-			name: "drain.until", says: "`\"closed\"`: every connection must end; `\"answered\"`: one that was answered and has idled for a second, as a proxy keeps it for a next request, may be left",
+			name: "drain.until", says: "`\"closed\"`: every connection must end; `\"answered\"`: one that was answered and has been idle for a second, such as a proxy keeps for its next request, may remain",
 			absent: `"closed"`, example: `"answered"`, schema: `{"enum": ["closed", "answered"]}`,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Drain.Until = p.text(path, v, checkUntil) },
 		},
@@ -229,7 +229,7 @@ func init() {
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Drain.Timeout = p.duration(path, v, 0) },
 		},
 		{
-			name: "stop_timeout", says: "how long the container may take to end when it is told to",
+			name: "stop_timeout", says: "how long the container may take to end after it was told to",
 			absent: `"10s"`, example: `"2m"`, schema: duration,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.StopTimeout = p.duration(path, v, 0) },
 		},

@@ -202,8 +202,8 @@ func TestParseInvalid(t *testing.T) {
 		{`{"address": "172.17.0.1"}`, []string{`address: must be IP:port or [IPv6]:port (got "172.17.0.1")`}},
 		{`{"address": ""}`, []string{`address: must be IP:port or [IPv6]:port (got "")`}},
 		{`{"address": "localhost:80"}`, []string{`address: must be IP:port or [IPv6]:port (got "localhost:80")`}},
-		{`{"address": "127.0.0.1:80"}`, []string{`address: must not be a loopback address, which the kernel cannot balance; use another address of the host, like that of docker0 (got "127.0.0.1:80")`}},
-		{`{"address": "[::1]:80"}`, []string{`address: must not be a loopback address, which the kernel cannot balance; use another address of the host, like that of docker0 (got "[::1]:80")`}},
+		{`{"address": "127.0.0.1:80"}`, []string{`address: must not be a loopback address, which the kernel cannot balance; use another address of the host, such as docker0's (got "127.0.0.1:80")`}},
+		{`{"address": "[::1]:80"}`, []string{`address: must not be a loopback address, which the kernel cannot balance; use another address of the host, such as docker0's (got "[::1]:80")`}},
 		{`{"address": "0.0.0.0:80"}`, []string{`address: must be one plain address of the host (got "0.0.0.0:80")`}},
 		{`{"address": "[fe80::1%eth0]:80"}`, []string{`address: must be one plain address of the host (got "[fe80::1%eth0]:80")`}},
 		{`{"address": "10.0.0.1:0"}`, []string{`address: must have a port from 1 to 65535 (got "10.0.0.1:0")`}},
@@ -247,11 +247,11 @@ func TestParseInvalid(t *testing.T) {
 			`volumes[0]: must be SOURCE:TARGET; without a source, the data would go with the container (got "a")`,
 			`volumes[1]: must have an absolute path as its target (got "/a:b")`,
 			`volumes[2]: must have an absolute path or a volume's name before the first colon (got "../x:/b")`,
-			`volumes[3]: must have options like ro or ro,z behind the second colon; "" is none (got "/a:/b:")`,
+			`volumes[3]: must have options like ro or ro,z after the second colon; "" is not one (got "/a:/b:")`,
 			`volumes[4]: must be SOURCE:TARGET or SOURCE:TARGET:OPTIONS (got "/a:/b:ro:z")`,
 			`volumes[5]: must be a string (got 7)`,
 			`volumes[6]: must be SOURCE:TARGET; without a source, the data would go with the container (got "/a")`,
-			`volumes[7]: must have options like ro or ro,z behind the second colon; "bogus" is none (got "/srv:/data:bogus")`,
+			`volumes[7]: must have options like ro or ro,z after the second colon; "bogus" is not one (got "/srv:/data:bogus")`,
 			`volumes[8]: must not have the options ro and rw together (got "/a:/c:ro,rw")`,
 			`volumes[9]: must not have the option shared, which is for paths of the host only (got "a1:/d:shared")`,
 			`volumes[10]: must not have the option nocopy, which is for named volumes only (got "/a:/e:nocopy")`,
@@ -405,7 +405,7 @@ func TestParseLimits(t *testing.T) {
 	}
 	words := strings.Repeat("x", 33<<10)
 	_, err := Parse("web", rev, withRequired(`{"entrypoint": ["`+words[:32<<10]+`"], "command": ["`+words+`"], "volumes": ["/a:/b"]}`))
-	if want := "web " + rev + ": command: must have at most 64 KiB, together with all else that stands in a command"; fmt.Sprint(err) != want {
+	if want := "web " + rev + ": command: must have at most 64 KiB, together with everything else in a command"; fmt.Sprint(err) != want {
 		t.Errorf("got %v; want %s", err, want)
 	}
 	begin := time.Now()

@@ -103,7 +103,7 @@ func (p *parser) wordsFit() {
 		}
 	}
 	if all > maxWords {
-		p.problem(most, "must have at most %d KiB, together with all else that stands in a command", maxWords>>10)
+		p.problem(most, "must have at most %d KiB, together with everything else in a command", maxWords>>10)
 	}
 }
 

@@ -58,7 +58,7 @@ func checkVolumeOptions(options []string, named bool) error {
 		group := slices.IndexFunc(volumeOptions, func(g []string) bool { return slices.Contains(g, option) })
 		switch {
 		case group < 0:
-			return fmt.Errorf("must have options like ro or ro,z behind the second colon; %q is none", option)
+			return fmt.Errorf("must have options like ro or ro,z after the second colon; %q is not one", option)
 		case chosen[group] != "":
 			return fmt.Errorf("must not have the options %s and %s together", chosen[group], option)
 		case named && group == 3:

@@ -93,7 +93,7 @@ type Runner struct {
 const MaxReplicas = 16
 
 // MaxRunners is how many runners a revision has at most: one for each replica, and one that
-// takes the place of another.
+// replaces another.
 const MaxRunners = MaxReplicas + 1
 
 // First returns the first runner of a revision.
@@ -134,7 +134,7 @@ func ParseRunner(service, mark string) (Runner, error) {
 	if err == nil && numbered {
 		r.Number, err = strconv.Atoi(number)
 		if err != nil || r.Number < 2 || r.Number > MaxRunners || number != strconv.Itoa(r.Number) {
-			return Runner{}, fmt.Errorf("REVISION: must have nothing behind it, or a number from :2 to :%d%s", MaxRunners, got(mark))
+			return Runner{}, fmt.Errorf("REVISION: must be followed by nothing, or by a number from :2 to :%d%s", MaxRunners, got(mark))
 		}
 	}
 	return r, err

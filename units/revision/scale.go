@@ -53,7 +53,7 @@ func (s Store) Scale(r name.Revision) (Scale, error) {
 	n, _ := fmt.Sscanf(string(text), "%d %s\n", &scale.Replicas, &by)
 	scale.By, err = name.ParseRev(by)
 	if n != 2 || err != nil || scale.Replicas < 1 || scale.Replicas > name.MaxReplicas {
-		return Scale{}, fmt.Errorf("%s: %s does not say how many replicas there are to be, and by which revision; remove it", r, path)
+		return Scale{}, fmt.Errorf("%s: %s does not say how many replicas there should be, and by which revision; remove it", r, path)
 	}
 	return scale, nil
 }

@@ -87,7 +87,7 @@ func explain(err error, registry string) string {
 		cerrdefs.IsNotFound(err) && !has("denied", "unauthorized"):
 		return fmt.Sprintf("not found in the registry; check the name and tag (%s)", reason)
 	case has("access denied", "access to the resource is denied"):
-		return fmt.Sprintf("there is no such repository, or it takes a login; check the name, or run %q as root (%s)", login, reason)
+		return fmt.Sprintf("there is no such repository, or it needs a login; check the name, or run %q as root (%s)", login, reason)
 	case has("unauthorized", "no basic auth credentials", "authentication required"):
 		return fmt.Sprintf("the registry wants a login; run %q as root (%s)", login, reason)
 	case has("no such host", "server misbehaving", "temporary failure in name resolution"):

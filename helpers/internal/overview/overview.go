@@ -82,7 +82,7 @@ func Look(ctx context.Context, store revision.Store, conn Systemd, service name.
 	for _, state := range states {
 		one := Runner{Unit: state}
 		if one.Runner, err = name.ParseUnit(state.Name); err != nil {
-			return s, fmt.Errorf("%s is no runner: %w", state.Name, err)
+			return s, fmt.Errorf("%s is not a runner: %w", state.Name, err)
 		}
 		if one.Reason, one.Rejected, err = store.Failed(one.Revision); err != nil {
 			return s, err

@@ -60,7 +60,7 @@ func (a *Applier) addressed(ctx context.Context, c source.Change) (source.Change
 		return c, err
 	}
 	if isNew {
-		a.Log.Info("%s: is given the address %s", c.Service, address)
+		a.Log.Info("%s: gets the address %s", c.Service, address)
 	}
 	c.Document = definition.WithAddress(c.Document, address)
 	return c, nil

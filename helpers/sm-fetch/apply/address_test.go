@@ -383,7 +383,7 @@ func TestAddressOfThePool(t *testing.T) {
 			t.Errorf("%s, %s: got %s, want %s", c.service, c.document, got, c.want)
 		}
 	}
-	if a.saying("web: is given the address 10.0.0.1:7003") != 1 || a.saying("address: no address of ADDRESSES=10.0.0.1:7000-7004 is free") != 1 {
+	if a.saying("web: gets the address 10.0.0.1:7003") != 1 || a.saying("address: no address of ADDRESSES=10.0.0.1:7000-7004 is free") != 1 {
 		t.Errorf("%q", a.Log.(*lines).lines)
 	}
 	// It comes back, and so does what another run has given it.

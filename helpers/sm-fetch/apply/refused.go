@@ -47,7 +47,7 @@ func (a *Applier) refuse(c source.Change, owner name.Service, address definition
 	old, known := a.refused[c.Service]
 	if !known {
 		if len(a.refused) >= definition.MaxServices {
-			a.Log.Warning("%s: more than %d services wait for this host to take them; edit this one to have it looked at again", c.Service, definition.MaxServices)
+			a.Log.Warning("%s: more than %d services wait for this host to accept them; edit this one for another try", c.Service, definition.MaxServices)
 			return
 		}
 		a.turns++

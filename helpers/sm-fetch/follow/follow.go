@@ -163,7 +163,7 @@ func (f *Follower) guarded(ctx context.Context) (context.Context, context.Cancel
 				changes := f.changes
 				f.mu.Unlock()
 				if changes == before {
-					cancel(fmt.Errorf("nothing has come for %v", f.Times.Stall))
+					cancel(fmt.Errorf("nothing has arrived for %v", f.Times.Stall))
 				}
 				before = changes
 				select {

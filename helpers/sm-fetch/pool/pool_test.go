@@ -20,7 +20,7 @@ func TestParseRange(t *testing.T) {
 		"":                        `must be IP:FIRST-LAST, such as 172.17.0.1:7000-7999 (got "")`,
 		"172.17.0.1:7000":         `must be IP:FIRST-LAST, such as 172.17.0.1:7000-7999 (got "172.17.0.1:7000")`,
 		"localhost:7000-7999":     `must be IP:FIRST-LAST, such as 172.17.0.1:7000-7999: the first address must be IP:port or [IPv6]:port (got "localhost:7000-7999")`,
-		"127.0.0.1:7000-7999":     `must be IP:FIRST-LAST, such as 172.17.0.1:7000-7999: the first address must not be a loopback address, which the kernel cannot balance; use another address of the host, like that of docker0 (got "127.0.0.1:7000-7999")`,
+		"127.0.0.1:7000-7999":     `must be IP:FIRST-LAST, such as 172.17.0.1:7000-7999: the first address must not be a loopback address, which the kernel cannot balance; use another address of the host, such as docker0's (got "127.0.0.1:7000-7999")`,
 		"172.17.0.1:7000-6999":    `must have a last port from the first one to 65535 (got "172.17.0.1:7000-6999")`,
 		"172.17.0.1:7000-65536":   `must have a last port from the first one to 65535 (got "172.17.0.1:7000-65536")`,
 		"172.17.0.1:7000- 7999":   `must have a last port from the first one to 65535 (got "172.17.0.1:7000- 7999")`,

@@ -213,7 +213,7 @@ func (q *queue) send(kind netlink.HeaderType, attributes ...netlink.Attribute) e
 		_, err = q.conn.Send(m)
 	}
 	if err != nil {
-		return fmt.Errorf("let packets go on: %w", err)
+		return fmt.Errorf("let packets continue: %w", err)
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ type address struct {
 // Errors about the setting never repeat any of it: what is not understood may be
 // a piece of the password.
 var (
-	errEncode = errors.New("the URL of the database cannot be understood; percent-encode what is special in its user name and password: " +
+	errEncode = errors.New("the URL of the database cannot be understood; percent-encode special characters in its user name and password: " +
 		"/ is %2F, ? is %3F, # is %23, @ is %40, : is %3A, % is %25")
 	errForm = errors.New("the URL of the database must look like http://user:password@host:5984/services")
 )

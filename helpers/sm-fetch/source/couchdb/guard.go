@@ -111,7 +111,7 @@ func (g *guard) client() *http.Client {
 func proxy(request *http.Request) (*url.URL, error) {
 	u, err := http.ProxyFromEnvironment(request)
 	if err != nil {
-		return nil, errors.New("the URL in http_proxy or https_proxy cannot be understood; percent-encode what is special in its user name and password")
+		return nil, errors.New("the URL in http_proxy or https_proxy cannot be understood; percent-encode special characters in its user name and password")
 	}
 	return u, nil
 }
@@ -179,10 +179,10 @@ func (g *guard) check(response *http.Response) error {
 		return fmt.Errorf("the server answers with the status %d", status)
 	}
 	if encoding := response.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		return errors.New("the server compresses its answer, for which it was not asked")
+		return errors.New("the server compresses its answer, which it was not asked to do")
 	}
 	if strings.HasPrefix(response.Header.Get("Content-Type"), "multipart/") {
-		return errors.New("the server answers in several parts, for which it was not asked")
+		return errors.New("the server answers in several parts, which it was not asked to do")
 	}
 	return nil
 }

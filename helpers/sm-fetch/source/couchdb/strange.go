@@ -18,7 +18,7 @@ func (s *strange) tell(database, id string, why error) {
 	}
 	s.told[id] = true
 	if len(s.told) > maxStrange {
-		s.report(fmt.Sprintf("%s has more than %d documents with names that no service can have; the others are not told", database, maxStrange))
+		s.report(fmt.Sprintf("%s has more than %d documents with names that no service can have; the others are not reported", database, maxStrange))
 		return
 	}
 	s.report(fmt.Sprintf("the document %q in %s is ignored: the name of a service %v", id, database, why))
