@@ -9,12 +9,6 @@ import (
 // A command is a helper and its arguments. The zero value is none.
 type command []unitfile.Word
 
-// mayFail returns the command as one whose failure systemd ignores: otherwise those after
-// it would not run.
-func (c command) mayFail() command {
-	return append(command{"-" + c[0]}, c[1:]...)
-}
-
 // A step is one part of what a unit does, together with what undoes it. systemd runs the
 // steps in their order, each when the one before is done, and undoes them in reverse.
 type step struct {
@@ -72,12 +66,12 @@ func (c chain) writeEnd(t *unitfile.Text) {
 		if s.undo == nil {
 			continue
 		}
-		t.Command("ExecStopPost", s.undo.mayFail()...)
+		t.Attempt("ExecStopPost", s.undo...)
 		if s.lasting {
 			// Once more, because a command may be killed, for example by the kernel when
 			// memory is short, and a destination that outlives its container would lose
 			// requests.
-			t.Command("ExecStopPost", s.undo.mayFail()...)
+			t.Attempt("ExecStopPost", s.undo...)
 		}
 	}
 }

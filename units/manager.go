@@ -37,9 +37,6 @@ func manager(helpers string, s Service) []byte {
 	restore := command{helper(helpers, "sm-ipvs"), "restore"}
 	smRollout := helper(helpers, "sm-rollout")
 	steps := chain{
-		// What serves already may have lost its destination, if the kernel's table was
-		// cleared. That is no reason to start nothing.
-		before: []step{{do: restore.mayFail()}},
 		// One command: when it is stopped in the middle of one, systemd 252 runs the
 		// next.
 		main: step{
@@ -72,13 +69,16 @@ func manager(helpers string, s Service) []byte {
 	t.Set("Restart", "on-failure")
 	// Short, because a stop in this pause runs no command.
 	t.Set("RestartSec", "1s")
+	// What serves already may have lost its destination, if the kernel's table was cleared.
+	// That is no reason to start nothing.
+	t.Attempt("ExecStartPre", restore...)
 	steps.writeStart(t)
-	t.Command("ExecReload", restore.mayFail()...)
+	t.Attempt("ExecReload", restore...)
 	if good := s.Definition(s.Good); good != nil {
 		// An image that only this host has, or whose registry is out of reach, is used as
 		// it is here.
 		pull := command{helper(helpers, "sm-docker-run"), "pull", "--pull", "always", unitfile.Literal(good.Image)}
-		t.Command("ExecReload", pull.mayFail()...)
+		t.Attempt("ExecReload", pull...)
 	}
 	t.Command("ExecReload", smRollout, "renew", unitfile.Literal(string(s.Service)))
 	steps.writeEnd(t)

@@ -1,7 +1,6 @@
 package units
 
 import (
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -24,7 +23,7 @@ func runner(helpers string, s Service, d *definition.Definition, r name.Runner) 
 	steps := rollout(helpers, d, r, good)
 
 	t := newText(3 << 10)
-	t.Set("Description", unitfile.SpecifierFree(fmt.Sprintf("%s (%s)", r, d.Image)))
+	t.Set("Description", unitfile.SpecifierFree(r.String()+" ("+d.Image+")"))
 	t.Set("SourcePath", sourcePath(d))
 	t.Set("After", strings.Join(append([]string{"docker.service"}, predecessors(d, r, good)...), " "))
 	if !good {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -37,7 +38,6 @@ func members(data []byte) ([]member, error) {
 	}
 	s.at++
 	found := make([]member, 0, 16)
-	seen := make(map[string]struct{}, 16)
 	for s.next() != '}' {
 		name, err := text(s.value())
 		if err != nil {
@@ -50,16 +50,40 @@ func members(data []byte) ([]member, error) {
 		if s.next() == ',' {
 			s.at++
 		}
-		if _, twice := seen[name]; twice {
-			return nil, fmt.Errorf("has %s twice", printable(name))
-		}
 		if len(found) == maxMembers {
 			return nil, fmt.Errorf("has more than %d members", maxMembers)
 		}
-		seen[name] = struct{}{}
 		found = append(found, member{name, value})
 	}
+	if name, ok := twice(found); ok {
+		return nil, fmt.Errorf("has %s twice", printable(name))
+	}
 	return found, nil
+}
+
+// has reports whether there is a member of that name.
+func has(given []member, name string) bool {
+	return slices.ContainsFunc(given, func(m member) bool { return m.name == name })
+}
+
+// twice returns a name that two members have, if there is one.
+func twice(given []member) (name string, ok bool) {
+	if len(given) <= 16 { // faster without a map
+		for i, m := range given {
+			if has(given[:i], m.name) {
+				return m.name, true
+			}
+		}
+		return "", false
+	}
+	seen := make(map[string]bool, len(given))
+	for _, m := range given {
+		if seen[m.name] {
+			return m.name, true
+		}
+		seen[m.name] = true
+	}
+	return "", false
 }
 
 var errNoObject = errors.New("must be a JSON object")

@@ -82,8 +82,7 @@ func (p *parser) document(document []byte) {
 	if p.d.Rev, err = name.ParseRev(p.revision); err != nil {
 		p.problem("_rev", "%v", err)
 	}
-	has := namesOf(given)
-	if !has["image"] {
+	if !has(given, "image") {
 		// Whatever else it is, it is no definition; its other members say nothing.
 		p.problem("image", "is missing%s", misspelt(given, "image"))
 		return
@@ -92,18 +91,18 @@ func (p *parser) document(document []byte) {
 	slices.SortStableFunc(p.d.Flags, func(a, b Flag) int { return cmp.Compare(position(a.Field), position(b.Field)) })
 	p.wordsFit()
 	for _, f := range fields {
-		if f.instead != "" && has[f.name] && has[f.instead] {
+		if f.instead != "" && has(given, f.name) && has(given, f.instead) {
 			p.problem(f.name, "cannot be combined with %s", f.instead)
 		}
 	}
 	switch {
-	case has["endpoints"] && (has["port"] || has["address"]):
+	case has(given, "endpoints") && (has(given, "port") || has(given, "address")):
 		p.problem("endpoints", "cannot be combined with address and port")
-	case !has["port"] && has["address"]:
+	case !has(given, "port") && has(given, "address"):
 		p.problem("port", "is missing%s", misspelt(given, "port"))
-	case has["port"] && !has["address"]:
+	case has(given, "port") && !has(given, "address"):
 		p.problem("address", "is missing; give the service one here, like \"172.17.0.1:7001\", or in "+Addresses+"%s", misspelt(given, "address"))
-	case has["port"]:
+	case has(given, "port"):
 		p.short.Address.Protocol, p.short.Field = TCP, "address"
 		p.d.Endpoints = []Endpoint{p.short}
 	}
@@ -111,26 +110,17 @@ func (p *parser) document(document []byte) {
 		p.problem("replicas", `must be 1 with the order "stop-first", which is for what cannot run twice (got %d)`, p.d.Replicas)
 	}
 	if len(p.problems) == 0 {
-		p.completeHealthCheck(has["health_check"])
+		p.completeHealthCheck(has(given, "health_check"))
 	}
 }
 
 // complete reports the required members that an object lacks.
 func (p *parser) complete(prefix string, given []member, must []string) {
-	has := namesOf(given)
 	for _, name := range must {
-		if !has[name] {
+		if !has(given, name) {
 			p.problem(prefix+name, "is missing")
 		}
 	}
-}
-
-func namesOf(given []member) map[string]bool {
-	names := make(map[string]bool, len(given))
-	for _, m := range given {
-		names[m.name] = true
-	}
-	return names
 }
 
 // completeHealthCheck fills in what depends on other fields.

@@ -181,9 +181,8 @@ func TestParseWorker(t *testing.T) {
 // withRequired adds the fields of a service with clients that a document does not have.
 func withRequired(document string) []byte {
 	given, _ := members([]byte(document)) // what is no object has none
-	has := namesOf(given)
 	for name, value := range map[string]string{"image": `"nginx:1.27"`, "address": `"172.17.0.1:7001"`, "port": "80"} {
-		if !has[name] && (name == "image" || !has["endpoints"]) {
+		if !has(given, name) && (name == "image" || !has(given, "endpoints")) {
 			document = strings.Replace(document, "{", `{"`+name+`": `+value+", ", 1)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"service-manager/units/name"
@@ -26,7 +25,7 @@ func (s Store) SetCurrent(r name.Revision) error { return s.setLink(r, current) 
 func (s Store) SetGood(r name.Revision) error { return s.setLink(r, good) }
 
 func (s Store) link(service name.Service, link string) (name.Rev, error) {
-	path := filepath.Join(s.Root, string(service), link)
+	path := of(s.Root, service, link)
 	target, err := os.Readlink(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
@@ -49,7 +48,7 @@ func (s Store) setLink(r name.Revision, link string) error {
 	if have, err := s.link(r.Service, link); err == nil && have == r.Rev {
 		return nil
 	}
-	if err := atomicfile.Link(string(r.Rev)+suffix, filepath.Join(s.Root, string(r.Service), link)); err != nil {
+	if err := atomicfile.Link(string(r.Rev)+suffix, of(s.Root, r.Service, link)); err != nil {
 		return fmt.Errorf("%s: make it %s: %w", r, link, err)
 	}
 	return nil
@@ -58,7 +57,7 @@ func (s Store) setLink(r name.Revision, link string) error {
 // MarkDeleted records that the store has deleted the service. Its units stay
 // until they have stopped in order and Remove forgets them.
 func (s Store) MarkDeleted(service name.Service) error {
-	if err := atomicfile.Write(filepath.Join(s.Root, string(service), deleted), nil, fileMode); err != nil {
+	if err := atomicfile.Write(of(s.Root, service, deleted), nil, fileMode); err != nil {
 		return fmt.Errorf("%s: mark it deleted: %w", service, err)
 	}
 	return nil
@@ -66,6 +65,6 @@ func (s Store) MarkDeleted(service name.Service) error {
 
 // Deleted reports whether the service is marked as deleted.
 func (s Store) Deleted(service name.Service) bool {
-	_, err := os.Lstat(filepath.Join(s.Root, string(service), deleted))
+	_, err := os.Lstat(of(s.Root, service, deleted))
 	return err == nil
 }

@@ -23,7 +23,7 @@ const (
 // RecordPath returns the run record of a runner: an environment file that is
 // there as long as the container may be.
 func (s Store) RecordPath(r name.Runner) string {
-	return filepath.Join(s.Run, string(r.Service), r.Mark()+recordSuffix)
+	return of(s.Run, r.Service, r.Mark()+recordSuffix)
 }
 
 // preStartedPrefix begins the name of the file that says that a revision's pre_start
@@ -33,11 +33,11 @@ const preStartedPrefix = ".pre-started-"
 // PreStartedPath returns the file that is there when the pre_start of a revision has
 // succeeded. It outlives a reboot, and goes with the revision.
 func (s Store) PreStartedPath(r name.Revision) string {
-	return filepath.Join(s.Root, string(r.Service), preStartedPrefix+string(r.Rev))
+	return of(s.Root, r.Service, preStartedPrefix+string(r.Rev))
 }
 
 func (s Store) failedPath(r name.Revision) string {
-	return filepath.Join(s.Run, string(r.Service), string(r.Rev)+failedSuffix)
+	return of(s.Run, r.Service, string(r.Rev)+failedSuffix)
 }
 
 // Recorded returns the revisions of a service a runner of which has a run record, oldest
@@ -155,7 +155,7 @@ func (s Store) WithdrawOthers(good name.Revision) error {
 }
 
 func (s Store) announcedPath(r name.Runner) string {
-	return filepath.Join(s.Run, string(r.Service), r.Mark()+announcedSuffix)
+	return of(s.Run, r.Service, r.Mark()+announcedSuffix)
 }
 
 // ClearRecord deletes the run record of a runner that has ended.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"service-manager/units/name"
 	"service-manager/units/revision/atomicfile"
@@ -25,7 +24,7 @@ type Scale struct {
 }
 
 func (s Store) scalePath(r name.Revision) string {
-	return filepath.Join(s.Root, string(r.Service), scalePrefix+string(r.Rev))
+	return of(s.Root, r.Service, scalePrefix+string(r.Rev))
 }
 
 // SetScale says how many replicas a revision should have.

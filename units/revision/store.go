@@ -45,8 +45,12 @@ const (
 type Store struct{ Root, Run string }
 
 // Path returns the file of a revision.
-func (s Store) Path(r name.Revision) string {
-	return filepath.Join(s.Root, string(r.Service), string(r.Rev)+suffix)
+func (s Store) Path(r name.Revision) string { return of(s.Root, r.Service, string(r.Rev)+suffix) }
+
+// of returns the path of a file about a service. A generator asks for thousands, and
+// what filepath.Join looks for is not in names.
+func of(root string, service name.Service, file string) string {
+	return root + "/" + string(service) + "/" + file
 }
 
 // Services returns the names of the services that have a folder, sorted. The
@@ -118,13 +122,13 @@ func (s Store) Revisions(service name.Service) ([]name.Rev, error) {
 	var problems []error
 	for _, entry := range entries {
 		file := entry.Name()
+		if file == current || file == good || file == deleted || strings.HasPrefix(file, ".") {
+			continue
+		}
 		stem, isJSON := strings.CutSuffix(file, suffix)
-		rev, err := name.ParseRev(stem)
-		switch {
-		case file == current, file == good, file == deleted, strings.HasPrefix(file, "."):
-		case isJSON && err == nil && entry.Type().IsRegular():
+		if rev, err := name.ParseRev(stem); isJSON && err == nil && entry.Type().IsRegular() {
 			revs = append(revs, rev)
-		default:
+		} else {
 			problems = append(problems, fmt.Errorf("%s: is not a revision; move it away", filepath.Join(dir, file)))
 		}
 	}

@@ -30,12 +30,20 @@ func (t *Text) Set(key, value string) {
 	t.line(value)
 }
 
-// Command adds a setting whose value is a command line: a program and its
-// arguments. Prefixes like "-" stand before the program, in its word.
-func (t *Text) Command(key string, words ...Word) {
+// Command adds a setting whose value is a command line: a program and its arguments.
+func (t *Text) Command(key string, words ...Word) { t.command(key, "=", words) }
+
+// Attempt adds a command whose failure systemd ignores: otherwise those after it would
+// not run.
+func (t *Text) Attempt(key string, words ...Word) { t.command(key, "=-", words) }
+
+func (t *Text) command(key, begin string, words []Word) {
 	t.WriteString(key)
+	t.WriteString(begin)
 	for i, w := range words {
-		t.WriteByte("= "[min(i, 1)])
+		if i > 0 {
+			t.WriteByte(' ')
+		}
 		w.writeQuoted(&t.Buffer)
 	}
 	t.WriteByte('\n')

@@ -1,15 +1,14 @@
 // Command copy does with files what a generator cannot do without, and nothing else:
-// it reads the revisions of every service, and writes files as large as units. What
-// a generator costs beyond that is its own.
+// it reads the revisions of every service, so many services at a time, and writes files
+// as large as units. What a generator costs beyond that is its own.
 //
-//	copy /etc/service-manager/revisions /tmp/out 800 2300 2300
+//	copy 1 /etc/service-manager/revisions /tmp/out 800 2300 2300
 package main
 
 import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -23,30 +22,35 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) < 3 {
-		return fmt.Errorf("usage: copy REVISIONS OUT SIZE…")
+	if len(args) < 4 {
+		return fmt.Errorf("usage: copy SERVICES REVISIONS OUT SIZE…")
 	}
+	atATime, err := strconv.Atoi(args[0])
+	if err != nil || atATime < 1 {
+		return fmt.Errorf("not a number of services: %q", args[0])
+	}
+	revisions, out := args[1], args[2]
 	var contents [][]byte
-	for _, arg := range args[2:] {
+	for _, arg := range args[3:] {
 		size, err := strconv.Atoi(arg)
 		if err != nil {
 			return fmt.Errorf("not a size: %w", err)
 		}
 		contents = append(contents, make([]byte, size))
 	}
-	services, err := os.ReadDir(args[0])
+	services, err := os.ReadDir(revisions)
 	if err != nil {
 		return err
 	}
 	problems := make([]error, len(services))
 	var next atomic.Int64
 	var workers sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
+	for range atATime {
 		workers.Add(1)
 		go func() {
 			defer workers.Done()
 			for i := int(next.Add(1)) - 1; i < len(services); i = int(next.Add(1)) - 1 {
-				problems[i] = one(filepath.Join(args[0], services[i].Name()), filepath.Join(args[1], services[i].Name()), contents)
+				problems[i] = one(filepath.Join(revisions, services[i].Name()), filepath.Join(out, services[i].Name()), contents)
 			}
 		}()
 	}
