@@ -40,5 +40,5 @@
 //
 // Tests run beside each other (forReleases says so to the testing package, and alone
 // does not); a machine takes two or three seconds to start and 200 MB. Never start more than
-// 100 containers in one.
+// 100 containers in one, unless as TestTwoHundredServices does.
 package native
