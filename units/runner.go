@@ -27,7 +27,7 @@ func runner(helpers string, s Service, d *definition.Definition, r name.Runner) 
 	t.Set("SourcePath", sourcePath(d))
 	t.Set("After", strings.Join(append([]string{"docker.service"}, predecessors(d, r, good)...), " "))
 	if !good {
-		t.Set("Wants", strings.Join(append([]string{name.Settle("%n")}, successors(d, r)...), " "))
+		t.Set("Wants", strings.Join(append([]string{name.Settle("%n")}, siblings(d, r)...), " "))
 	}
 	t.Set("StartLimitIntervalSec", "0")
 
@@ -92,13 +92,12 @@ func predecessors(d *definition.Definition, r name.Runner, good bool) (units []s
 	return units
 }
 
-// successors returns the runners that start with the first one of a new revision.
-func successors(d *definition.Definition, r name.Runner) (units []string) {
-	if r.Number > 1 {
-		return nil
-	}
-	for _, other := range r.Revision.Runners(d.Replicas)[1:] {
-		units = append(units, other.Unit())
+// siblings returns the runners that start with one of a new revision.
+func siblings(d *definition.Definition, r name.Runner) (units []string) {
+	for _, other := range r.Revision.Runners(d.Replicas) {
+		if other != r {
+			units = append(units, other.Unit())
+		}
 	}
 	return units
 }

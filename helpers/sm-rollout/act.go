@@ -31,6 +31,18 @@ func (r rollout) retireBeside(ctx context.Context, conn systemdConn, runner name
 	return retireThose(ctx, conn, runner.Service, func(other name.Runner) bool { return other != runner && other.Rev != good })
 }
 
+// abandon stops the other runners of a revision that is not good after one of them was
+// stopped by hand, without waiting.
+func abandon(ctx context.Context, conn systemdConn, s scene, runner name.Runner) error {
+	var problems []error
+	for _, other := range s.Of(runner.Rev) {
+		if other.Runner != runner && other.Live() && other.Unit.JobType != "stop" {
+			problems = append(problems, retire(ctx, conn, other.Unit))
+		}
+	}
+	return errors.Join(problems...)
+}
+
 func retireThose(ctx context.Context, conn systemdConn, service name.Service, those func(name.Runner) bool) error {
 	units, err := conn.Runners(ctx, service)
 	if err != nil {

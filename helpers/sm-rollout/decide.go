@@ -70,6 +70,7 @@ func (s scene) toStart(tried map[string]bool) []name.Runner {
 type ending struct {
 	result        string // $SERVICE_RESULT
 	stopRequested bool   // it is being stopped or restarted
+	stopped       bool   // it is being stopped for good, and its revision was not rejected
 	alone         bool   // it has replaced the good revision
 	hostFailed    bool   // a helper said that it was the host's failure
 	killed        bool   // a helper was killed by SIGKILL
@@ -87,17 +88,19 @@ const killsForgiven = 3
 
 // rejectPlan is what to do about a runner that has ended.
 type rejectPlan struct {
-	reject bool // record that it failed
-	start  bool // start it again
-	stop   bool // keep systemd from starting it again
-	count  bool // one more failure in a row
+	reject  bool // record that it failed
+	start   bool // start it again
+	stop    bool // keep systemd from starting it again
+	count   bool // one more failure in a row
+	abandon bool // stop the others of its revision
 }
 
 // planReject decides about a revision whose runner has ended.
 func planReject(rev, good, current name.Rev, e ending) rejectPlan {
 	switch {
 	case e.stopRequested:
-		return rejectPlan{}
+		// Without it, the others would stay pending for ever.
+		return rejectPlan{abandon: e.stopped && rev == current && rev != good}
 	case rev == good && e.beside && !e.served:
 		// It was to replace one that keeps serving.
 		return rejectPlan{stop: true}

@@ -34,7 +34,9 @@ func (r rollout) reject(ctx context.Context, runner name.Runner) error {
 	}
 	if result == "success" && !alone && !ready {
 		// The usual end of a revision that has been replaced.
-		if good, err := r.store.Good(runner.Service); err != nil || runner.Rev != good {
+		good, err := r.store.Good(runner.Service)
+		current, currentErr := r.store.Current(runner.Service)
+		if err := errors.Join(err, currentErr); err != nil || runner.Rev != good && runner.Rev != current {
 			return err
 		}
 	}
@@ -72,7 +74,8 @@ func (r rollout) ending(ctx context.Context, conn systemdConn, s scene, runner n
 	}
 	job := one.Unit.JobType
 	e = ending{result: result, failures: r.pace(runner).failures,
-		stopRequested: job == "stop" || job == "restart" || job == "try-restart"}
+		stopRequested: job == "stop" || job == "restart" || job == "try-restart",
+		stopped:       job == "stop" && !one.Rejected}
 	if runner.Rev == s.Good && s.serveBeside(runner) >= s.Replicas {
 		served, err := r.served(ctx, conn, runner.Unit())
 		if err != nil {
@@ -127,6 +130,9 @@ func (r rollout) carryOut(ctx context.Context, conn systemdConn, s scene, runner
 			return err
 		}
 		r.w.Notify.Status("rejected: %s", reason)
+	}
+	if plan.abandon {
+		return abandon(ctx, conn, s, runner)
 	}
 	if plan.stop {
 		return conn.Stop(ctx, unit)

@@ -178,6 +178,17 @@ func TestOutcomes(t *testing.T) {
 		maps.Copy(units, up)
 		return units
 	}
+	// job returns a function that gives a runner of web a job of that kind.
+	job := func(kind string) func(units map[string]dbus.UnitStatus, runner string) map[string]dbus.UnitStatus {
+		return func(units map[string]dbus.UnitStatus, runner string) map[string]dbus.UnitStatus {
+			unit := "web@" + runner + ".service"
+			one := units[unit]
+			one.JobId, one.JobType = 1, kind
+			units[unit] = one
+			return units
+		}
+	}
+	stopping, restarting := job("stop"), job("restart")
 	success := map[string]string{"SERVICE_RESULT": "success"}
 	failure := map[string]string{"SERVICE_RESULT": "exit-code", "EXIT_CODE": "exited", "EXIT_STATUS": "3"}
 	tests := []struct {
@@ -198,6 +209,7 @@ func TestOutcomes(t *testing.T) {
 		document      string // of all revisions
 		ready         []int  // numbers of the runners of revision two that serve before it is good
 		wantReady     []int
+		rejected      string // why revision two was before
 	}{
 		{name: "a pending revision becomes good", current: two, good: one, args: "accept web " + two, systemd: recorder{units: older}, wantGood: two, wantAsked: retire, wantStatus: "serving"},
 		{name: "the first revision becomes good", current: two, args: "accept web " + two, systemd: recorder{units: older}, wantGood: two, wantAsked: retire, wantStatus: "serving"},
@@ -354,6 +366,12 @@ func TestOutcomes(t *testing.T) {
 		{name: "one of three fails, and some serve of the revision that it has replaced", current: three, good: one, args: "reject web " + three, document: three3, ready: []int{1}, env: failure, wantGood: one, wantReady: []int{1},
 			systemd:   recorder{units: runners("active", "inactive", "inactive"), status: "not healthy"},
 			wantAsked: []string{"stop web@" + two + ".service"}, wantStatus: "rejected: not healthy (exit-code; main process exited 3)"},
+		{name: "one of three is stopped before all serve: so are the others", current: two, good: one, args: "reject web " + two + ":2", document: three3, ready: []int{1}, env: success, wantGood: one, wantReady: []int{1},
+			systemd: recorder{units: stopping(runners("active", "deactivating", "inactive"), two+":2")}, wantAsked: []string{"stop web@" + two + ".service"}},
+		{name: "one of three is stopped because another one has failed", current: two, good: one, args: "reject web " + two + ":2", document: three3, rejected: "no", env: success, wantGood: one, wantFailed: "no\n",
+			systemd: recorder{units: stopping(runners("failed", "deactivating", "active"), two+":2")}},
+		{name: "one of three is restarted before all serve", current: two, good: one, args: "reject web " + two + ":2", document: three3, ready: []int{1, 2}, env: success, wantGood: one, wantReady: []int{1},
+			systemd: recorder{units: restarting(runners("active", "deactivating", "inactive"), two+":2")}},
 		{name: "one of three ends well before all serve", current: two, good: one, args: "reject web " + two, document: three3, ready: []int{1, 2}, env: success, wantGood: one, wantReady: []int{2},
 			systemd:    recorder{units: runners("deactivating", "active", "inactive"), status: "serving"},
 			wantAsked:  []string{"stop web@" + two + ":2.service"},
@@ -403,6 +421,9 @@ func TestOutcomes(t *testing.T) {
 			r := rollout{store: store}
 			if test.alone {
 				must(t, r.alone(web.Revision(two)).set())
+			}
+			if test.rejected != "" {
+				must(t, store.SetFailed(web.Revision(two), test.rejected))
 			}
 			for _, number := range test.ready {
 				must(t, r.ready(web.Revision(two).Runner(number)).set())

@@ -168,16 +168,18 @@ func TestReplicaFaults(t *testing.T) {
 			m.waitFor(t, patience, replicated(good, 2))
 			m.unchanged(t, before)
 		})
-		scene(t, "one is stopped before the other one serves, and started", func(t *testing.T) {
-			before := m.containers(t)
-			pending, i := halfway(t, 2)
-			m.output(t, "systemctl stop web@"+pending)
-			i.release(t)
-			m.waitFor(t, patience, "test -e /run/service-manager/web/"+pending+":2.ready")
-			m.stillThere(t, before)
-			m.output(t, "systemctl start web@"+pending)
-			serves(t, 2)
-		})
+		for _, number := range []string{"", ":2"} {
+			scene(t, "one is stopped before the other one serves, and started: "+number, func(t *testing.T) {
+				before := m.containers(t)
+				pending, i := halfway(t, 2)
+				m.output(t, "systemctl stop web@"+pending+number)
+				i.release(t)
+				m.waitFor(t, patience, replicated(good, 2)+"test ! -e /run/service-manager/web/"+pending+".failed")
+				m.unchanged(t, before)
+				m.output(t, "systemctl start web@"+pending+number)
+				serves(t, 2)
+			})
+		}
 		scene(t, "edited before the other one serves", func(t *testing.T) {
 			_, i := halfway(t, 2)
 			edit(t, 3)
