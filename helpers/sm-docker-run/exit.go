@@ -8,6 +8,8 @@ import (
 
 	"github.com/docker/docker/api/types/container"
 	"golang.org/x/sys/unix"
+
+	"service-manager/helpers/internal/command"
 )
 
 // ending says how a container ended, in words.
@@ -29,6 +31,16 @@ func ending(s container.State) string {
 		text += ": " + s.Error
 	}
 	return text
+}
+
+// exitStatus returns with what status this process ends for a container's. TempFail is
+// not the container's to use: it says that the host failed, for which no revision is
+// rejected.
+func exitStatus(status int) int {
+	if status == command.TempFail {
+		return 1
+	}
+	return status & 0xff
 }
 
 // signalOf returns the signal that an exit status stands for, 0 for none. Docker

@@ -44,10 +44,11 @@ const runHelp = `
 Usage: sm-docker-run run [flags] IMAGE [ARGUMENT...]
 
 Creates and starts a container, replacing any older one of that name, says
-READY=1, and waits for its end. It exits with the container's exit status, and on
-failure prints the container's last line of output. On SIGTERM or SIGINT it stops the
-container; one that ends by its stop signal makes this process end by SIGTERM, which
-systemd takes for a clean stop. The container stays, for "sm-docker-run remove".
+READY=1, and waits for its end. It exits with the container's exit status (with 1 for
+75, which would say that the host failed), and on failure prints the container's last
+line of output. On SIGTERM or SIGINT it stops the container; one that ends by its stop
+signal makes this process end by SIGTERM, which systemd takes for a clean stop. The
+container stays, for "sm-docker-run remove".
 
 Example:
   ExecStart=/usr/local/bin/sm-docker-run run --unit %n --name web --env LEVEL=info nginx:1.27

@@ -289,5 +289,5 @@ func (r *runner) result(ctx context.Context, c container.InspectResponse) error 
 		// What a container says may be a secret.
 		err = &command.DetailedError{Err: err, Detail: strconv.Quote(shorten(line, 200))}
 	}
-	return &command.ExitError{Code: c.State.ExitCode & 0xff, Err: err}
+	return &command.ExitError{Code: exitStatus(c.State.ExitCode), Err: err}
 }

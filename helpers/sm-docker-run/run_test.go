@@ -262,24 +262,26 @@ func TestRunEndsBeforeItIsSeen(t *testing.T) {
 }
 
 // When a step of the start fails, systemd stops the container. How that ends is no
-// reason.
+// reason, and never the host's failure.
 func TestEndAsTold(t *testing.T) {
-	d := &daemon{t: t, exitCode: 2}
-	d.serve()
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	patience := time.Minute
-	var statuses []string
-	w := command.World{Stderr: io.Discard, Env: func(string) (string, bool) { return "", false },
-		Notify: notify.To(func(state string) {
-			if strings.HasPrefix(state, "STATUS=") {
-				statuses = append(statuses, state)
-			}
-		})}
-	r := &runner{w: w, o: &options{name: "web", patience: &patience}}
-	err := r.end(ctx, "0123", nil, nil)
-	if code := command.Report("sm-docker-run", w, err); code != 2 || len(statuses) > 0 {
-		t.Errorf("got %v, status %d, and said %q", err, code, statuses)
+	for exitCode, want := range map[int]int{2: 2, command.TempFail: 1} {
+		d := &daemon{t: t, exitCode: exitCode}
+		d.serve()
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		patience := time.Minute
+		var statuses []string
+		w := command.World{Stderr: io.Discard, Env: func(string) (string, bool) { return "", false },
+			Notify: notify.To(func(state string) {
+				if strings.HasPrefix(state, "STATUS=") {
+					statuses = append(statuses, state)
+				}
+			})}
+		r := &runner{w: w, o: &options{name: "web", patience: &patience}}
+		err := r.end(ctx, "0123", nil, nil)
+		if code := command.Report("sm-docker-run", w, err); code != want || len(statuses) > 0 {
+			t.Errorf("got %v, status %d instead of %d, and said %q", err, code, want, statuses)
+		}
 	}
 }
 

@@ -21,7 +21,8 @@ func BadRevisions() []BadRevision {
 			[]string{"not healthy after 3s: GET http://172.17.0.", ": 503 Service Unavailable"}, []string{"listening on"}},
 		{"never healthy, and fails when it is stopped", App("bad", "APP_HEALTH=never", "APP_SHUTDOWN=fail", "APP_EXIT_STATUS=2").With("health_check", impatient),
 			[]string{"not healthy after 3s: GET http://172.17.0.", "health_check.timeout gives it more time"}, nil},
-		{"healthy, then dies", App("bad", "APP_EXIT_AFTER=900ms", "APP_EXIT_STATUS=4", "APP_LAST_LINE=out of luck"),
-			[]string{"exited with status 4"}, []string{"out of luck"}},
+		// 75 from a helper would be the host's failure.
+		{"healthy, then dies", App("bad", "APP_EXIT_AFTER=900ms", "APP_EXIT_STATUS=75", "APP_LAST_LINE=out of luck"),
+			[]string{"exited with status 75"}, []string{"out of luck"}},
 	}
 }
