@@ -68,7 +68,8 @@ func retire(ctx context.Context, conn systemdConn, runner dbus.UnitStatus) error
 	case cutShort:
 		return errors.Join(conn.Stop(ctx, runner.Name), retireOnceStarted(ctx, conn, runner.Name))
 	case letStart:
-		return errors.Join(endHealthCheck(ctx, conn, runner.Name), retireOnceStarted(ctx, conn, runner.Name))
+		// In this order: what looks why its start has failed must see that it was stopped.
+		return errors.Join(retireOnceStarted(ctx, conn, runner.Name), endHealthCheck(ctx, conn, runner.Name))
 	}
 	return nil
 }

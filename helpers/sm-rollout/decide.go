@@ -92,15 +92,19 @@ type rejectPlan struct {
 	start   bool // start it again
 	stop    bool // keep systemd from starting it again
 	count   bool // one more failure in a row
+	note    bool // note that it was stopped
 	abandon bool // stop the others of its revision
+	keep    bool // keep the count of its failures: it is being started again
 }
 
 // planReject decides about a revision whose runner has ended.
 func planReject(rev, good, current name.Rev, e ending) rejectPlan {
 	switch {
+	case e.stopRequested && rev == current && rev != good:
+		// Without their stop, the others would stay pending for ever.
+		return rejectPlan{note: e.result != "success", abandon: e.stopped, keep: !e.stopped}
 	case e.stopRequested:
-		// Without it, the others would stay pending for ever.
-		return rejectPlan{abandon: e.stopped && rev == current && rev != good}
+		return rejectPlan{}
 	case rev == good && e.beside && !e.served:
 		// It was to replace one that keeps serving.
 		return rejectPlan{stop: true}
@@ -140,8 +144,9 @@ const attempts = 3
 // planSettle decides about a runner whose start is over. systemd drops the rest of
 // a start whose commands a reload has changed, without a word; the runner is active
 // then, but may have been neither checked, nor given traffic, nor accepted. ready says that
-// it was, and that others of its revision have yet to serve.
-func (s scene) planSettle(runner name.Runner, failures int, ready bool) settlement {
+// it was, and that others of its revision have yet to serve; stopped, that its start ended
+// because it was to stop.
+func (s scene) planSettle(runner name.Runner, failures int, ready, stopped bool) settlement {
 	one, ok := s.RunnerOf(runner.Unit())
 	rev := runner.Rev
 	switch {
@@ -151,7 +156,7 @@ func (s scene) planSettle(runner name.Runner, failures int, ready bool) settleme
 		return tidy
 	case one.Unit.JobId != 0 || one.Unit.ActiveState == "activating" || one.Unit.ActiveState == "deactivating":
 		return starts
-	case one.Unit.ActiveState == "failed" && rev == s.Current && !one.Rejected:
+	case one.Unit.ActiveState == "failed" && rev == s.Current && !one.Rejected && !stopped:
 		if failures > 0 {
 			// reject has counted it. A start that it asks for ends together with the one
 			// that failed.

@@ -101,6 +101,7 @@ func TestPlanSettle(t *testing.T) {
 		rejected      bool
 		failures      int
 		ready         bool
+		stopped       bool
 		want          settlement
 	}{
 		{name: "accepted", good: two, current: two, active: "active", want: settled},
@@ -112,6 +113,7 @@ func TestPlanSettle(t *testing.T) {
 		{name: "rejected", good: one, current: two, active: "failed", rejected: true, want: tidy},
 		{name: "failed, and no one has recorded it", good: one, current: two, active: "failed", want: recordOnly},
 		{name: "failed for want of something of the host's", good: one, current: two, active: "failed", failures: 1, want: tryAgain},
+		{name: "failed because it was stopped in its start", good: one, current: two, active: "failed", stopped: true, want: tidy},
 		{name: "stopped by hand", good: one, current: two, active: "inactive", want: tidy},
 		{name: "replaced, and its unit is gone", good: one, current: three, active: "failed", want: tidy},
 		{name: "being stopped", good: one, current: two, active: "active", job: "stop", want: settled},
@@ -124,7 +126,7 @@ func TestPlanSettle(t *testing.T) {
 				u.JobId = 1
 			}
 			s := scene{overview.Service{Name: "web", Good: test.good, Current: test.current, Runners: []overview.Runner{{Runner: web.Revision(two).First(), Unit: u, Rejected: test.rejected}}}}
-			if got := s.planSettle(web.Revision(two).First(), test.failures, test.ready); got != test.want {
+			if got := s.planSettle(web.Revision(two).First(), test.failures, test.ready, test.stopped); got != test.want {
 				t.Errorf("planSettle = %d; want %d", got, test.want)
 			}
 		})

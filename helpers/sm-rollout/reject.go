@@ -110,9 +110,12 @@ func (r rollout) ending(ctx context.Context, conn systemdConn, s scene, runner n
 func (r rollout) carryOut(ctx context.Context, conn systemdConn, s scene, runner name.Runner, e ending) error {
 	unit := runner.Unit()
 	plan := planReject(runner.Rev, s.Good, s.Current, e)
-	if !plan.count {
+	switch {
+	case plan.keep:
+		// settle counts how often it has done that.
+	case !plan.count:
 		r.forgetPace(runner)
-	} else {
+	default:
 		served, err := r.served(ctx, conn, unit)
 		if err != nil {
 			return err
@@ -130,6 +133,11 @@ func (r rollout) carryOut(ctx context.Context, conn systemdConn, s scene, runner
 			return err
 		}
 		r.w.Notify.Status("rejected: %s", reason)
+	}
+	if plan.note {
+		if err := r.stopped(runner).set(); err != nil {
+			return err
+		}
 	}
 	if plan.abandon {
 		return abandon(ctx, conn, s, runner)

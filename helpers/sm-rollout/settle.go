@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,6 +14,12 @@ import (
 )
 
 const startLost = "its start ended before sm-rollout accept; a reload changed its commands meanwhile, or a drop-in removes them"
+
+// stopped is the mark of a runner that was stopped in its start, before its revision was
+// good: systemd takes that for a failure of the unit.
+func (r rollout) stopped(runner name.Runner) mark {
+	return mark{filepath.Join(r.store.Run, string(runner.Service), runner.Mark()+".stopped"), runner, "was stopped"}
+}
 
 // settle takes care of a runner whose start is over: by now it must have been accepted or
 // rejected. It stays until one of these is the case: a start of this unit that comes with
@@ -46,7 +53,11 @@ func (r rollout) settleOnce(ctx context.Context, runner name.Runner) (what settl
 		if err != nil {
 			return err
 		}
-		what = s.planSettle(runner, r.pace(runner).failures, ready)
+		stopped, err := r.stopped(runner).isSet()
+		if err != nil {
+			return err
+		}
+		what = s.planSettle(runner, r.pace(runner).failures, ready, stopped)
 		if what == recordOnly || what == tidy {
 			// reject has done that, unless it was killed.
 			if err := r.giveBack(ctx, conn, s, runner.Revision); err != nil {
@@ -85,6 +96,10 @@ func (r rollout) settleOnce(ctx context.Context, runner name.Runner) (what settl
 			_, err := r.ready(runner).clear()
 			if one, ok := s.RunnerOf(unit); err == nil && ok && one.Rejected && one.Unit.ActiveState == "failed" {
 				err = r.retireBeside(ctx, conn, runner) // reject may have been killed before it did
+			}
+			if stopped && err == nil {
+				_, err = r.stopped(runner).clear()
+				err = errors.Join(err, conn.ResetFailed(ctx, unit))
 			}
 			return errors.Join(err, r.store.ClearRecord(runner))
 		}

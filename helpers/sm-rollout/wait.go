@@ -15,6 +15,9 @@ import (
 // wait is the first step of a runner's start. It waits for the end of a pause
 // after failures, for Docker, for a runner that must be alone, and for a turn.
 func (r rollout) wait(ctx context.Context, runner name.Runner) error {
+	if _, err := r.stopped(runner).clear(); err != nil {
+		return err
+	}
 	extending, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go r.keepExtending(extending)

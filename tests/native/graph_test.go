@@ -223,6 +223,26 @@ func TestPendingHoldsUpNothing(t *testing.T) {
 	})
 }
 
+// A new revision that is stopped in its start has not failed.
+func TestStoppedInItsStart(t *testing.T) {
+	forReleases(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		m.first(t, "web", app("r0"))
+		before := m.revision(t, "web", "current")
+		i := m.inject(t, fault{Helper: "sm-healthcheck", Unit: "web@*", What: late})
+		m.edit(t, "web", app("r1"))
+		pending := m.next(t, "web", before)
+		i.sprung(t)
+		m.output(t, "systemctl stop web@"+pending)
+		i.release(t)
+		m.waitFor(t, patience, serving("web", "r0")+`
+test "$(systemctl show -P ActiveState 'web@`+pending+`')" = inactive
+test ! -e '/run/service-manager/web/`+pending+`.failed'`)
+		m.output(t, "systemctl start web@"+pending)
+		m.settled(t, "web", "r1")
+	})
+}
+
 // A restart of the manager interrupts nothing, whatever the state.
 func TestRestartInterruptsNothing(t *testing.T) {
 	forReleases(t, func(t *testing.T, release string) {
