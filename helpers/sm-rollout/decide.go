@@ -71,6 +71,7 @@ type ending struct {
 	result        string // $SERVICE_RESULT
 	stopRequested bool   // it is being stopped or restarted
 	stopped       bool   // it is being stopped for good, and its revision was not rejected
+	restarted     bool   // it is being restarted
 	alone         bool   // it has replaced the good revision
 	hostFailed    bool   // a helper said that it was the host's failure
 	killed        bool   // a helper was killed by SIGKILL
@@ -102,7 +103,7 @@ func planReject(rev, good, current name.Rev, e ending) rejectPlan {
 	switch {
 	case e.stopRequested && rev == current && rev != good:
 		// Without their stop, the others would stay pending for ever.
-		return rejectPlan{note: e.result != "success", abandon: e.stopped, keep: !e.stopped}
+		return rejectPlan{note: e.result != "success", abandon: e.stopped, keep: e.restarted}
 	case e.stopRequested:
 		return rejectPlan{}
 	case rev == good && e.beside && !e.served:

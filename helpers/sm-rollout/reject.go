@@ -74,8 +74,8 @@ func (r rollout) ending(ctx context.Context, conn systemdConn, s scene, runner n
 	}
 	job := one.Unit.JobType
 	e = ending{result: result, failures: r.pace(runner).failures,
-		stopRequested: job == "stop" || job == "restart" || job == "try-restart",
-		stopped:       job == "stop" && !one.Rejected}
+		stopped: job == "stop" && !one.Rejected, restarted: job == "restart" || job == "try-restart"}
+	e.stopRequested = job == "stop" || e.restarted
 	if runner.Rev == s.Good && s.serveBeside(runner) >= s.Replicas {
 		served, err := r.served(ctx, conn, runner.Unit())
 		if err != nil {
