@@ -345,9 +345,11 @@ systemctl daemon-reload # sm-fetch may not have come to that`)
 		if now := revisionName(t, g, "good"); now != good {
 			t.Errorf("good is %s, and was %s", now, good)
 		}
-		if left := output(t, g, "find /run/service-manager/web -name '"+stopped+"*'"); left != "" {
+		if left := output(t, g, "find /run/service-manager/web -name '"+stopped+"*' ! -name '*.stopped'"); left != "" {
 			t.Errorf("left: %s", left)
 		}
+		// That it was stopped is forgotten as soon as sm-settle has seen it.
+		waitFor(t, g, time.Minute, "test -z \"$(find /run/service-manager/web -name '"+stopped+"*')\"")
 		if refused := output(t, g, "journalctl -u web@"+stopped+" -o cat"); !strings.Contains(refused, "add 172.17") || !strings.Contains(refused, "the unit is being stopped") {
 			t.Errorf("traffic was not refused: %s", refused)
 		}
