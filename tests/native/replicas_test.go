@@ -233,12 +233,15 @@ func TestReplicaFaults(t *testing.T) {
 			m.output(t, "systemctl reload web@manager")
 			serves(t, 2)
 		})
-		for what, replicas := range map[string]int{kill: 4, fail: 1} {
-			scene(t, "their number changes: "+what, func(t *testing.T) {
+		for _, change := range []struct {
+			what     string
+			replicas int
+		}{{kill, 4}, {fail, 1}} {
+			scene(t, "their number changes: "+change.what, func(t *testing.T) {
 				before := m.containers(t)
-				m.inject(t, fault{Helper: "sm-rollout", Verb: "scale", What: what})
-				number(t, replicas)
-				serves(t, replicas)
+				m.inject(t, fault{Helper: "sm-rollout", Verb: "scale", What: change.what})
+				number(t, change.replicas)
+				serves(t, change.replicas)
 				if now := m.containers(t); !containsAll(now, before) && !containsAll(before, now) {
 					t.Errorf("the containers %s became %s", before, now)
 				}
