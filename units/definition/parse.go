@@ -95,14 +95,15 @@ func (p *parser) document(document []byte) {
 			p.problem(f.name, "cannot be combined with %s", f.instead)
 		}
 	}
+	port, address := has(given, "port"), has(given, "address")
 	switch {
-	case has(given, "endpoints") && (has(given, "port") || has(given, "address")):
+	case has(given, "endpoints") && (port || address):
 		p.problem("endpoints", "cannot be combined with address and port")
-	case !has(given, "port") && has(given, "address"):
+	case !port && address:
 		p.problem("port", "is missing%s", misspelt(given, "port"))
-	case has(given, "port") && !has(given, "address"):
+	case port && !address:
 		p.problem("address", "is missing; give the service one here, like \"172.17.0.1:7001\", or in "+Addresses+"%s", misspelt(given, "address"))
-	case has(given, "port"):
+	case port:
 		p.short.Address.Protocol, p.short.Field = TCP, "address"
 		p.d.Endpoints = []Endpoint{p.short}
 	}
