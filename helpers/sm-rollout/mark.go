@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"service-manager/units/name"
 )
 
 // A mark is an empty file that says something about a runner, or about its revision, as
@@ -14,6 +16,11 @@ type mark struct {
 	path string
 	of   fmt.Stringer
 	says string // after "it", in messages
+}
+
+// mark returns the mark of a runner whose file has that suffix.
+func (r rollout) mark(runner name.Runner, suffix, says string) mark {
+	return mark{filepath.Join(r.store.Run, string(runner.Service), runner.Mark()+suffix), runner, says}
 }
 
 func (m mark) set() error {

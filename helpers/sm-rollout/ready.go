@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"slices"
 
 	"github.com/coreos/go-systemd/v22/dbus"
@@ -15,7 +14,7 @@ import (
 // each one that does has a file that says so, from its accept until it has ended.
 
 func (r rollout) ready(runner name.Runner) mark {
-	return mark{filepath.Join(r.store.Run, string(runner.Service), runner.Mark()+".ready"), runner, "serves"}
+	return r.mark(runner, ".ready", "serves")
 }
 
 // forgetReady removes the marks of all runners of a revision.

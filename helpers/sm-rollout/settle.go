@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,7 +17,7 @@ const startLost = "its start ended before sm-rollout accept; a reload changed it
 // stopped is the mark of a runner that was stopped in its start, before its revision was
 // good: systemd takes that for a failure of the unit.
 func (r rollout) stopped(runner name.Runner) mark {
-	return mark{filepath.Join(r.store.Run, string(runner.Service), runner.Mark()+".stopped"), runner, "was stopped"}
+	return r.mark(runner, ".stopped", "was stopped")
 }
 
 // settle takes care of a runner whose start is over: by now it must have been accepted or
