@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"service-manager/helpers/internal/ipvs"
+	"service-manager/helpers/internal/running"
 	"service-manager/helpers/sm-fetch/pool"
 	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/definition"
@@ -467,8 +469,13 @@ func TestTraps(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for _, folder := range []string{ipvs.NoteFolder, ipvs.HoldFolder, string(running.Host)} {
+		if service := filepath.Base(folder); trap(root, service) == "" {
+			t.Errorf("%s may be the name of a service, whose removal would remove %s", service, folder)
+		}
+	}
 	for service, want := range map[string]string{
-		"ipvs": "sm-ipvs", "user": "user@", "sm-start": `"sm-"`, "systemd-x": `"systemd-"`, "getty": "getty@.service", "hand": "hand@.service",
+		"conntrack-4026531833": "/run/service-manager/conntrack-", "user": "user@", "sm-start": `"sm-"`, "systemd-x": `"systemd-"`, "getty": "getty@.service", "hand": "hand@.service",
 		"app-one": "app-.service.d", "app": "", "apps-one": "", "mine": "", "plain": "", "web": "",
 	} {
 		if why := trap(root, service); (why == "") != (want == "") || !strings.Contains(why, want) {

@@ -3,6 +3,7 @@ package apply
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -14,12 +15,16 @@ var templates = []string{"/etc/systemd/system", "/run/systemd/system", "/usr/loc
 // meant for the units of a service.
 var vendors = templates[2:]
 
+// helpersOwn are folders in /run/service-manager that belong to no service. The removal of
+// a service of that name would remove them.
+var helpersOwn = []string{"containers", "holds", "ipvs"}
+
 // trap returns why the name of a service would collide with something that exists, empty
 // when it would not.
 func trap(root, service string) string {
 	switch {
-	case service == "ipvs":
-		return "sm-ipvs keeps its notes under that name"
+	case slices.Contains(helpersOwn, service), strings.HasPrefix(service, "conntrack-"):
+		return "the helpers keep files of their own in /run/service-manager/" + service
 	case service == "user":
 		return "systemd runs the managers of users as user@….service"
 	case strings.HasPrefix(service, "sm-"):
