@@ -13,7 +13,7 @@ Usage: ./install.sh [--prefix DIR]      install on this host, or update it
                                         DIR/install.sh without Go or a network
        ./install.sh --demo [--keep] [--install-packages]
                                         show it on a disposable virtual machine,
-                                        without touching this one
+                                        without touching this one; as root
 
 The helpers go to DIR/bin and their manual pages to DIR/share/man; DIR is
 /usr/local unless --prefix says otherwise. --keep leaves the virtual machine up
@@ -124,6 +124,9 @@ settings() {
 # The CouchDB database with the service definitions. Without it the definitions
 # are the files /etc/service-manager/services/*.json.
 #COUCHDB_URL=http://user:password@127.0.0.1:5984/services
+
+# Addresses for services whose definitions have none.
+#ADDRESSES=172.17.0.1:7000-7999
 
 # How many runners may start at once; four times the processors unless set.
 #PARALLEL_STARTS=8

@@ -10,8 +10,8 @@ import (
 	"service-manager/units/unitfile"
 )
 
-// manager returns the unit that stands for a service as a whole. It is active
-// while the service serves; starting it starts the runners, stopping it stops
+// manager returns the unit that stands for a service as a whole. It becomes
+// active when the service serves; starting it starts the runners, stopping it stops
 // them.
 func manager(helpers string, s Service) []byte {
 	// What serves decides how the service looks from outside; before anything does, what

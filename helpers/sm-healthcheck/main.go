@@ -1,7 +1,7 @@
 // Command sm-healthcheck waits until a service answers a probe, and, when asked,
 // keeps answering for a while. As a step of a unit's start it decides whether what
-// the unit runs may get traffic. As the one resident process of a host (watch) it keeps
-// asking, and sees to it that only what is healthy gets connections.
+// the unit runs may get traffic. As a resident process, one for the whole host (watch), it
+// keeps asking, and sees to it that only what is healthy gets connections.
 package main
 
 import (

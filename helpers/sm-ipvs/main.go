@@ -31,7 +31,7 @@ Commands:
 
 ADDRESS is IP:port, followed by the protocol when that is not TCP:
 172.17.0.1:7001, [fd00::1]:7001, 172.17.0.1:53/udp. DESTINATION is IP:port.
-Every command may be repeated: what is done already is no error.
+Every command but hold may be repeated: what is done already is no error.
 'sm-ipvs COMMAND -h' explains each.
 
 In a unit:

@@ -36,12 +36,9 @@ func restore(ctx context.Context, w command.World) error {
 	if err != nil || !noted {
 		return err
 	}
-	if err := ipvs.Load(ctx); err != nil {
-		return fmt.Errorf("restore: %w", err)
-	}
-	handle, err := open(w)
+	handle, err := load(ctx, w, "restore")
 	if err != nil {
-		return fmt.Errorf("restore: %w", err)
+		return err
 	}
 	defer handle.Close()
 	return errors.Join(ipvs.Configure(), putBack(ctx, w, handle, given...))

@@ -77,7 +77,7 @@ func checkPath(s string) error {
 	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '#' }):
 		return errors.New("must be made of printable ASCII characters without spaces and \"#\"; escape others as %XX")
 	case badEscape.MatchString(s):
-		return errors.New(`must have two hexadecimal digits behind each "%"`)
+		return errors.New(`must have two hexadecimal digits after each "%"`)
 	}
 	return nil
 }

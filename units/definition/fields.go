@@ -41,7 +41,7 @@ var fields []field
 func init() {
 	fields = []field{
 		{
-			name: "image", says: "image reference, as for `docker run`; pulled when it is not here", required: true,
+			name: "image", says: "image reference, as for `docker run`; pulled if it is not on this host", required: true,
 			example: `"nginx:1.27"`, schema: `{"type": "string"}`,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Image = p.text(path, v, checkImage) },
 		},
@@ -182,7 +182,7 @@ func init() {
 			},
 		},
 		{
-			name: "replicas", says: "how many containers run side by side; changing only this starts or stops the difference, and touches no other",
+			name: "replicas", says: "how many containers run side by side; from 1 to 16, and 1 with `\"stop-first\"`; changing only this starts or stops the difference, and touches no other",
 			absent: `1`, example: `3`, schema: `{"type": "integer", "minimum": 1, "maximum": 16}`,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Replicas = p.count(path, v, 1, name.MaxReplicas) },
 		},
@@ -214,7 +214,7 @@ func init() {
 			parse: (*parser).drain,
 		},
 		{
-			name: "drain.timeout", says: "how long it may take",
+			name: "drain.timeout", says: "how long it may take; several endpoints drain one after the other",
 			absent: `"30s"`, example: `"1m"`, schema: duration,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Drain.Timeout = p.duration(path, v, 0) },
 		},
@@ -234,7 +234,7 @@ func init() {
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.StopTimeout = p.duration(path, v, 0) },
 		},
 		{
-			name: "start_timeout", says: "how long a step of the start may take without progress",
+			name: "start_timeout", says: "how long a step of the start may take without progress; never less than the health check and `pre_start` need",
 			absent: `"5m"`, example: `"90s"`, schema: duration,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.StartTimeout = p.duration(path, v, time.Second) },
 		},

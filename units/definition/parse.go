@@ -102,7 +102,7 @@ func (p *parser) document(document []byte) {
 	case !port && address:
 		p.problem("port", "is missing%s", misspelt(given, "port"))
 	case port && !address:
-		p.problem("address", "is missing; give the service one here, like \"172.17.0.1:7001\", or in "+Addresses+"%s", misspelt(given, "address"))
+		p.problem("address", "is missing; give the service one here, like \"172.17.0.1:7001\", in "+Addresses+", or set ADDRESSES= in "+Settings+"%s", misspelt(given, "address"))
 	case port:
 		p.short.Address.Protocol, p.short.Field = TCP, "address"
 		p.d.Endpoints = []Endpoint{p.short}

@@ -212,9 +212,9 @@ func TestParseInvalid(t *testing.T) {
 		{`{"port": null}`, []string{`port: must be a number from 1 to 65535 (got null)`}},
 		{`{"health_check": {"path": "up"}}`, []string{`health_check.path: must begin with "/" (got "up")`}},
 		{`{"health_check": {"path": "/a b"}}`, []string{`health_check.path: must be made of printable ASCII characters without spaces and "#"; escape others as %XX (got "/a b")`}},
-		{`{"health_check": {"path": "/%4"}}`, []string{`health_check.path: must have two hexadecimal digits behind each "%" (got "/%4")`}},
-		{`{"health_check": {"path": "/%n1"}}`, []string{`health_check.path: must have two hexadecimal digits behind each "%" (got "/%n1")`}},
-		{`{"health_check": {"path": "/%"}}`, []string{`health_check.path: must have two hexadecimal digits behind each "%" (got "/%")`}},
+		{`{"health_check": {"path": "/%4"}}`, []string{`health_check.path: must have two hexadecimal digits after each "%" (got "/%4")`}},
+		{`{"health_check": {"path": "/%n1"}}`, []string{`health_check.path: must have two hexadecimal digits after each "%" (got "/%n1")`}},
+		{`{"health_check": {"path": "/%"}}`, []string{`health_check.path: must have two hexadecimal digits after each "%" (got "/%")`}},
 		{`{"health_check": {"type": "tcp", "path": "/"}}`, []string{`health_check.path: is for the type "http" only`}},
 		{`{"assign_address": "yes"}`, []string{`assign_address: must be true or false (got "yes")`}},
 		{`{"health_check": "grpc"}`, []string{`health_check: must be "http", "tcp" or "none" (got "grpc")`}},
@@ -341,7 +341,7 @@ func TestParseOther(t *testing.T) {
 		`{"iamge": "nginx", "port": "x"}`:                          `image: is missing; did you mean image by iamge?`,
 		"\xef\xbb\xbf{}":                                           `the definition begins with a byte order mark; save it as UTF-8 without one`,
 		"\xff\xfe{\x00}\x00":                                       `the definition is UTF-16; save it as UTF-8`,
-		`{"image": "nginx", "port": 80}`:                           `address: is missing; give the service one here, like "172.17.0.1:7001", or in /etc/service-manager/addresses.json`,
+		`{"image": "nginx", "port": 80}`:                           `address: is missing; give the service one here, like "172.17.0.1:7001", in /etc/service-manager/addresses.json, or set ADDRESSES= in /etc/service-manager/service-manager.conf`,
 		`{"image": "nginx", "address": "10.0.0.1:80", "Port": 80}`: "port: is missing; did you mean port by Port?\nweb " + rev + `: Port: is not a field of a definition; did you mean "port"?`,
 	} {
 		_, err := Parse("web", rev, []byte(document))

@@ -63,9 +63,8 @@ A duration is a string of numbers with units, such as "300ms", "30s" or "1m30s".
 .TP
 .I /etc/service-manager/addresses.json
 Addresses of services whose definitions have none: [{"name": "web", "address": "172.17.0.1:7001"}].
-What is not there, ADDRESSES= in
-.BR service-manager.conf (5)
-gives.
+A service that is not in it either gets one from ADDRESSES= in
+.BR service-manager.conf (5).
 .SH SEE ALSO
 .BR sm-fetch (8),
 .BR service-manager-generator (8),

@@ -73,8 +73,6 @@ type passing struct {
 
 	state State
 	said  []source.Change // what was applied, without the documents
-	// later are deletions, and changes that go back behind what the store said
-	// before. A feed that is sent again may tell of them before it tells what is
 	// later are deletions, and changes that go back behind what the store said before. A
 	// feed that is sent again may contain these before what is newer.
 	later    map[name.Service]source.Change
