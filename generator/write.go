@@ -13,6 +13,7 @@ import (
 	"service-manager/units"
 	"service-manager/units/host"
 	"service-manager/units/smallfile"
+	"service-manager/units/unitfile"
 )
 
 // generate writes the units to dir. What cannot be read or written does not stop the
@@ -28,9 +29,11 @@ func generate(dir, root string) error {
 		go func() {
 			defer workers.Done()
 			w := writer{dir: dir, made: map[string]bool{dir: true}}
+			var text unitfile.Text
 			for i := int(next.Add(1)) - 1; i < len(services); i = int(next.Add(1)) - 1 {
 				service, err := r.Service(r.Services[i])
-				problems[i] = errors.Join(err, w.write(units.RenderService(r.Helpers, service)))
+				problems[i] = errors.Join(err, w.write(units.RenderService(&text, r.Helpers, service)))
+				text.Reset()
 				// These are written by now, and the target does not need them: free the
 				// memory.
 				service.Definitions = nil

@@ -7,7 +7,7 @@ import (
 
 // holdUnit returns the unit that keeps clients of a service waiting while one revision
 // replaces another. sm-rollout starts it; it ends by itself.
-func holdUnit(helpers string, s Service, d *definition.Definition) []byte {
+func holdUnit(t *unitfile.Text, helpers string, s Service, d *definition.Definition) []byte {
 	limit := d.Rollout.Hold
 	// They wait from before the old container loses its connections.
 	if replaced := s.Definition(s.Good); replaced != nil {
@@ -17,7 +17,7 @@ func holdUnit(helpers string, s Service, d *definition.Definition) []byte {
 	for _, address := range d.Addresses() {
 		hold = append(hold, unitfile.Literal(address.String()))
 	}
-	t := newText(1 << 10)
+	begin(t)
 	t.Set("Description", unitfile.SpecifierFree("clients of "+string(d.Service)+" wait for its next container (service manager)"))
 	t.Set("SourcePath", sourcePath(d))
 	t.Set("StartLimitIntervalSec", "0")
@@ -26,5 +26,5 @@ func holdUnit(helpers string, s Service, d *definition.Definition) []byte {
 	t.Section("Service")
 	t.Set("Type", "notify")
 	t.Command("ExecStart", hold...)
-	return t.Bytes()
+	return t.Cut()
 }

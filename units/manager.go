@@ -13,7 +13,7 @@ import (
 // manager returns the unit that stands for a service as a whole. It becomes
 // active when the service serves; starting it starts the runners, stopping it stops
 // them.
-func manager(helpers string, s Service) []byte {
+func manager(t *unitfile.Text, helpers string, s Service) []byte {
 	// What serves decides how the service looks from outside; before anything does, what
 	// is meant to serve.
 	outside := s.Definition(s.Good)
@@ -46,7 +46,7 @@ func manager(helpers string, s Service) []byte {
 		},
 	}
 
-	t := newText(1 << 10)
+	begin(t)
 	t.Set("Description", unitfile.SpecifierFree(managerDescription(outside)))
 	t.Set("SourcePath", sourcePath(outside))
 	t.Set("After", strings.Join(after, " "))
@@ -85,7 +85,7 @@ func manager(helpers string, s Service) []byte {
 	t.Set("SuccessExitStatus", "SIGTERM")
 	t.Set("TimeoutStartSec", "infinity")
 	t.Set("TimeoutStopSec", unitfile.Seconds(stopTime(s)))
-	return t.Bytes()
+	return t.Cut()
 }
 
 func managerDescription(d *definition.Definition) string {

@@ -18,11 +18,11 @@ const slack = 30 * time.Second
 const lastDropIn = "zz-rollout.conf"
 
 // runner returns the unit of a runner of one revision of a service, with its drop-ins.
-func runner(helpers string, s Service, d *definition.Definition, r name.Runner) []File {
+func runner(t *unitfile.Text, helpers string, s Service, d *definition.Definition, r name.Runner) []File {
 	good := d.Rev == s.Good
 	steps := rollout(helpers, d, r, good)
 
-	t := newText(3 << 10)
+	begin(t)
 	t.Set("Description", unitfile.SpecifierFree(r.String()+" ("+d.Image+")"))
 	t.Set("SourcePath", sourcePath(d))
 	t.Set("After", strings.Join(append([]string{"docker.service"}, predecessors(d, r, good)...), " "))
@@ -58,7 +58,7 @@ func runner(helpers string, s Service, d *definition.Definition, r name.Runner) 
 	t.Set("TimeoutStopSec", unitfile.Seconds(max(d.Drain.Timeout, d.StopTimeout)+slack))
 
 	unit := r.Unit()
-	files := []File{{Path: unit, Content: t.Bytes()}}
+	files := []File{{Path: unit, Content: t.Cut()}}
 	if !s.dropIns() {
 		return files
 	}
@@ -68,11 +68,10 @@ func runner(helpers string, s Service, d *definition.Definition, r name.Runner) 
 	for _, dropIn := range s.RunnerDropIns {
 		files = append(files, File{Path: path.Join(unit+".d", path.Base(dropIn)), Target: dropIn})
 	}
-	var last unitfile.Text
-	last.Comment(header)
-	last.Section("Service")
-	steps.writeLast(&last)
-	return append(files, File{Path: path.Join(unit+".d", lastDropIn), Content: last.Bytes()})
+	t.Comment(header)
+	t.Section("Service")
+	steps.writeLast(t)
+	return append(files, File{Path: path.Join(unit+".d", lastDropIn), Content: t.Cut()})
 }
 
 // predecessors returns the runners of a new revision whose starts must be over before

@@ -60,25 +60,26 @@ const Target = "service-manager.target"
 // valid current or good revision has none, except runners that still run.
 func Render(h Host) []File {
 	var files []File
+	var t unitfile.Text
 	for _, s := range h.Services {
-		files = append(files, RenderService(h.Helpers, s)...)
+		files = append(files, RenderService(&t, h.Helpers, s)...)
 	}
 	return append(files, RenderTarget(h.Services)...)
 }
 
 // RenderService returns the files for one service of a host whose helpers are in
-// that folder.
-func RenderService(helpers string, s Service) []File {
+// that folder. Their content is in t, and valid until its next Reset.
+func RenderService(t *unitfile.Text, helpers string, s Service) []File {
 	files := make([]File, 0, 4)
 	if s.Managed() {
-		files = append(files, File{Path: s.Service.Manager(), Content: manager(helpers, s)})
+		files = append(files, File{Path: s.Service.Manager(), Content: manager(t, helpers, s)})
 	}
 	if d := s.Definition(s.Current); d != nil && d.Holds() {
-		files = append(files, File{Path: s.Service.Hold(), Content: holdUnit(helpers, s, d)})
+		files = append(files, File{Path: s.Service.Hold(), Content: holdUnit(t, helpers, s, d)})
 	}
 	for _, d := range s.Definitions {
 		for _, r := range s.Runners(d.Revision) {
-			files = append(files, runner(helpers, s, d, r)...)
+			files = append(files, runner(t, helpers, s, d, r)...)
 		}
 	}
 	return files
@@ -87,7 +88,8 @@ func RenderService(helpers string, s Service) []File {
 // RenderTarget returns the file by which systemd starts the manager of each
 // service, at boot and when it is new, without waiting for what becomes of it.
 func RenderTarget(services []Service) []File {
-	t := newText(1 << 10)
+	t := new(unitfile.Text)
+	begin(t)
 	managed := false
 	for _, s := range services {
 		if s.Managed() {
@@ -98,7 +100,7 @@ func RenderTarget(services []Service) []File {
 	if !managed {
 		return nil
 	}
-	return []File{{Path: path.Join(Target+".d", "managers.conf"), Content: t.Bytes()}}
+	return []File{{Path: path.Join(Target+".d", "managers.conf"), Content: t.Cut()}}
 }
 
 // sourcePath is where systemd looks whether a unit is out of date.
@@ -116,11 +118,8 @@ func preStartedPath(d *definition.Definition) string {
 	return revision.Store{Root: revision.Root}.PreStartedPath(d.Revision)
 }
 
-// newText begins a unit file. The size is what most units of that kind fit in.
-func newText(size int) *unitfile.Text {
-	var t unitfile.Text
-	t.Grow(size)
+// begin begins a unit file.
+func begin(t *unitfile.Text) {
 	t.Comment(header)
 	t.Section("Unit")
-	return &t
 }

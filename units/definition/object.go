@@ -37,7 +37,7 @@ func members(data []byte) ([]member, error) {
 		return nil, errNoObject
 	}
 	s.at++
-	found := make([]member, 0, 16)
+	found := make([]member, 0, min(maxMembers, 1+bytes.Count(data, []byte(","))))
 	for s.next() != '}' {
 		name, err := text(s.value())
 		if err != nil {

@@ -10,8 +10,24 @@ import (
 	"time"
 )
 
-// Text is a unit file in the making. The zero value is an empty one.
-type Text struct{ bytes.Buffer }
+// Text is unit files in the making, one behind the other. The zero value is empty.
+type Text struct {
+	bytes.Buffer
+	begin int // of the file in the making
+}
+
+// Cut ends a file and returns it. It is valid until the next Reset.
+func (t *Text) Cut() []byte {
+	file := t.Bytes()[t.begin:]
+	t.begin = t.Len()
+	return file[:len(file):len(file)]
+}
+
+// Reset makes t empty, and lets it use its memory again.
+func (t *Text) Reset() {
+	t.Buffer.Reset()
+	t.begin = 0
+}
 
 // Comment adds a line that systemd passes over.
 func (t *Text) Comment(comment string) { t.line("# " + comment) }
