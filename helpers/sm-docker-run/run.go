@@ -68,6 +68,9 @@ type leftError struct{ start, remove error }
 
 func (e *leftError) Error() string { return fmt.Sprintf("%v, and then: %v", e.start, e.remove) }
 
+// Unwrap returns why the container is left: that must be reported, however the start ended.
+func (e *leftError) Unwrap() error { return e.remove }
+
 // start creates and starts a container, replacing any older one of its name. When it
 // fails, no container is left, unless the error is a leftError. Only the parts that
 // create nothing end early with ctx: the daemon may still carry out a request that is cut
@@ -114,7 +117,7 @@ func (r *runner) start(ctx context.Context, config *container.Config, host *cont
 	}
 	err = r.d.Retry(whole, func() error { return r.d.ContainerStart(whole, id, container.StartOptions{}) })
 	if err != nil {
-		return c, fmt.Errorf("start the container: %s", docker.Reason(err))
+		return c, fmt.Errorf("start the container: %w", docker.Brief(err))
 	}
 	return r.d.Inspect(whole, id)
 }
@@ -156,7 +159,7 @@ func (r *runner) create(ctx context.Context, config *container.Config, host *con
 			return created.ID, nil
 		}
 		if attempt > 3 || !cerrdefs.IsConflict(err) || !strings.Contains(err.Error(), "is already in use by container") {
-			return "", fmt.Errorf("create the container: %s", docker.Reason(err))
+			return "", fmt.Errorf("create the container: %w", docker.Brief(err))
 		}
 		removed, err := r.d.RemoveNamed(ctx, r.o.name)
 		if err != nil {

@@ -41,6 +41,8 @@ type daemon struct {
 	address  string     // where it runs after "start" was told
 	again    bool       // it was told
 	requests []string
+	vanish   string // the request at which it goes away
+	server   *http.Server
 }
 
 var apiVersion = regexp.MustCompile(`^/v[0-9.]+`)
@@ -51,6 +53,10 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	request := r.Method + " " + path
 	if path != "/_ping" {
 		d.requests = append(d.requests, request)
+	}
+	if request == d.vanish {
+		d.server.Close()
+		return
 	}
 	reply := func(status int, body any) {
 		w.Header().Set("Content-Type", "application/json")
@@ -144,9 +150,9 @@ func (d *daemon) serve() {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	server := &http.Server{Handler: d}
-	go server.Serve(listener)
-	d.t.Cleanup(func() { server.Close() })
+	d.server = &http.Server{Handler: d}
+	go d.server.Serve(listener)
+	d.t.Cleanup(func() { d.server.Close() })
 	d.t.Setenv("DOCKER_HOST", "unix://"+socket)
 }
 
@@ -324,6 +330,32 @@ func TestAbout(t *testing.T) {
 		w := command.World{Stderr: io.Discard, Env: func(string) (string, bool) { return "", false }}
 		if code := command.Report("sm-docker-run", w, about("web", test.err)); code != test.code {
 			t.Errorf("%v: status %d, want %d", test.err, code, test.code)
+		}
+	}
+}
+
+// A daemon that goes away is the host's failure, whatever it was asked for.
+func TestDaemonVanishes(t *testing.T) {
+	for _, request := range []string{
+		"GET /images/none/json", "POST /images/create", "POST /containers/create", "POST /containers/0123/start", "GET /containers/0123/json",
+	} {
+		for _, verb := range []string{"run", "once"} {
+			t.Run(verb+" "+request, func(t *testing.T) {
+				args := []string{verb, "--name", "web", "--docker-timeout", "50ms"}
+				if verb == "once" {
+					args = append(args, "--done", filepath.Join(t.TempDir(), "done"))
+				}
+				d := &daemon{t: t, vanish: request}
+				image := "img"
+				if strings.Contains(request, "images") {
+					image = "none"
+				}
+				o := d.run(t.Context(), append(args, image)...)
+				w := command.World{Stderr: io.Discard, Env: func(string) (string, bool) { return "", false }}
+				if code := command.Report("sm-docker-run", w, o.err); code != command.TempFail || !slices.Contains(d.requests, request) {
+					t.Errorf("%v: status %d, want %d; requests: %q", o.err, code, command.TempFail, d.requests)
+				}
+			})
 		}
 	}
 }

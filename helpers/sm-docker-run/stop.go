@@ -36,7 +36,7 @@ func (r *runner) stop(ctx context.Context, id string) error {
 		return r.d.ContainerStop(ctx, id, container.StopOptions{Timeout: &seconds})
 	})
 	if err != nil && !cerrdefs.IsNotFound(err) {
-		return fmt.Errorf("stop the container: %s", docker.Reason(err))
+		return fmt.Errorf("stop the container: %w", docker.Brief(err))
 	}
 	c, err := r.d.Ended(ctx, id)
 	if errors.Is(err, docker.ErrGone) {

@@ -41,7 +41,7 @@ func (d *Daemon) Inspect(ctx context.Context, id string) (c container.InspectRes
 		return c, ErrGone
 	}
 	if err != nil {
-		return c, fmt.Errorf("look at container %s: %s", Short(id), Reason(err))
+		return c, fmt.Errorf("look at container %s: %w", Short(id), Brief(err))
 	}
 	return c, nil
 }
@@ -70,7 +70,7 @@ func (d *Daemon) Remove(ctx context.Context, id string) error {
 		}
 		removing := cerrdefs.IsConflict(err) && strings.Contains(err.Error(), "already in progress")
 		if !removing || time.Now().After(deadline) {
-			return fmt.Errorf("remove container %s: %s", Short(id), Reason(err))
+			return fmt.Errorf("remove container %s: %w", Short(id), Brief(err))
 		}
 		select {
 		case <-ctx.Done():

@@ -203,6 +203,18 @@ func Reason(err error) string {
 	return dockerHelp.ReplaceAllString(reason, "")
 }
 
+// Brief returns err with its Reason as the text.
+func Brief(err error) error { return &briefError{Reason(err), err} }
+
+// briefError says less than the error that it stands for.
+type briefError struct {
+	message string
+	err     error
+}
+
+func (e *briefError) Error() string { return e.message }
+func (e *briefError) Unwrap() error { return e.err }
+
 // dockerHelp is a hint about the command line of docker, which is not what the user
 // typed.
 var dockerHelp = regexp.MustCompile(`\.? *(See|Run) 'docker [^']*'( for more information)?\.?$`)

@@ -61,7 +61,7 @@ func (d *Daemon) Pull(ctx context.Context, named reference.Named, auth string, m
 	case ctx.Err() != nil:
 		return fmt.Errorf("pull image %s: %w", shown, context.Cause(ctx))
 	}
-	return fmt.Errorf("pull image %s: %s", shown, explain(err, reference.Domain(named)))
+	return fmt.Errorf("pull image %s: %w", shown, &briefError{explain(err, reference.Domain(named)), err})
 }
 
 // explain adds to the daemon's reason what to do about it, where that is plain. The

@@ -32,7 +32,7 @@ func Split(err error) (message, way string) {
 	var hinted *Error
 	if errors.As(err, &hinted) {
 		way = hinted.Way
-		message = strings.Replace(message, "; "+way, "", 1)
+		message = strings.ReplaceAll(message, "; "+way, "")
 	}
 	return message, way
 }

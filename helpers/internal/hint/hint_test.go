@@ -14,6 +14,7 @@ func TestSplit(t *testing.T) {
 	}{
 		{errors.New("a; b"), "a; b", ""},
 		{stopped, "docker.service is stopped", "run systemctl start docker"},
+		{fmt.Errorf("start: %w, and then: stop: %w", stopped, stopped), "start: docker.service is stopped, and then: stop: docker.service is stopped", "run systemctl start docker"},
 		{fmt.Errorf("web: %w (waited 20s)", stopped), "web: docker.service is stopped (waited 20s)", "run systemctl start docker"},
 	} {
 		if message, way := Split(test.err); message != test.message || way != test.way {
