@@ -15,7 +15,8 @@ import (
 // should be, and which revision says so. The file goes with the revision that it is
 // about. Readers of revisions pass over it.
 
-const scalePrefix = ".replicas-"
+// ScalePrefix is what the name of such a file begins with.
+const ScalePrefix = ".replicas-"
 
 // Scale is how many replicas a revision should have instead of what it says itself.
 type Scale struct {
@@ -24,7 +25,7 @@ type Scale struct {
 }
 
 func (s Store) scalePath(r name.Revision) string {
-	return of(s.Root, r.Service, scalePrefix+string(r.Rev))
+	return of(s.Root, r.Service, ScalePrefix+string(r.Rev))
 }
 
 // SetScale says how many replicas a revision should have.

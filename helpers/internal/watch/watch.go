@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/fsnotify/fsnotify"
@@ -22,16 +23,18 @@ type Watcher struct {
 	notify *fsnotify.Watcher
 	// watched folders, by path, as they were when they were added
 	watched map[string]fs.FileInfo
+	hidden  []string // the beginnings of names with a dot that count
 	changed chan struct{}
 }
 
-// New returns a Watcher that watches nothing yet.
-func New() (*Watcher, error) {
+// New returns a Watcher that watches nothing yet. It passes over names that begin with a
+// dot, except those that begin with one of hidden.
+func New(hidden ...string) (*Watcher, error) {
 	notify, err := fsnotify.NewWatcher()
 	if err != nil {
 		return nil, hint.Add(fmt.Errorf("watch for changes of files: %w", err), "see fs.inotify.max_user_instances in inotify(7)")
 	}
-	w := &Watcher{notify, make(map[string]fs.FileInfo), make(chan struct{}, 1)}
+	w := &Watcher{notify, make(map[string]fs.FileInfo), hidden, make(chan struct{}, 1)}
 	go w.forward()
 	return w, nil
 }
@@ -43,6 +46,12 @@ func (w *Watcher) Changed() <-chan struct{} { return w.changed }
 // Close ends watching.
 func (w *Watcher) Close() error { return w.notify.Close() }
 
+// counts reports whether a file of that name may matter. Most files that begin with a dot
+// are unfinished, or for others.
+func (w *Watcher) counts(name string) bool {
+	return !strings.HasPrefix(name, ".") || slices.ContainsFunc(w.hidden, func(begin string) bool { return strings.HasPrefix(name, begin) })
+}
+
 func (w *Watcher) forward() {
 	for {
 		select {
@@ -50,8 +59,7 @@ func (w *Watcher) forward() {
 			if !ok {
 				return
 			}
-			// Files that begin with a dot are unfinished, or for others.
-			if strings.HasPrefix(filepath.Base(event.Name), ".") {
+			if !w.counts(filepath.Base(event.Name)) {
 				continue
 			}
 		case _, ok := <-w.notify.Errors:

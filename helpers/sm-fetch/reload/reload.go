@@ -23,6 +23,7 @@ import (
 	"service-manager/helpers/sm-fetch/apply"
 	"service-manager/units"
 	"service-manager/units/name"
+	"service-manager/units/revision"
 )
 
 // Reloader compares and reloads. Fields are set before use.
@@ -128,7 +129,7 @@ func equal(path string, file units.File) bool {
 
 // Run reloads whenever that is needed, until the context ends.
 func (r *Reloader) Run(ctx context.Context) error {
-	watcher, err := watch.New()
+	watcher, err := watch.New(revision.ScalePrefix)
 	if err != nil {
 		return err
 	}

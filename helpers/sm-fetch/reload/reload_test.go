@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"service-manager/units"
+	"service-manager/units/name"
+	"service-manager/units/revision"
 )
 
 // host is a folder that decides what the generator writes: one unit for each
@@ -201,6 +203,11 @@ func TestReload(t *testing.T) {
 	}
 	h.compares()
 	h.link("web", "21")
+	h.compares()
+	h.drain()
+	if err := (revision.Store{Root: h.root}).SetScale(name.Service("web").Revision("1-62d"), revision.Scale{Replicas: 2, By: "2-9ab"}); err != nil {
+		t.Fatal(err)
+	}
 	h.compares()
 	// Nor does the unit of a runner that is no longer wanted.
 	if err := os.WriteFile(filepath.Join(h.generated, "web@1-62d.service"), []byte(units.Header+"\n"), 0o644); err != nil {
