@@ -257,19 +257,22 @@ func (s scene) awaitsGood(rev name.Rev, waited time.Duration) bool {
 	return good.Unit.ActiveState == "inactive" && s.Manager.ActiveState == "activating" && waited < soon
 }
 
-// givesBack reports whether to start the good revision again after the end of a runner
-// that has stopped it.
-func (s scene) givesBack(ended name.Rev) bool {
-	good, ok := s.Runner(s.Good)
+// givenBack returns the runners of the good revision to start again after the end of one
+// that has stopped them.
+func (s scene) givenBack(ended name.Rev) (units []string) {
 	one, _ := s.Runner(ended)
 	switch {
-	case !ok || s.Good == ended || good.Unit.LoadState != "loaded" || good.Unit.ActiveState == "active":
-		return false
-	case s.Stopped() || s.Manager.JobType == "stop":
-		return false
+	case s.Good == ended, s.Stopped(), s.Manager.JobType == "stop":
+		return nil
+	case one.Unit.JobType == "restart", one.Unit.JobType == "try-restart":
+		return nil // it would stop them again
 	}
-	// One that is being restarted would stop it again.
-	return one.Unit.JobType != "restart" && one.Unit.JobType != "try-restart"
+	for _, r := range s.Of(s.Good) {
+		if r.Number <= s.Replicas && r.Unit.LoadState == "loaded" && r.Unit.ActiveState != "active" {
+			units = append(units, r.Unit.Name)
+		}
+	}
+	return units
 }
 
 // stopsRunners reports whether the end of the manager is the end of its runners.

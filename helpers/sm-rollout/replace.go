@@ -110,10 +110,12 @@ func (r rollout) giveBack(ctx context.Context, conn systemdConn, s scene, revisi
 			return err
 		}
 	}
-	if other == "" && s.givesBack(revision.Rev) {
+	if units := s.givenBack(revision.Rev); other == "" && len(units) > 0 {
 		fmt.Fprintf(r.w.Stdout, "%s: starting %s again\n", revision, s.Good)
-		if err := conn.StartAgain(ctx, s.unit(s.Good)); err != nil {
-			return err
+		for _, unit := range units {
+			if err := conn.StartAgain(ctx, unit); err != nil {
+				return err
+			}
 		}
 	}
 	_, err = r.alone(revision).clear()

@@ -289,6 +289,8 @@ func TestOutcomes(t *testing.T) {
 			wantAsked: []string{outage, "start web@" + one + ".service again"}},
 		{name: "after one that was replaced meanwhile", current: three, good: one, alone: true, env: success, systemd: recorder{stopping: true, units: with("web@"+one+".service", "inactive")}, args: "reject web " + two, wantGood: one,
 			wantAsked: []string{outage, "start web@" + one + ".service again"}},
+		{name: "all replicas come back, except one that still serves", current: two, good: one, alone: true, document: three3, env: failure, systemd: recorder{status: "not healthy", units: with("web@"+one+":2.service", "active")}, args: "reject web " + two, wantGood: one,
+			wantAsked: []string{"start web@" + one + ".service again", "start web@" + one + ":3.service again"}, wantFailed: "not healthy (exit-code; main process exited 3)\n", wantStatus: "rejected: not healthy (exit-code; main process exited 3)"},
 		{name: "not when the service is stopped", current: two, good: one, alone: true, env: failure, systemd: recorder{stopping: true, units: with("web@manager.service", "deactivating")}, args: "reject web " + two, wantGood: one},
 		{name: "not when it is good itself", current: two, good: two, alone: true, env: failure, systemd: recorder{restarts: true, units: up}, args: "reject web " + two, wantGood: two, wantAsked: []string{outage}, wantFailures: 1},
 		{name: "also when its reject was killed", current: two, good: one, alone: true, args: "settle web@" + two, wantGood: one, wantFailed: "pulling\n",
