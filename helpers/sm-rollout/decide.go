@@ -216,8 +216,9 @@ const (
 // outage.
 const patience = time.Minute
 
-// planOutage decides about a service that may have an outage since the given time.
-func (s scene) planOutage(since, now time.Time) vigil {
+// planOutage decides about a service that may have an outage since the given time; both are on the clock of
+// Conn.Uptime.
+func (s scene) planOutage(since, now time.Duration) vigil {
 	switch {
 	case s.Stopped():
 		return orphans
@@ -226,7 +227,7 @@ func (s scene) planOutage(since, now time.Time) vigil {
 			return over
 		}
 		return watching
-	case now.Sub(since) >= patience:
+	case now-since >= patience:
 		return outage
 	}
 	return watching

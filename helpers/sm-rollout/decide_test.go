@@ -159,7 +159,7 @@ func TestAwaitsGood(t *testing.T) {
 }
 
 func TestPlanOutage(t *testing.T) {
-	now := time.Now()
+	now := 2 * time.Hour
 	for _, test := range []struct {
 		name, manager, sub, job, runner string
 		ago                             time.Duration
@@ -177,7 +177,7 @@ func TestPlanOutage(t *testing.T) {
 			u.JobId = 1
 		}
 		s := scene{overview.Service{Manager: u, Runners: []overview.Runner{{Runner: web.Revision(two).First(), Unit: dbus.UnitStatus{ActiveState: test.runner}}}}}
-		if got := s.planOutage(now.Add(-test.ago), now); got != test.want {
+		if got := s.planOutage(now-test.ago, now); got != test.want {
 			t.Errorf("%s: planOutage = %d; want %d", test.name, got, test.want)
 		}
 	}

@@ -27,7 +27,7 @@ func (r rollout) outage(ctx context.Context, service name.Service) error {
 				return err
 			}
 			why = s.Why()
-			if what = s.planOutage(since, time.Now()); what == orphans {
+			if what = s.planOutage(since, conn.Uptime()); what == orphans {
 				return r.stopOrphans(ctx, conn, service)
 			}
 			return nil
@@ -51,10 +51,10 @@ func (r rollout) outage(ctx context.Context, service name.Service) error {
 
 // lastServed returns when a runner of the service was last active, or the manager
 // began to start, whichever was later.
-func (r rollout) lastServed(ctx context.Context, conn systemdConn, s scene) (time.Time, error) {
+func (r rollout) lastServed(ctx context.Context, conn systemdConn, s scene) (time.Duration, error) {
 	a, err := conn.Activity(ctx, s.Name.Manager())
 	if err != nil {
-		return time.Time{}, err
+		return 0, err
 	}
 	last := a.Began
 	for _, one := range s.Runners {
@@ -63,16 +63,14 @@ func (r rollout) lastServed(ctx context.Context, conn systemdConn, s scene) (tim
 		}
 		a, err := conn.Activity(ctx, one.Unit.Name)
 		if err != nil {
-			return time.Time{}, err
+			return 0, err
 		}
-		if a.Ended.After(last) {
-			last = a.Ended
-		}
+		last = max(last, a.Ended)
 	}
-	if last.IsZero() {
+	if last == 0 {
 		// systemd has forgotten a manager that was stopped, and knows nothing of the one that
 		// it has read again for this question.
-		last = time.Now()
+		last = conn.Uptime()
 	}
 	return last, nil
 }

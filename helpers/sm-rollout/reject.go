@@ -167,10 +167,10 @@ func (r rollout) rejectRevision(ctx context.Context, conn systemdConn, runner na
 // served returns how long a runner that is ending has served in this start.
 func (r rollout) served(ctx context.Context, conn systemdConn, unit string) (time.Duration, error) {
 	a, err := conn.Activity(ctx, unit)
-	if err != nil || a.Active.Before(a.Began) || a.Active.IsZero() {
+	if err != nil || a.Active < a.Began || a.Active == 0 {
 		return 0, err
 	}
-	return a.Ended.Sub(a.Active), nil
+	return a.Ended - a.Active, nil
 }
 
 // reason returns why a unit failed: what the step that failed first said, or else what

@@ -19,6 +19,7 @@ type systemdConn interface {
 	Restarts(ctx context.Context, unit string) (int, error)
 	RestartsByItself(ctx context.Context, unit string) (bool, error)
 	Activity(ctx context.Context, unit string) (systemd.Activity, error)
+	Uptime() time.Duration
 	Exits(ctx context.Context, unit string) ([]systemd.Exit, error)
 	Start(ctx context.Context, unit string) (bool, error)
 	Restart(ctx context.Context, unit string) error

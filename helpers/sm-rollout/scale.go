@@ -137,13 +137,13 @@ func (s scene) serveBeside(runner name.Runner) (n int) {
 
 // oldest returns the runner that has served for longest.
 func oldest(ctx context.Context, conn systemdConn, runners []name.Runner) (first name.Runner, err error) {
-	var since time.Time
+	var since time.Duration
 	for _, runner := range runners {
 		a, err := conn.Activity(ctx, runner.Unit())
 		if err != nil {
 			return first, err
 		}
-		if first.Number == 0 || a.Active.Before(since) {
+		if first.Number == 0 || a.Active < since {
 			first, since = runner, a.Active
 		}
 	}

@@ -22,7 +22,7 @@ func TestIsRunner(t *testing.T) {
 
 func TestExits(t *testing.T) {
 	command := func(started, ended uint64, code, status int32) []any {
-		return []any{"/bin/x", []string{"x"}, false, started, started, ended, ended, uint32(7), code, status}
+		return []any{"/bin/x", []string{"x"}, false, 1 << 40, started, 1 << 30, ended, uint32(7), code, status}
 	}
 	got := exitsOf([][]any{
 		command(5, 6, 1, 3),   // of an earlier start
@@ -32,11 +32,11 @@ func TestExits(t *testing.T) {
 		command(26, 0, 0, 0),  // runs
 		command(0, 0, 0, 0),   // has not begun
 		{"something else"},
-	}, time.UnixMicro(10))
+	}, 10*time.Microsecond)
 	if want := []Exit{{"x", 0, 21}, {"x", 75, 23}, {"x", -9, 25}}; !slices.Equal(got, want) {
 		t.Errorf("exitsOf = %v; want %v", got, want)
 	}
-	if got := exitsOf("something else", time.Time{}); got != nil {
+	if got := exitsOf("something else", 0); got != nil {
 		t.Errorf("exitsOf = %v; want none", got)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	godbus "github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
 
 	"service-manager/helpers/internal/hint"
 )
@@ -71,22 +72,30 @@ func stringOf(property *dbus.Property) string {
 }
 
 // Activity is when a unit last began to start, became active, ceased to be
-// active, and became inactive; zero for what has not happened since boot.
-type Activity struct{ Began, Active, Ended, Inactive time.Time }
+// active, and became inactive, on the clock of Uptime; zero for what has not happened.
+type Activity struct{ Began, Active, Ended, Inactive time.Duration }
+
+// Uptime returns the time since boot, but for the time that the host was suspended. Unlike
+// the time of day, which a host without a battery gets from the network, it makes no leaps.
+func (*Conn) Uptime() time.Duration {
+	var now unix.Timespec
+	// It only fails for a clock that does not exist.
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
+	return time.Duration(now.Nano())
+}
 
 // Activity returns when the state of a unit last changed.
 func (c *Conn) Activity(ctx context.Context, unit string) (a Activity, err error) {
-	for name, to := range map[string]*time.Time{
-		"InactiveExitTimestamp": &a.Began, "ActiveEnterTimestamp": &a.Active,
-		"ActiveExitTimestamp": &a.Ended, "InactiveEnterTimestamp": &a.Inactive,
+	for name, to := range map[string]*time.Duration{
+		"InactiveExitTimestampMonotonic": &a.Began, "ActiveEnterTimestampMonotonic": &a.Active,
+		"ActiveExitTimestampMonotonic": &a.Ended, "InactiveEnterTimestampMonotonic": &a.Inactive,
 	} {
 		property, err := c.GetUnitPropertyContext(ctx, unit, name)
 		if err != nil {
 			return Activity{}, fmt.Errorf("ask systemd for %s of %s: %w", name, unit, err)
 		}
-		if usec, _ := property.Value.Value().(uint64); usec != 0 {
-			*to = time.UnixMicro(int64(usec))
-		}
+		usec, _ := property.Value.Value().(uint64)
+		*to = time.Duration(usec) * time.Microsecond
 	}
 	return a, nil
 }
@@ -95,7 +104,7 @@ func (c *Conn) Activity(ctx context.Context, unit string) (a Activity, err error
 type Exit struct {
 	Command string // the name of its program, without the folder
 	Status  int    // its exit status, or the signal that ended it as a negative number
-	ended   uint64 // microseconds since 1970
+	ended   uint64 // microseconds on the clock of Uptime
 }
 
 // Exits returns how the commands have ended that a unit has run in its current
@@ -118,9 +127,10 @@ func (c *Conn) Exits(ctx context.Context, unit string) ([]Exit, error) {
 }
 
 // exitsOf reads the value of a property such as ExecStart, whose entries are path,
-// arguments, whether a failure counts, two start times, two end times, process
-// id, how it ended (CLD_EXITED and the like) and the status.
-func exitsOf(value any, since time.Time) (exits []Exit) {
+// arguments, whether a failure counts, when it started and ended, each as the time of day
+// and on the clock of Uptime, process id, how it ended (CLD_EXITED and the like) and the
+// status.
+func exitsOf(value any, since time.Duration) (exits []Exit) {
 	const exited = 1
 	commands, _ := value.([][]any)
 	for _, command := range commands {
@@ -128,11 +138,11 @@ func exitsOf(value any, since time.Time) (exits []Exit) {
 			continue
 		}
 		program, _ := command[0].(string)
-		started, _ := command[3].(uint64)
-		ended, _ := command[5].(uint64)
+		started, _ := command[4].(uint64)
+		ended, _ := command[6].(uint64)
 		code, _ := command[8].(int32)
 		status, _ := command[9].(int32)
-		if ended == 0 || time.UnixMicro(int64(started)).Before(since) {
+		if ended == 0 || time.Duration(started)*time.Microsecond < since {
 			continue
 		}
 		exit := Exit{Command: path.Base(program), Status: int(status), ended: ended}
