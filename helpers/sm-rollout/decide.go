@@ -146,8 +146,8 @@ const attempts = 3
 // a start whose commands a reload has changed, without a word; the runner is active
 // then, but may have been neither checked, nor given traffic, nor accepted. ready says that
 // it was, and that others of its revision have yet to serve; stopped, that its start ended
-// because it was to stop.
-func (s scene) planSettle(runner name.Runner, failures int, ready, stopped bool) settlement {
+// because it was to stop; hostFailed, that a step said so, and another try harms no one.
+func (s scene) planSettle(runner name.Runner, failures int, ready, stopped, hostFailed bool) settlement {
 	one, ok := s.RunnerOf(runner.Unit())
 	rev := runner.Rev
 	switch {
@@ -158,9 +158,9 @@ func (s scene) planSettle(runner name.Runner, failures int, ready, stopped bool)
 	case one.Unit.JobId != 0 || one.Unit.ActiveState == "activating" || one.Unit.ActiveState == "deactivating":
 		return starts
 	case one.Unit.ActiveState == "failed" && rev == s.Current && !one.Rejected && !stopped:
-		if failures > 0 {
-			// reject has counted it. A start that it asks for ends together with the one
-			// that failed.
+		if failures > 0 || hostFailed {
+			// reject has counted it, unless the disk is full. A start that it asks for ends
+			// together with the one that failed.
 			return tryAgain
 		}
 		return recordOnly

@@ -102,6 +102,7 @@ func TestPlanSettle(t *testing.T) {
 		failures      int
 		ready         bool
 		stopped       bool
+		hostFailed    bool
 		want          settlement
 	}{
 		{name: "accepted", good: two, current: two, active: "active", want: settled},
@@ -113,6 +114,7 @@ func TestPlanSettle(t *testing.T) {
 		{name: "rejected", good: one, current: two, active: "failed", rejected: true, want: tidy},
 		{name: "failed, and no one has recorded it", good: one, current: two, active: "failed", want: recordOnly},
 		{name: "failed for want of something of the host's", good: one, current: two, active: "failed", failures: 1, want: tryAgain},
+		{name: "the same, and it was not counted", good: one, current: two, active: "failed", hostFailed: true, want: tryAgain},
 		{name: "failed because it was stopped in its start", good: one, current: two, active: "failed", stopped: true, want: tidy},
 		{name: "stopped by hand", good: one, current: two, active: "inactive", want: tidy},
 		{name: "replaced, and its unit is gone", good: one, current: three, active: "failed", want: tidy},
@@ -126,7 +128,7 @@ func TestPlanSettle(t *testing.T) {
 				u.JobId = 1
 			}
 			s := scene{overview.Service{Name: "web", Good: test.good, Current: test.current, Runners: []overview.Runner{{Runner: web.Revision(two).First(), Unit: u, Rejected: test.rejected}}}}
-			if got := s.planSettle(web.Revision(two).First(), test.failures, test.ready, test.stopped); got != test.want {
+			if got := s.planSettle(web.Revision(two).First(), test.failures, test.ready, test.stopped, test.hostFailed); got != test.want {
 				t.Errorf("planSettle = %d; want %d", got, test.want)
 			}
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -95,15 +96,19 @@ func (r rollout) ending(ctx context.Context, conn systemdConn, s scene, runner n
 		return e, err
 	}
 	exits, err := conn.Exits(ctx, runner.Unit())
-	e.hostFailed = r.w.Getenv("EXIT_STATUS") == strconv.Itoa(command.TempFail)
+	e.hostFailed = hostFailed(exits) || r.w.Getenv("EXIT_STATUS") == strconv.Itoa(command.TempFail)
 	for _, exit := range exits {
-		e.hostFailed = e.hostFailed || exit.Status == command.TempFail
 		e.killed = e.killed || exit.Status == -int(unix.SIGKILL)
 		if e.first == "" && exit.Status != 0 {
 			e.first = exit.Command
 		}
 	}
 	return e, err
+}
+
+// hostFailed reports whether a step said that the host was lacking something.
+func hostFailed(exits []systemd.Exit) bool {
+	return slices.ContainsFunc(exits, func(exit systemd.Exit) bool { return exit.Status == command.TempFail })
 }
 
 // carryOut does what is decided about a runner that has ended.

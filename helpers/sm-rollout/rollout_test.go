@@ -297,6 +297,11 @@ func TestOutcomes(t *testing.T) {
 		{name: "also when its reject was killed", current: two, good: one, alone: true, args: "settle web@" + two, wantGood: one, wantFailed: "pulling\n",
 			systemd: recorder{status: "pulling", units: with("web@"+two+".service", "failed")}, wantAsked: []string{"start web@" + one + ".service again"}},
 
+		{name: "its reject could count nothing, and the host had failed", current: two, good: one, args: "settle web@" + two, ready: []int{1}, wantGood: one, wantReady: []int{1},
+			systemd: recorder{status: "no space", exits: []systemd.Exit{{Status: 75}}, units: map[string]dbus.UnitStatus{"web@" + two + ".service": {LoadState: "loaded", ActiveState: "failed", SubState: "ready"}}}, wantAsked: []string{"start web@" + two + ".service"}},
+		{name: "the same of one that must run alone: another try would stop the good one", current: two, good: one, alone: true, args: "settle web@" + two, wantGood: one, wantFailed: "no space\n",
+			systemd: recorder{status: "no space", exits: []systemd.Exit{{Status: 75}}, units: with("web@"+two+".service", "failed")}, wantAsked: []string{"start web@" + one + ".service again"}},
+
 		{name: "stop by hand", current: two, good: two, args: "stop web", wantGood: two, wantAsked: []string{"stop runners of web", "stop sm-outage@web.service"}, wantStatus: "stopped"},
 		{name: "the manager is stopped", current: two, good: two, args: "stop web", env: success, wantGood: two, systemd: recorder{units: with("web@manager.service", "deactivating")},
 			wantAsked: []string{"stop runners of web", "stop sm-outage@web.service"}, wantStatus: "stopped"},

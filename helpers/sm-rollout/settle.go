@@ -56,7 +56,15 @@ func (r rollout) settleOnce(ctx context.Context, runner name.Runner) (what settl
 		if err != nil {
 			return err
 		}
-		what = s.planSettle(runner, r.pace(runner).failures, ready, stopped)
+		alone, err := r.alone(runner.Revision).isSet()
+		if err != nil {
+			return err
+		}
+		exits, err := conn.Exits(ctx, unit)
+		if err != nil {
+			return err
+		}
+		what = s.planSettle(runner, r.pace(runner).failures, ready, stopped, hostFailed(exits) && !(alone && s.Good != ""))
 		if what == recordOnly || what == tidy {
 			// reject has done that, unless it was killed.
 			if err := r.giveBack(ctx, conn, s, runner.Revision); err != nil {
