@@ -199,15 +199,17 @@ func (s Store) Remove(service name.Service) error {
 	if service == "" {
 		return errors.New("remove the revisions: no service is named") // it would be all of them
 	}
+	// The records first: without revisions, no one would look for them, and the next service
+	// of that name would have them.
 	doomed := filepath.Join(s.Root, atomicfile.TempPrefix+"removed-"+string(service))
-	if err := os.RemoveAll(doomed); err != nil {
+	if err := errors.Join(os.RemoveAll(filepath.Join(s.Run, string(service))), os.RemoveAll(doomed)); err != nil {
 		return fmt.Errorf("%s: remove the revisions: %w", service, err)
 	}
 	err := os.Rename(filepath.Join(s.Root, string(service)), doomed)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: remove the revisions: %w", service, err)
 	}
-	if err := errors.Join(os.RemoveAll(doomed), os.RemoveAll(filepath.Join(s.Run, string(service)))); err != nil {
+	if err := os.RemoveAll(doomed); err != nil {
 		return fmt.Errorf("%s: remove the revisions: %w", service, err)
 	}
 	return nil

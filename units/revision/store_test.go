@@ -293,6 +293,11 @@ func TestRemoveAndClean(t *testing.T) {
 	if !s.Deleted("web") {
 		t.Error("not marked as deleted")
 	}
+	unremovable := s
+	unremovable.Run = s.Root + "/web/" + string(rev(1)) + ".json" // not a folder
+	if err := unremovable.Remove("web"); err == nil || !s.Deleted("web") {
+		t.Errorf("the records could not be removed (%v), and the service is forgotten: %t", err, !s.Deleted("web"))
+	}
 	must(t, s.Remove("web"))
 	must(t, s.Remove("web")) // again, as after a crash
 	if s.Deleted("web") {
