@@ -225,13 +225,14 @@ func (s *scanner) read(service name.Service, f *file, now time.Time) (change *so
 	if age := now.Sub(time.Unix(f.seen.changed.Unix())); age >= 0 && age < tick {
 		return nil, false
 	}
-	document, err := readFile(filepath.Join(s.path, string(service)+suffix))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, false
+	path := filepath.Join(s.path, string(service)+suffix)
+	document, err := readFile(path)
+	if is, gone := sign(path); gone != nil || is != f.seen {
+		return nil, false // it has changed since that look
 	}
 	if err != nil {
 		s.once(string(service), fmt.Sprintf("%s: %s cannot be read: %v; the service stays as it is",
-			service, filepath.Join(s.path, string(service)+suffix), err))
+			service, path, err))
 		return nil, true
 	}
 	if !definition.Complete(document) && now.Sub(f.since) < s.times.Settle {
