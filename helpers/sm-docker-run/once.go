@@ -11,7 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/docker"
 	"service-manager/helpers/internal/hint"
+	"service-manager/units/filelock"
 	"service-manager/units/revision/atomicfile"
 )
 
@@ -61,21 +63,36 @@ func once(ctx context.Context, w command.World) error {
 	if err != nil {
 		return err
 	}
-	switch _, err := os.Stat(o.done); {
-	case err == nil:
-		return nil
-	case !errors.Is(err, os.ErrNotExist):
-		return about(o.name, fmt.Errorf("look whether it was done: %w", err))
+	if done, err := o.isDone(); err != nil || done {
+		return err
 	}
 	if config.Env, err = environment(o.environmentFrom, config.Env); err != nil {
 		return about(o.name, err)
 	}
+	longest := *o.timeout + time.Duration(o.stopTimeout) + 2**o.patience
+	w.Notify.ExtendTimeout(longest)
 	r := &runner{w: w, o: o.options}
-	w.Notify.ExtendTimeout(*o.timeout + time.Duration(o.stopTimeout) + 2**o.patience)
-	c, err := r.start(ctx, config, host)
-	if r.d != nil {
-		defer r.d.Close()
+	// Runners of one revision may come here at the same time.
+	waiter := filelock.NewWaiter(func(holder string) { w.Notify.Status("waiting for %s, which runs the same", holder) })
+	lock, err := waiter.Open(ctx, o.done+".lock")
+	if err != nil {
+		return r.unstarted(ctx, err)
 	}
+	defer lock.Close()
+	defer os.Remove(lock.Name())
+	if done, err := o.isDone(); err != nil || done {
+		return err
+	}
+	w.Notify.ExtendTimeout(longest)
+	config.Labels[onceLabel] = o.done
+	if r.d, err = docker.Connect(ctx, w.Notify, *o.patience); err != nil {
+		return r.unstarted(ctx, err)
+	}
+	defer r.d.Close()
+	if err := r.removeOrphans(ctx, o.done); err != nil {
+		return r.unstarted(ctx, err)
+	}
+	c, err := r.start(ctx, config, host)
 	if err != nil {
 		return r.unstarted(ctx, err)
 	}
@@ -88,6 +105,34 @@ func once(ctx context.Context, w command.World) error {
 		err = &leftError{err, left}
 	}
 	return about(o.name, cmp.Or(err, left))
+}
+
+// onceLabel marks a container that runs once, and names the file that says it has.
+const onceLabel = "service-manager.once"
+
+// isDone reports whether it has been done.
+func (o onceOptions) isDone() (bool, error) {
+	_, err := os.Stat(o.done)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return false, about(o.name, fmt.Errorf("look whether it was done: %w", err))
+	}
+	return err == nil, nil
+}
+
+// removeOrphans removes containers that do the same and whose sm-docker-run was killed: a
+// live one would have the lock.
+func (r *runner) removeOrphans(ctx context.Context, done string) error {
+	containers, err := r.d.Labelled(ctx, onceLabel+"="+done)
+	if err != nil {
+		return err
+	}
+	for _, c := range containers {
+		if err := r.d.Remove(ctx, c.ID); err != nil {
+			return err
+		}
+		fmt.Fprintf(r.w.Stderr, "%s: removed container %s, which an earlier run has left\n", r.o.name, docker.NameOf(c))
+	}
+	return nil
 }
 
 // toItsEnd waits until a container has ended, and returns why it has failed if it has.

@@ -76,8 +76,10 @@ func (e *leftError) Unwrap() error { return e.remove }
 // create nothing end early with ctx: the daemon may still carry out a request that is cut
 // off.
 func (r *runner) start(ctx context.Context, config *container.Config, host *container.HostConfig) (c container.InspectResponse, err error) {
-	if r.d, err = docker.Connect(ctx, r.w.Notify, *r.o.patience); err != nil {
-		return c, err
+	if r.d == nil {
+		if r.d, err = docker.Connect(ctx, r.w.Notify, *r.o.patience); err != nil {
+			return c, err
+		}
 	}
 	cgroup, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {

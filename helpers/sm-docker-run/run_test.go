@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,13 +35,18 @@ type daemon struct {
 	startErr string     // what starting it fails with
 	firm     bool       // it is not removed
 	silent   bool       // the event of its end is lost
+	ends     chan bool  // closed when it ends, nil if it ends at once
 	pid      int        // of its first process, at the first look only
 	exitCode int        // how it has ended by the time that it is looked at
 	onCreate func()     // called when it is created
 	told     [][]string // what happened to it, for each time that it is asked
 	address  string     // where it runs after "start" was told
 	again    bool       // it was told
+	mu       sync.Mutex
 	requests []string
+	orphan   bool   // a container of a killed helper is there, which was to do the same
+	asked    string // the label that containers were asked for
+	overlaps bool   // the container was created beside that
 	vanish   string // the request at which it goes away
 	server   *http.Server
 }
@@ -52,7 +58,9 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Api-Version", "1.41")
 	request := r.Method + " " + path
 	if path != "/_ping" {
+		d.mu.Lock()
 		d.requests = append(d.requests, request)
+		d.mu.Unlock()
 	}
 	if request == d.vanish {
 		d.server.Close()
@@ -72,7 +80,18 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply(200, map[string]string{})
 	case "GET /images/none/json":
 		reply(404, message("No such image: none"))
+	case "GET /containers/json":
+		list := []any{}
+		if d.orphan {
+			list = append(list, map[string]any{"Id": "0rphan", "Names": []string{"/web.2"}})
+		}
+		d.asked = r.URL.Query().Get("filters")
+		reply(200, list)
+	case "DELETE /containers/0rphan":
+		d.orphan = false
+		w.WriteHeader(204)
 	case "POST /containers/create":
+		d.overlaps = d.orphan
 		if d.left {
 			reply(409, message(`Conflict. The container name "/web" is already in use by container "0ld". You have to remove (or rename) that container to be able to reuse that name.`))
 			return
@@ -106,6 +125,9 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.(http.Flusher).Flush()
 			<-r.Context().Done()
 			return
+		}
+		if d.ends != nil {
+			<-d.ends
 		}
 		reply(200, map[string]int{"StatusCode": d.exitCode})
 	case "GET /containers/0123/json":
@@ -167,8 +189,15 @@ func (d *daemon) run(ctx context.Context, args ...string) outcome {
 		Notify: notify.To(func(state string) { o.states = append(o.states, state) }),
 	})
 	o.stderr = stderr.String()
-	o.removed = slices.Contains(d.requests, "DELETE /containers/0123")
+	o.removed = d.got("DELETE /containers/0123")
 	return o
+}
+
+// got reports whether there was that request.
+func (d *daemon) got(request string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Contains(d.requests, request)
 }
 
 func TestRunStartFails(t *testing.T) {
@@ -352,8 +381,8 @@ func TestDaemonVanishes(t *testing.T) {
 				}
 				o := d.run(t.Context(), append(args, image)...)
 				w := command.World{Stderr: io.Discard, Env: func(string) (string, bool) { return "", false }}
-				if code := command.Report("sm-docker-run", w, o.err); code != command.TempFail || !slices.Contains(d.requests, request) {
-					t.Errorf("%v: status %d, want %d; requests: %q", o.err, code, command.TempFail, d.requests)
+				if code := command.Report("sm-docker-run", w, o.err); code != command.TempFail || !d.got(request) {
+					t.Errorf("%v: status %d, want %d", o.err, code, command.TempFail)
 				}
 			})
 		}

@@ -4,10 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
-
-	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/api/types/filters"
 
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/docker"
@@ -39,18 +35,9 @@ func sweep(ctx context.Context, w command.World) error {
 		return err
 	}
 	defer d.Close()
-	var containers []container.Summary
-	err = d.Retry(ctx, func() error {
-		containers, err = d.ContainerList(ctx, container.ListOptions{
-			All: true, Filters: filters.NewArgs(filters.Arg("label", unitLabel)),
-		})
+	containers, err := d.Labelled(ctx, unitLabel)
+	if err != nil || len(containers) == 0 {
 		return err
-	})
-	if err != nil {
-		return fmt.Errorf("list the containers with label %s: %w", unitLabel, err)
-	}
-	if len(containers) == 0 {
-		return nil
 	}
 	// Asked after the list was made: a unit that has started since counts as running, and
 	// what it has made since is not in the list.
@@ -61,7 +48,7 @@ func sweep(ctx context.Context, w command.World) error {
 	defer conn.Close()
 	var problems []error
 	for _, c := range containers {
-		unit, name := c.Labels[unitLabel], strings.TrimPrefix(strings.Join(c.Names, " "), "/")
+		unit, name := c.Labels[unitLabel], docker.NameOf(c)
 		state, err := stateOf(ctx, conn, unit)
 		if err != nil {
 			problems = append(problems, fmt.Errorf("%s: %w; it is left as it is: run \"docker rm -f %s\" if nothing uses it", name, err, name))

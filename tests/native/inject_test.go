@@ -10,6 +10,7 @@ import (
 // What a fault does to a process of a helper.
 const (
 	fail = "fail" // it exits with status 1
+	lack = "lack" // it exits with the status for a failure of the host
 	hang = "hang" // it waits, until it is killed or stopped
 	kill = "kill" // it dies of SIGKILL
 	mute = "mute" // it works, and systemd does not hear of it
@@ -66,6 +67,7 @@ for file in /run/faults/*.fault; do
 	mv "$file.new" "$file.pid"
 	case $what in
 		fail) echo "$name: error: a test has it fail" >&2; exit 1 ;;
+		lack) echo "$name: error: a test has the host fail" >&2; exit 75 ;;
 		kill) kill -9 $$ ;;
 		hang) exec sleep infinity ;;
 		mute) unset NOTIFY_SOCKET; exec "$helper" "$@" ;;

@@ -85,5 +85,22 @@ test "$(systemctl list-jobs --no-legend | wc -l)" = 0`)
 		m.output(t, "echo > /srv/once/go")
 		good("r3")
 		log("r0 r2 r3")
+
+		// Three replicas come to it at the same time, because the host fails the one that was
+		// to do it first. One of them does it.
+		m.inject(t, fault{Helper: "sm-docker-run", Verb: "pull", Unit: "web@*[0-9a-f][0-9a-f].service", What: lack})
+		three := before("r4", waits+note)
+		three["replicas"], three["rollout"] = 3, map[string]any{"parallel": 2}
+		m.edit(t, "web", three)
+		m.waitFor(t, patience, "test $(pgrep -cf 'sm-docker-run once') = 3 && "+runs)
+		if n := m.output(t, runs+" | wc -l"); n != "1" {
+			t.Errorf("%s run it at the same time", n)
+		}
+		m.output(t, "echo > /srv/once/go")
+		m.waitFor(t, patience, `cd /etc/service-manager/revisions/web && grep -q '"REVISION": *"r4"' good && test "$(docker ps -q --filter label=service-manager.unit | wc -l)" = 3`)
+		log("r0 r2 r3 r4")
+		if left := m.output(t, "find /etc/service-manager/revisions -name '.pre-started-*.lock'"); left != "" {
+			t.Errorf("left: %s", left)
+		}
 	})
 }

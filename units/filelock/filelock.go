@@ -50,6 +50,36 @@ func (w *Waiter) Lock(ctx context.Context, file *os.File) error {
 	}
 }
 
+// Open opens the file at a path and waits for the lock on it; closing the file gives the
+// lock back. A file that is not there yet is made, for root alone: a user who can open it can
+// hold the lock. The holder may remove it.
+func (w *Waiter) Open(ctx context.Context, path string) (*os.File, error) {
+	for {
+		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+		if err != nil {
+			return nil, fmt.Errorf("lock: %w", err)
+		}
+		if err := w.Lock(ctx, file); err != nil {
+			file.Close()
+			return nil, err
+		}
+		if IsAt(file, path) {
+			return file, nil
+		}
+		file.Close() // it was removed while this waited for it
+	}
+}
+
+// IsAt reports whether an open file is still the one at the path.
+func IsAt(file *os.File, path string) bool {
+	open, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Lstat(path)
+	return err == nil && os.SameFile(open, there)
+}
+
 // holder names the process that holds the lock on a file.
 func holder(path string) string {
 	var stat syscall.Stat_t

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"service-manager/units/filelock"
 	"service-manager/units/name"
@@ -33,41 +32,20 @@ func (s Store) Lock(ctx context.Context, service name.Service, waiting func(hold
 	if err := makeFolder(s.Root); err != nil {
 		return nil, fmt.Errorf("%s: lock: %w", service, err)
 	}
-	waiter := filelock.NewWaiter(waiting)
-	path := s.lockPath(service)
-	for {
-		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, fileMode)
-		if err != nil {
-			return nil, fmt.Errorf("%s: lock: %w", service, err)
-		}
-		if err := waiter.Lock(ctx, file); err != nil {
-			file.Close()
-			return nil, fmt.Errorf("%s: %w", service, err)
-		}
-		if samePath(file, path) {
-			return func() { s.unlock(file, service) }, nil
-		}
-		file.Close() // it was removed, with its service, while this waited for it
+	file, err := filelock.NewWaiter(waiting).Open(ctx, s.lockPath(service))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", service, err)
 	}
+	return func() { s.unlock(file, service) }, nil
 }
 
 // unlock gives a lock back. The file of a service that is gone goes too; those who
 // wait for it notice.
 func (s Store) unlock(file *os.File, service name.Service) {
-	if _, err := os.Lstat(filepath.Join(s.Root, string(service))); errors.Is(err, fs.ErrNotExist) && samePath(file, s.lockPath(service)) {
+	if _, err := os.Lstat(filepath.Join(s.Root, string(service))); errors.Is(err, fs.ErrNotExist) && filelock.IsAt(file, s.lockPath(service)) {
 		_ = os.Remove(s.lockPath(service)) // the next run cleans up
 	}
 	file.Close()
-}
-
-// samePath reports whether an open file is still the one at the path.
-func samePath(file *os.File, path string) bool {
-	open, err := file.Stat()
-	if err != nil {
-		return false
-	}
-	there, err := os.Lstat(path)
-	return err == nil && os.SameFile(open, there)
 }
 
 // makeFolder makes a folder that only root can read, and takes the permissions of

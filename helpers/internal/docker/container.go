@@ -9,6 +9,7 @@ import (
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
 )
 
 // ErrGone says that a container was removed while it was being used.
@@ -45,6 +46,21 @@ func (d *Daemon) Inspect(ctx context.Context, id string) (c container.InspectRes
 	}
 	return c, nil
 }
+
+// Labelled returns all containers with a label, which is NAME or NAME=VALUE.
+func (d *Daemon) Labelled(ctx context.Context, label string) (containers []container.Summary, err error) {
+	err = d.Retry(ctx, func() error {
+		containers, err = d.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", label))})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the containers with label %s: %w", label, Brief(err))
+	}
+	return containers, nil
+}
+
+// NameOf returns the name of a container in a list.
+func NameOf(c container.Summary) string { return strings.TrimPrefix(strings.Join(c.Names, " "), "/") }
 
 // RemoveNamed removes the container with exactly that name and its anonymous
 // volumes, and reports whether there was one. It is killed if it runs.

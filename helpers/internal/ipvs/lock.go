@@ -22,12 +22,8 @@ func lock(ctx context.Context, waiting func(holder string)) (unlock func(), err 
 	if err := os.MkdirAll(filepath.Dir(lockFile), 0o755); err != nil {
 		return nil, err
 	}
-	file, err := os.OpenFile(lockFile, os.O_RDWR|os.O_CREATE, 0o600)
+	file, err := filelock.NewWaiter(waiting).Open(ctx, lockFile)
 	if err != nil {
-		return nil, err
-	}
-	if err := filelock.NewWaiter(waiting).Lock(ctx, file); err != nil {
-		file.Close()
 		return nil, err
 	}
 	return func() { file.Close() }, nil

@@ -129,14 +129,11 @@ func (p *Pool) lock(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(p.Path), 0o700); err != nil {
 		return nil, err
 	}
-	file, err := os.OpenFile(p.Path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
 	limited, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
-	if err := filelock.NewWaiter(nil).Lock(limited, file); err != nil {
-		return nil, errors.Join(err, file.Close())
+	file, err := filelock.NewWaiter(nil).Open(limited, p.Path+".lock")
+	if err != nil {
+		return nil, err
 	}
 	return func() { file.Close() }, nil
 }
