@@ -59,7 +59,8 @@ func (c chain) writeEnd(t *unitfile.Text) {
 	slices.Reverse(back)
 	for _, s := range back {
 		if s.stop != nil {
-			t.Command("ExecStop", s.stop...)
+			// Also when one fails, the next ones run.
+			t.Attempt("ExecStop", s.stop...)
 		}
 	}
 	for _, s := range back {

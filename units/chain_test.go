@@ -22,7 +22,7 @@ func TestChain(t *testing.T) {
 ExecStart=run web
 ExecStartPost=check
 ExecStartPost=open
-ExecStop=drain
+ExecStop=-drain
 ExecStopPost=-close
 ExecStopPost=-close
 ExecStopPost=-remove web

@@ -98,7 +98,7 @@ func drain(ctx context.Context, w command.World) error {
 	}
 	// Also the destination to drain: it may have connections.
 	if err := putBack(ctx, w, handle, at); err != nil {
-		return err
+		w.Warning("drain %s: %v", to, err) // what is there is drained
 	}
 	living, release, err := mainprocess.Watch(ctx, w)
 	if err != nil {

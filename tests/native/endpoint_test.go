@@ -43,17 +43,27 @@ test "$(systemctl list-jobs --no-legend | wc -l)" = 0`
 		m.edit(t, "dns", several("r1"))
 		m.waitFor(t, patience, serve("r1"))
 
+		// A drain that fails, and one that is killed, do not keep the next one from running.
+		m.inject(t, fault{Helper: "sm-ipvs", Verb: "drain", What: fail})
+		second := m.inject(t, fault{Helper: "sm-ipvs", Verb: "drain", What: hang})
+		third := m.inject(t, fault{Helper: "sm-ipvs", Verb: "drain", What: late})
+		m.edit(t, "dns", several("r2"))
+		second.kill(t)
+		third.sprung(t)
+		third.release(t)
+		m.waitFor(t, patience, serve("r2"))
+
 		before := m.revision(t, "dns", "current")
-		m.edit(t, "dns", several("r2", map[string]any{"address": "192.0.2.1:7003", "port": 80}))
+		m.edit(t, "dns", several("r3", map[string]any{"address": "192.0.2.1:7003", "port": 80}))
 		rejected := m.next(t, "dns", before)
-		m.waitFor(t, patience, "grep -F '192.0.2.1 is not an address of this host' /run/service-manager/dns/"+rejected+".failed\n"+serve("r1"))
+		m.waitFor(t, patience, "grep -F '192.0.2.1 is not an address of this host' /run/service-manager/dns/"+rejected+".failed\n"+serve("r2"))
 
 		// An address that another service has is named.
 		m.edit(t, "web", app("r0").With("address", "172.17.0.1:7002"))
 		m.waitFor(t, patience, "journalctl -o cat -u sm-fetch | grep -F 'address: 172.17.0.1:7002 is the address of dns'")
 
-		m.edit(t, "dns", app("r3"))
-		m.serves(t, "dns", "r3")
+		m.edit(t, "dns", app("r4"))
+		m.serves(t, "dns", "r4")
 		m.serves(t, "web", "r0")
 	})
 }
