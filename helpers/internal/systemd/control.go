@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
@@ -21,7 +22,7 @@ func (c *Conn) awaitTraffic(ctx context.Context, runner dbus.UnitStatus) error {
 		if err != nil {
 			return err
 		}
-		if program := process.Program(pid); program != "sm-ipvs" && program != "sm-rollout" {
+		if !mayHaveTraffic(process.Program(pid)) {
 			return nil
 		}
 		select {
@@ -34,6 +35,13 @@ func (c *Conn) awaitTraffic(ctx context.Context, runner dbus.UnitStatus) error {
 		}
 	}
 	return nil
+}
+
+// mayHaveTraffic reports whether a runner may have connections while systemd runs that
+// program after its start. Between two programs there is none, and before systemd runs one,
+// the process has the name of systemd, or that of the program in parentheses.
+func mayHaveTraffic(program string) bool {
+	return program == "sm-ipvs" || program == "sm-rollout" || program == "" || strings.HasPrefix(program, "(") || strings.HasPrefix(program, "systemd")
 }
 
 // ControlPID returns the process id of the command that a unit runs beside its

@@ -20,6 +20,18 @@ func TestIsRunner(t *testing.T) {
 	}
 }
 
+func TestMayHaveTraffic(t *testing.T) {
+	for program, want := range map[string]bool{
+		"sm-healthcheck": false, "curl": false, // before traffic
+		"sm-ipvs": true, "sm-rollout": true,
+		"": true, "(sm-ipvs)": true, "(-rollout)": true, "systemd": true, "systemd-executo": true,
+	} {
+		if got := mayHaveTraffic(program); got != want {
+			t.Errorf("mayHaveTraffic(%q) = %v", program, got)
+		}
+	}
+}
+
 func TestExits(t *testing.T) {
 	command := func(started, ended uint64, code, status int32) []any {
 		return []any{"/bin/x", []string{"x"}, false, 1 << 40, started, 1 << 30, ended, uint32(7), code, status}
