@@ -109,7 +109,8 @@ func drain(ctx context.Context, w command.World) error {
 	if mine, err := quiesce(living, w, handle, at, to, min(opening, *timeout)); err != nil || !mine {
 		return err
 	}
-	d := &draining{w: w, handle: handle, at: at, to: to, answered: *until == untilAnswered}
+	d := &draining{w: w, handle: handle, at: at, to: to, answered: *until == untilAnswered,
+		connections: func() (ipvs.Connections, error) { return handle.Connections(at, to) }}
 	if d.answered {
 		if watched, err := handle.Watched(ctx, at, to); err == nil && !watched {
 			w.Warning("drain %s: it was added without --watch, so each of its connections has to end", to)
@@ -139,11 +140,11 @@ func drainDatagrams(ctx context.Context, w command.World, handle *ipvs.Handle, a
 	}
 	// What has begun is finished, whatever happens.
 	whole := context.WithoutCancel(ctx)
-	held, err := handle.Hold(ctx, at)
+	held, err := holdInTurn(ctx, handle, at)
+	if errors.Is(err, ipvs.ErrHeld) {
+		return errors.Join(handle.Remove(whole, at, to, owner(w)), awaitForgotten(handle, at, to))
+	}
 	if err != nil {
-		if errors.Is(err, ipvs.ErrHeld) {
-			err = nil // for longer than that, already
-		}
 		return errors.Join(err, handle.Remove(whole, at, to, owner(w)))
 	}
 	select {
@@ -152,6 +153,27 @@ func drainDatagrams(ctx context.Context, w command.World, handle *ipvs.Handle, a
 	}
 	err = handle.Remove(whole, at, to, owner(w))
 	return errors.Join(err, awaitForgotten(handle, at, to), held.End(whole))
+}
+
+// holdInTurn holds what clients of an address send, once the other destinations that are
+// drained have done so. With ErrHeld it has been held for longer than that, already.
+func holdInTurn(ctx context.Context, handle *ipvs.Handle, at ipvs.Address) (held *ipvs.Hold, err error) {
+	service, _, err := handle.Service(at)
+	if err != nil {
+		return nil, err
+	}
+	end := time.Now().Add(lastAnswers * time.Duration(1+len(service.Destinations)))
+	for {
+		held, err = handle.Hold(ctx, at)
+		if !errors.Is(err, ipvs.ErrHeld) || !time.Now().Before(end) {
+			return held, err
+		}
+		select {
+		case <-ctx.Done():
+			return held, err
+		case <-time.After(settleInterval):
+		}
+	}
 }
 
 // awaitForgotten returns when the kernel has forgotten the flows of a removed
@@ -236,10 +258,13 @@ func countOpening(handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort) (int,
 
 // draining is a destination that gets no new connections.
 type draining struct {
-	w        command.World
-	handle   *ipvs.Handle
-	at       ipvs.Address
-	to       netip.AddrPort
+	w      command.World
+	handle *ipvs.Handle
+	at     ipvs.Address
+	to     netip.AddrPort
+	// connections lists all of them, which may take long.
+	connections func() (ipvs.Connections, error)
+
 	answered bool // whether connections that were answered, and are idle, no longer count
 	idle     int  // how many of those there are
 	warned   bool // that their number cannot be known
@@ -323,15 +348,16 @@ func (d *draining) inUse() (active, unacknowledged int, found bool, err error) {
 	if active > 0 || now.InactiveConnections == 0 {
 		return active, 0, true, nil
 	}
-	c, err := d.handle.Connections(d.at, d.to)
+	c, err := d.connections()
 	return c.HalfClosed, c.Unacknowledged, true, err
 }
 
 // without returns the number of active connections, less those that are none.
 func (d *draining) without(active int) (int, error) {
 	// They are rare, and the list of all connections may be long.
-	if now := time.Now(); now.Sub(d.looked) >= crossedInterval {
-		c, err := d.handle.Connections(d.at, d.to)
+	// One of them may have ended since the last look, and must not hide one that is open.
+	if now := time.Now(); now.Sub(d.looked) >= crossedInterval || active <= d.crossed {
+		c, err := d.connections()
 		if err != nil {
 			return 0, err
 		}

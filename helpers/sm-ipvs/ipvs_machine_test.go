@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"service-manager/helpers/internal/ipvs"
@@ -156,6 +157,50 @@ func TestMachineDrainWaits(t *testing.T) {
 	b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
 	if got := b.who("10.77.0.1:7001"); got != "10.77.0.2:80" {
 		t.Errorf("a new connection reached %s", got)
+	}
+}
+
+// A scheduler that gives each client a fixed destination must choose another one when that
+// gets no new connections.
+func TestMachineFixedDestinations(t *testing.T) {
+	for _, scheduler := range []string{"sh", "mh"} {
+		t.Run(scheduler, func(t *testing.T) {
+			b := newBench(t)
+			b.serve("10.77.0.2:80", "10.77.0.3:80")
+			const clients = 20
+			var addresses []string
+			for i := range clients {
+				addresses = append(addresses, fmt.Sprintf("10.79.0.%d/32", 1+i))
+			}
+			up(t, "lo", addresses...)
+			reached := func() map[string]int {
+				by := map[string]int{}
+				for i := range clients {
+					from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(10, 79, 0, byte(1+i))}, Timeout: 10 * time.Second}
+					conn, err := from.DialContext(t.Context(), "tcp", "10.77.0.1:7001")
+					if err != nil {
+						by[err.Error()]++
+						continue
+					}
+					by[b.ask(conn)]++
+					conn.Close()
+				}
+				return by
+			}
+			b.in(b.backends, func() {
+				must(t, netlink.RouteAdd(&netlink.Route{Dst: network("10.79.0.0/24"), Gw: net.ParseIP("10.77.0.1")}))
+			})
+			b.ok("add", "--scheduler", "rr", "10.77.0.1:7001", "10.77.0.2:80") // as a release without this left it
+			b.ok("add", "--scheduler", scheduler, "10.77.0.1:7001", "10.77.0.2:80")
+			b.ok("add", "--scheduler", scheduler, "10.77.0.1:7001", "10.77.0.3:80")
+			if by := reached(); by["10.77.0.2:80"] == 0 || by["10.77.0.3:80"] == 0 || by["10.77.0.2:80"]+by["10.77.0.3:80"] != clients {
+				t.Errorf("with both: %v", by)
+			}
+			b.ok("drain", "--timeout", "0s", "10.77.0.1:7001", "10.77.0.2:80")
+			if diff := cmp.Diff(map[string]int{"10.77.0.3:80": clients}, reached()); diff != "" {
+				t.Errorf("with one that drains (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
@@ -448,6 +493,55 @@ func TestMachineDrainAwaitsAnswersToDatagrams(t *testing.T) {
 	answer("10.77.0.3:53")
 	must(t, <-drained)
 	b.expect("10.77.0.1:53/udp", destinations("10.77.0.3:53", 1))
+}
+
+// Several replicas end at the same time, and each of them answers what it has got.
+func TestMachineDrainsAwaitAnswersInTurn(t *testing.T) {
+	b := newBench(t)
+	got, answer := make(chan string, 2), make(chan struct{})
+	for _, address := range []string{"10.77.0.2:53", "10.77.0.3:53"} {
+		b.in(b.backends, func() {
+			socket, err := net.ListenPacket("udp", address)
+			must(t, err)
+			t.Cleanup(func() { socket.Close() })
+			go func() {
+				_, from, err := socket.ReadFrom(make([]byte, 100))
+				if err != nil {
+					return
+				}
+				got <- address
+				<-answer
+				_, _ = socket.WriteTo([]byte(address), from)
+			}()
+		})
+		b.ok("add", "10.77.0.1:53/udp", address)
+	}
+	clients := map[string]net.Conn{} // by the replica that has the question
+	for range 2 {
+		client, err := net.Dial("udp", "10.77.0.1:53")
+		must(t, err)
+		defer client.Close()
+		_, err = client.Write([]byte("question"))
+		must(t, err)
+		clients[<-got] = client
+	}
+	b.ok("add", "10.77.0.1:53/udp", "10.77.0.4:53")
+	var first, second log
+	firstEnds := b.start(t.Context(), first.world(nil, "drain", "10.77.0.1:53/udp", "10.77.0.2:53"))
+	for !strings.Contains(nft(t, "list tables"), "hold") {
+		time.Sleep(time.Millisecond)
+	}
+	secondEnds := b.start(t.Context(), second.world(nil, "drain", "10.77.0.1:53/udp", "10.77.0.3:53"))
+	must(t, <-firstEnds)
+	close(answer)
+	client := clients["10.77.0.3:53"]
+	must(t, client.SetDeadline(time.Now().Add(10*time.Second)))
+	buffer := make([]byte, 100)
+	if n, err := client.Read(buffer); string(buffer[:n]) != "10.77.0.3:53" {
+		t.Errorf("the second one's answer: %q, %v", buffer[:n], err)
+	}
+	must(t, <-secondEnds)
+	b.expect("10.77.0.1:53/udp", destinations("10.77.0.4:53", 1))
 }
 
 // A main process that ends between the look at it and the new destination must

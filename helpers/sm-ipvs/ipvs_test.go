@@ -125,3 +125,16 @@ fwmark:7          sh         [fd00::3]:80    65535   0       0
 		}
 	}
 }
+
+// A connection that is none may end between two looks, when one that is open stays.
+func TestCrossedConnectionEnds(t *testing.T) {
+	crossed := 1
+	d := &draining{connections: func() (ipvs.Connections, error) { return ipvs.Connections{Crossed: crossed}, nil }}
+	if open, err := d.without(2); open != 1 || err != nil {
+		t.Errorf("of two: %d are open, %v; want 1", open, err)
+	}
+	crossed = 0
+	if open, err := d.without(1); open != 1 || err != nil {
+		t.Errorf("of the one that stays: %d are open, %v; want 1", open, err)
+	}
+}

@@ -1,6 +1,7 @@
 package ipvs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,17 +85,18 @@ func (h *Handle) ensureService(at Address, scheduler string) (string, error) {
 	switch {
 	case errors.Is(err, unix.ESRCH):
 		service = at.key()
-		service.SchedName = scheduler
-		if scheduler == "" {
-			service.SchedName = DefaultScheduler
-		}
+		service.SchedName = cmp.Or(scheduler, DefaultScheduler)
+		service.Flags = flagsFor(service.SchedName)
 		err = h.moby.NewService(service)
 		if errors.Is(err, unix.EEXIST) {
 			err = nil // made by a program that does not use the lock
 		}
-	case err == nil && scheduler != "" && service.SchedName != scheduler:
-		service.SchedName = scheduler
-		err = h.moby.UpdateService(service)
+	case err == nil:
+		want := cmp.Or(scheduler, service.SchedName)
+		if flags := flagsFor(want); want != service.SchedName || flags&^service.Flags != 0 {
+			service.SchedName, service.Flags = want, service.Flags&^fallback|flags
+			err = h.moby.UpdateService(service)
+		}
 	}
 	if errors.Is(err, unix.ENOENT) {
 		return "", hint.Add(fmt.Errorf("create virtual service %s: the kernel has no scheduler %q", at, service.SchedName), "see ipvsadm(8) for their names")
@@ -103,6 +105,18 @@ func (h *Handle) ensureService(at Address, scheduler string) (string, error) {
 		return "", fmt.Errorf("create virtual service %s: %w", at, err)
 	}
 	return service.SchedName, nil
+}
+
+// fallback makes a scheduler that gives each client a fixed destination choose another one
+// when that gets no new connections (IP_VS_SVC_F_SCHED1 of linux/ip_vs.h). Otherwise the
+// client is refused.
+const fallback = 0x0008
+
+func flagsFor(scheduler string) uint32 {
+	if scheduler == "sh" || scheduler == "mh" {
+		return fallback
+	}
+	return 0
 }
 
 func (h *Handle) putDestination(at Address, to netip.AddrPort, weight int) error {
