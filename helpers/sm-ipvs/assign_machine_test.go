@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"net"
 	"strings"
 	"testing"
@@ -73,7 +74,13 @@ func TestMachineAssigns(t *testing.T) {
 
 	b.ok("remove", "192.0.2.7:80", "10.77.0.2:80")
 	is("192.0.2.7/32 2001:db8::7/128")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	held := b.hold(ctx, "192.0.2.7:5432")
 	b.ok("remove", "192.0.2.7:443", "10.77.0.2:80")
+	is("192.0.2.7/32 2001:db8::7/128") // clients of another port wait
+	cancel()
+	b.ended(held, "")
 	is("2001:db8::7/128")
 	b.ok("remove", "[2001:db8::7]:80", "[fd77::2]:80")
 	is("no interface")

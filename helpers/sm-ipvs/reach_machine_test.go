@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
+
+	"service-manager/helpers/internal/ipvs"
 
 	"github.com/vishvananda/netlink"
 )
@@ -74,9 +77,22 @@ func TestMachineTableComesAndGoes(t *testing.T) {
 		b.ok("check", "10.77.0.1:7001")
 		b.ok("check", "[fd77::1]:7001")
 	}
-	nft(t, "add table inet operator")
 
+	// While the table is missing, one address may come, and another one go.
+	both := []ipvs.Address{{AddrPort: netip.MustParseAddrPort("10.77.0.1:7001"), Protocol: ipvs.TCP}, {AddrPort: netip.MustParseAddrPort("10.77.0.1:7002"), Protocol: ipvs.TCP}}
+	nft(t, "flush ruleset")
+	b.ok("add", "10.77.0.1:7001", "10.77.0.2:80")
+	if open, err := ipvs.Reachable(both...); err != nil || open {
+		t.Errorf("with one of two addresses: open %t, %v", open, err)
+	}
+	nft(t, "flush ruleset")
 	b.ok("remove", "10.77.0.1:7001", "10.77.0.2:80")
+	conntrackIs(t, "1")
+	b.ok("restore")
+	if open, err := ipvs.Reachable(both...); err != nil || !open {
+		t.Errorf("with all addresses: open %t, %v", open, err)
+	}
+	nft(t, "add table inet operator")
 	if have := nft(t, "list table ip service-manager"); strings.Contains(have, "7001") || !strings.Contains(have, "7002") {
 		t.Error(have)
 	}

@@ -50,6 +50,11 @@ func (a Address) String() string {
 // fileName returns the name of files about the address.
 func (a Address) fileName() string { return strings.ReplaceAll(a.String(), "/", "-") }
 
+// addressOf is the inverse of fileName.
+func addressOf(fileName string) (Address, error) {
+	return ParseAddress(strings.Replace(fileName, "-", "/", 1))
+}
+
 // ErrNoHost says that a destination has a port but no IP address, as when that is the
 // address of a container that never started.
 var ErrNoHost = errors.New("the container has no address")

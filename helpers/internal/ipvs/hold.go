@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -150,6 +151,25 @@ func isHeld(at Address) (bool, error) {
 		return false, fmt.Errorf("look up whether %s is held: %w", at, err)
 	}
 	return err != nil, nil
+}
+
+// holdsOf reports whether clients of any port of an IP address are kept waiting. The lock
+// must be held.
+func holdsOf(addr netip.Addr) (bool, error) {
+	files, err := os.ReadDir(HoldFolder)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("look up whether %s is held: %w", addr, err)
+	}
+	for _, file := range files {
+		at, err := addressOf(file.Name())
+		if err != nil || at.Addr() != addr {
+			continue
+		}
+		if held, err := isHeld(at); err != nil || held {
+			return held, err
+		}
+	}
+	return false, nil
 }
 
 // endHold lets clients of an address continue, if they are kept waiting. The lock must be

@@ -53,7 +53,7 @@ func noted() ([]Place, error) {
 	for _, entry := range entries {
 		// A file that notePath would name otherwise is no note.
 		first, second, _ := strings.Cut(entry.Name(), "_")
-		at, err := ParseAddress(strings.Replace(first, "-", "/", 1))
+		at, err := addressOf(first)
 		if err != nil {
 			continue
 		}

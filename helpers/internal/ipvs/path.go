@@ -3,8 +3,8 @@
 package ipvs
 
 import (
+	"errors"
 	"fmt"
-	"slices"
 
 	"service-manager/helpers/internal/hint"
 	"service-manager/helpers/internal/ipvs/reach"
@@ -15,24 +15,26 @@ func openPaths(notes map[Place]note) error {
 	if len(notes) == 0 {
 		return nil
 	}
-	if err := setConntrack(); err != nil {
-		return err
-	}
+	// Where /proc/sys cannot be written, clients whom no firewall looks at can still be let
+	// in.
+	conntrack := setConntrack()
 	paths := make([]reach.Path, 0, len(notes))
 	for p, n := range notes {
 		paths = append(paths, reach.Path{Address: p.Address.AddrPort, Protocol: uint8(p.Address.Protocol), Destination: p.Destination, Watch: n.watch})
 	}
-	if err := reach.Open(paths...); err != nil {
-		return hint.Add(err, "the kernel needs nftables with dup, fib, ct and masquerade; see lsmod and dmesg")
-	}
-	return nil
+	opened := reach.Open(paths...)
+	return errors.Join(conntrack, hint.Add(opened, "the kernel needs nftables with dup, fib, ct and masquerade; see lsmod and dmesg"))
 }
 
 // closePath forgets an address without a virtual service. The lock must be held.
 func closePath(at Address) error {
 	empty, err := reach.Close(at.AddrPort, uint8(at.Protocol))
 	if err == nil && empty {
-		err = resetConntrack()
+		// Or another program has removed the table: then the notes tell.
+		var left []Place
+		if left, _, err = notesHere(); err == nil && len(left) == 0 {
+			err = resetConntrack()
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("after the last destination of %s: %w", at, err)
@@ -49,13 +51,23 @@ func catchPackets(addresses []Address) (catch, error) {
 	return reach.Hold(targets...)
 }
 
-// Reachable reports whether the way that Add made for clients of an address is open. An
+// Reachable reports whether the way that Add made for clients of the addresses is open. An
 // address at which nothing was added is not this program's business, and counts as
 // reachable.
-func Reachable(at Address) (bool, error) {
+func Reachable(addresses ...Address) (bool, error) {
 	places, err := noted()
-	if err != nil || !slices.ContainsFunc(places, func(p Place) bool { return p.Address == at }) {
+	if err != nil {
 		return true, err
 	}
-	return reach.IsOpen(at.AddrPort, uint8(at.Protocol))
+	added := make(map[Address]bool, len(places))
+	for _, p := range places {
+		added[p.Address] = true
+	}
+	var targets []reach.Target
+	for _, at := range addresses {
+		if added[at] {
+			targets = append(targets, reach.Target{Address: at.AddrPort, Protocol: uint8(at.Protocol)})
+		}
+	}
+	return reach.IsOpen(targets...)
 }

@@ -38,7 +38,7 @@ type Keeper struct {
 	w          command.World
 	containers running.Folder
 	open       func() (balancer, error)
-	reachable  func(ipvs.Address) (bool, error)
+	reachable  func(...ipvs.Address) (bool, error)
 	restart    func(ctx context.Context, unit string) error // and waits for that
 	changed    chan struct{}                                // the health of one
 

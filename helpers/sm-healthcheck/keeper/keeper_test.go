@@ -63,7 +63,7 @@ func keeping(t *testing.T) (*Keeper, *table, *bytes.Buffer) {
 	k := &Keeper{
 		w: command.World{Stdout: &said, Stderr: &said, Env: func(string) (string, bool) { return "", false }}, containers: running.Folder(t.TempDir()),
 		open:      func() (balancer, error) { return b, nil },
-		reachable: func(ipvs.Address) (bool, error) { return true, nil },
+		reachable: func(...ipvs.Address) (bool, error) { return true, nil },
 		changed:   make(chan struct{}, 1), subjects: map[string]*subject{}, restarting: map[string]bool{},
 	}
 	at := ipvs.Address{AddrPort: netip.MustParseAddrPort("172.17.0.1:7001"), Protocol: ipvs.TCP}
@@ -95,14 +95,19 @@ func TestPass(t *testing.T) {
 		did    string // what is done with the table
 		said   string // a part of what is said, if anything is
 	}{
-		"all is well":    {func(*Keeper, *table) {}, "", ""},
-		"one failure":    {func(k *Keeper, _ *table) { k.fail("web-1", 1, now) }, "", ""},
-		"unhealthy":      {func(k *Keeper, _ *table) { k.fail("web-1", 2, now) }, "rest 172.17.0.2:80", "web-1: gets no new connections at 172.17.0.1:7001\n"},
+		"all is well": {func(*Keeper, *table) {}, "", ""},
+		"one failure": {func(k *Keeper, _ *table) { k.fail("web-1", 1, now) }, "", ""},
+		"unhealthy":   {func(k *Keeper, _ *table) { k.fail("web-1", 2, now) }, "rest 172.17.0.2:80", "web-1: gets no new connections at 172.17.0.1:7001\n"},
+		"one is healthy again, and the last one fails": {func(k *Keeper, b *table) {
+			k.fail("web-2", 2, now)
+			b.has[0].Destinations[0].Weight = 0
+			k.subjects["web-1"].settled = false
+		}, "serve 172.17.0.2:80, rest 172.17.0.3:80", ""},
 		"both unhealthy": {func(k *Keeper, _ *table) { k.fail("web-1", 2, now); k.fail("web-2", 2, now) }, "", "web-2: keeps its connections at 172.17.0.1:7001: no other one gets any\n"},
 		"dead":           {func(k *Keeper, _ *table) { k.subjects["web-1"].ended = now }, "evict 172.17.0.2:80", ""},
 		"dead for long":  {func(k *Keeper, _ *table) { k.subjects["web-1"].ended = now.Add(-forgetAfter) }, "evict 172.17.0.2:80, remove 172.17.0.2:80", ""},
 		"deleted":        {func(_ *Keeper, b *table) { b.has = nil }, "restore 172.17.0.1:7001", "put 172.17.0.2:80 back at 172.17.0.1:7001: it was missing in the kernel\n"},
-		"not reachable":  {func(k *Keeper, _ *table) { k.reachable = func(ipvs.Address) (bool, error) { return false, nil } }, "restore 172.17.0.1:7001, restore 172.17.0.1:7001", ""},
+		"not reachable":  {func(k *Keeper, _ *table) { k.reachable = func(...ipvs.Address) (bool, error) { return false, nil } }, "restore 172.17.0.1:7001, restore 172.17.0.1:7001", ""},
 		"added by ipvsadm": {func(_ *Keeper, b *table) {
 			b.has[0].Destinations = append(b.has[0].Destinations, ipvs.Destination{Address: netip.MustParseAddrPort("172.17.0.9:80"), Weight: 1})
 		}, "discard 172.17.0.9:80", "removed 172.17.0.9:80 from 172.17.0.1:7001: no unit has added it; sm-ipvs add would keep it\n"},

@@ -52,17 +52,18 @@ func (k *Keeper) pass(ctx context.Context) error {
 	}
 	k.mu.Unlock()
 	problems := []error{evict(ctx, b, c.evict), k.discard(ctx, b, c.discard), k.putBack(ctx, b, c.restore, addresses)}
-	for _, d := range c.rest {
-		problems = append(problems, k.rest(ctx, b, d, true))
-	}
+	// First those that get connections again: one that is to rest may have been the last.
 	for _, d := range c.serve {
 		problems = append(problems, k.rest(ctx, b, d, false))
 	}
-	if err := errors.Join(problems...); err != nil {
-		return err
+	for _, d := range c.rest {
+		problems = append(problems, k.rest(ctx, b, d, true))
 	}
-	k.settle(healthy, c.last)
-	return k.forget(ctx, b)
+	err = errors.Join(problems...)
+	if err == nil {
+		k.settle(healthy, c.last)
+	}
+	return errors.Join(err, k.forget(ctx, b))
 }
 
 func evict(ctx context.Context, b balancer, ended []ipvs.Wanted) error {
@@ -99,7 +100,7 @@ func (k *Keeper) healthOf(owner string) health {
 // them if it is closed.
 func (k *Keeper) putBack(ctx context.Context, b balancer, missing, all []ipvs.Address) error {
 	if len(missing) == 0 {
-		open, err := k.allOpen(all)
+		open, err := k.reachable(all...)
 		if err != nil || open {
 			return err
 		}
@@ -110,23 +111,6 @@ func (k *Keeper) putBack(ctx context.Context, b balancer, missing, all []ipvs.Ad
 		fmt.Fprintf(k.w.Stdout, "put %s back at %s: it was missing in the kernel\n", r.Destination, r.Address)
 	}
 	return err
-}
-
-// allOpen reports whether clients reach the addresses, as far as the first one of each
-// family tells.
-func (k *Keeper) allOpen(addresses []ipvs.Address) (bool, error) {
-	looked := make(map[bool]bool)
-	for _, at := range addresses {
-		six := at.Addr().Is6()
-		if looked[six] {
-			continue
-		}
-		looked[six] = true
-		if open, err := k.reachable(at); err != nil || !open {
-			return false, err
-		}
-	}
-	return true, nil
 }
 
 // rest keeps new connections away from a destination, or lets it have those again that

@@ -66,16 +66,28 @@ func Close(address netip.AddrPort, protocol uint8) (empty bool, err error) {
 	return empty, nil
 }
 
-// IsOpen reports whether the table is whole, and has the address of a virtual service.
-func IsOpen(address netip.AddrPort, protocol uint8) (bool, error) {
-	open, err := familyOf(address).isOpen(address, protocol)
-	if err != nil {
-		return false, fmt.Errorf("read the table %s of nftables: %w", tableName, err)
+// IsOpen reports whether the table is whole, and has the addresses of virtual services.
+func IsOpen(targets ...Target) (bool, error) {
+	for _, family := range families {
+		var elements []nftables.SetElement
+		for _, t := range targets {
+			if familyOf(t.Address) == family {
+				elements = append(elements, addressElement(t.Address, t.Protocol))
+			}
+		}
+		if len(elements) == 0 {
+			continue
+		}
+		if open, err := family.isOpen(elements); err != nil {
+			return false, fmt.Errorf("read the table %s of nftables: %w", tableName, err)
+		} else if !open {
+			return false, nil
+		}
 	}
-	return open, nil
+	return true, nil
 }
 
-func (f family) isOpen(address netip.AddrPort, protocol uint8) (bool, error) {
+func (f family) isOpen(wanted []nftables.SetElement) (bool, error) {
 	c, err := nftables.New()
 	if err != nil {
 		return false, err
@@ -85,7 +97,11 @@ func (f family) isOpen(address netip.AddrPort, protocol uint8) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if !has(elements, addressElement(address, protocol)) {
+	there := make(map[string]bool, len(elements))
+	for _, e := range elements {
+		there[string(e.Key)] = true
+	}
+	if slices.ContainsFunc(wanted, func(e nftables.SetElement) bool { return !there[string(e.Key)] }) {
 		return false, nil
 	}
 	return t.hasRules(c)
