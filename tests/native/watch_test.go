@@ -41,6 +41,8 @@ test "$(sm-ipvs list --json 172.17.0.1:7100 | jq -r '.[].destinations[] | "\(.ad
 			m.waitFor(t, patience, weights(1, 0))
 		})
 		scene(t, "stopped", func(t *testing.T) {
+			// As an update does: what rests keeps resting, from the first moment on.
+			m.output(t, "systemctl restart sm-watch\n"+weights(1, 0))
 			m.output(t, "systemctl stop sm-watch\n"+weights(1, 1))
 			m.output(t, "systemctl start sm-watch")
 			m.waitFor(t, patience, weights(1, 0))
