@@ -93,16 +93,12 @@ func traffic(smIPVS unitfile.Word, d *definition.Definition) []step {
 		if answered {
 			drain = append(drain, "--until", definition.Answered)
 		}
-		var scheduler []unitfile.Word
-		if e.Scheduler != "" {
-			scheduler = []unitfile.Word{"--scheduler", unitfile.Literal(e.Scheduler)}
-		}
 		if len(d.Endpoints) > 1 {
 			// A problem with one of several must show before any of them has clients.
 			declare = append(declare, step{do: add("--weight", "0")})
 		}
 		open = append(open, step{
-			do:      add(scheduler...),
+			do:      add("--scheduler", unitfile.Literal(e.Scheduler)),
 			stop:    append(drain, address, destination),
 			undo:    command{smIPVS, "remove", address, destination},
 			lasting: true,

@@ -12,7 +12,7 @@ import (
 type Endpoint struct {
 	Address   Address
 	Port      uint16 // where the container listens
-	Scheduler string // how IPVS chooses among destinations; empty: as it does already
+	Scheduler string // how IPVS chooses among destinations
 	Field     string // the path of the field that says the address
 }
 

@@ -104,7 +104,7 @@ func (p *parser) document(document []byte) {
 	case port && !address:
 		p.problem("address", "is missing; give the service one here, like \"172.17.0.1:7001\", in "+Addresses+", or set ADDRESSES= in "+Settings+"%s", misspelt(given, "address"))
 	case port:
-		p.short.Address.Protocol, p.short.Field = TCP, "address"
+		p.short.Address.Protocol, p.short.Scheduler, p.short.Field = TCP, p.endpoint.Scheduler, "address"
 		p.d.Endpoints = []Endpoint{p.short}
 	}
 	if p.d.Replicas > 1 && p.d.StopsFirst() {

@@ -22,7 +22,7 @@ const rev = "3-0123456789abcdef0123456789abcdef"
 func TestParse(t *testing.T) {
 	least := Definition{
 		Revision: name.Revision{Service: "web", Rev: rev}, Image: "nginx:1.27",
-		Endpoints:   []Endpoint{{Address: tcp("172.17.0.1:7001"), Port: 80, Field: "address"}},
+		Endpoints:   []Endpoint{{Address: tcp("172.17.0.1:7001"), Port: 80, Scheduler: "rr", Field: "address"}},
 		HealthCheck: HealthCheck{Type: "http", Port: 80, Path: "/", Timeout: time.Minute, Interval: 250 * time.Millisecond, Failures: 3},
 		PreStart:    PreStart{Timeout: 5 * time.Minute},
 		Replicas:    1, Rollout: Rollout{StartFirst, 1, 30 * time.Second},
@@ -42,7 +42,7 @@ func TestParse(t *testing.T) {
 		{"names as the store has them", `{"_id": "web", "_rev": "` + rev + `"}`, least},
 		{"description", `{"description": "Der Laden, 100 %"}`, with(func(d *Definition) { d.Description = "Der Laden, 100 %" })},
 		{"IPv6", `{"address": "[fd00::1]:80"}`, with(func(d *Definition) {
-			d.Endpoints = []Endpoint{{Address: tcp("[fd00::1]:80"), Port: 80, Field: "address"}}
+			d.Endpoints = []Endpoint{{Address: tcp("[fd00::1]:80"), Port: 80, Scheduler: "rr", Field: "address"}}
 		})},
 		{"an address to be assigned", `{"assign_address": true}`, with(func(d *Definition) { d.AssignAddress = true })},
 		{"health check by word", `{"health_check": "tcp"}`, with(func(d *Definition) { d.HealthCheck.Type, d.HealthCheck.Path = "tcp", "" })},
