@@ -63,6 +63,15 @@ func (s Store) MarkDeleted(service name.Service) error {
 	return nil
 }
 
+// UnmarkDeleted undoes MarkDeleted.
+func (s Store) UnmarkDeleted(service name.Service) error {
+	err := os.Remove(of(s.Root, service, deleted))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: mark it deleted no more: %w", service, err)
+	}
+	return nil
+}
+
 // Deleted reports whether the service is marked as deleted.
 func (s Store) Deleted(service name.Service) bool {
 	_, err := os.Lstat(of(s.Root, service, deleted))

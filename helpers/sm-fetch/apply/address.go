@@ -111,13 +111,16 @@ type claim struct {
 	// links are the revisions that it is made from: current and good.
 	links     [2]name.Rev
 	addresses [2][]definition.Address // of these
-	replicas  [2]int                  // of these, as they say themselves
-	runs      int                     // replicas of the current revision
-	size      int                     // its bytes, times its replicas
+	// running are other revisions of which a runner may still serve.
+	running  []name.Rev
+	beside   []definition.Address // of these
+	replicas [2]int               // of these, as they say themselves
+	runs     int                  // replicas of the current revision
+	size     int                  // its bytes, times its replicas
 }
 
 func (c claim) has(address definition.Address) bool {
-	return slices.Contains(c.addresses[0], address) || slices.Contains(c.addresses[1], address)
+	return slices.Contains(c.addresses[0], address) || slices.Contains(c.addresses[1], address) || slices.Contains(c.beside, address)
 }
 
 // claims remembers the claims of services. The disk decides: sm-rollout changes the good
@@ -146,9 +149,16 @@ func (a *Applier) claimWith(service name.Service, d *definition.Definition) clai
 		delete(c.byService, service)
 		return claim{}
 	}
+	now.running, _ = a.Revisions.Recorded(service)
+	now.running = slices.DeleteFunc(now.running, func(rev name.Rev) bool { return slices.Contains(now.links[:], rev) })
 	known, ok := c.byService[service]
-	if ok && known.links == now.links {
+	if ok && known.links == now.links && slices.Equal(known.running, now.running) {
 		return known
+	}
+	for _, rev := range now.running {
+		if d, err := a.Revisions.Read(service.Revision(rev)); err == nil {
+			now.beside = append(now.beside, d.Addresses()...)
+		}
 	}
 	for i, rev := range now.links {
 		switch at := slices.Index(known.links[:], rev); {
@@ -174,7 +184,7 @@ func (a *Applier) claimWith(service name.Service, d *definition.Definition) clai
 		now.size = int(info.Size()) * now.runs
 	}
 	c.byService[service] = now
-	for _, address := range slices.Concat(now.addresses[0], now.addresses[1]) {
+	for _, address := range slices.Concat(now.addresses[0], now.addresses[1], now.beside) {
 		if !slices.Contains(c.byAddress[address], service) {
 			c.byAddress[address] = append(c.byAddress[address], service)
 		}

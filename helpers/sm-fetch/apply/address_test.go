@@ -189,6 +189,100 @@ func TestRename(t *testing.T) {
 	}
 }
 
+// A rename is undone before the service of the new name serves: the old one never stops.
+func TestRenameUndone(t *testing.T) {
+	a := newApplier(t)
+	var stopped, forgotten atomic.Bool
+	a.Stop = func(_ context.Context, service name.Service) error {
+		if service == "web" {
+			stopped.Store(true)
+		}
+		return nil
+	}
+	a.Forget = func(_ context.Context, service name.Service) error {
+		if service == "web" {
+			forgotten.Store(true)
+		}
+		return nil
+	}
+	web := a.must(t, at("web", "10.0.0.1:80"))
+	if err := a.Revisions.SetGood(name.Revision{Service: "web", Rev: web}); err != nil {
+		t.Fatal(err)
+	}
+	for _, change := range []source.Change{at("shop", "10.0.0.1:80"), {Service: "web", Deleted: true}} {
+		if err := a.Apply(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "web waits for shop", func() bool { return a.saying("web: serves 10.0.0.1:80 until shop does") == 1 })
+	for _, change := range []source.Change{at("web", "10.0.0.1:80"), {Service: "shop", Deleted: true}} {
+		if err := a.Apply(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	current, _ := a.Revisions.Current("web")
+	good, _ := a.Revisions.Good("web")
+	if stopped.Load() || forgotten.Load() || a.Revisions.Deleted("web") || current != web || good != web {
+		t.Errorf("stopped %t, forgotten %t, deleted %t, current %s, good %s; want web as it was", stopped.Load(), forgotten.Load(), a.Revisions.Deleted("web"), current, good)
+	}
+	// What comes next counts.
+	if err := a.Apply(t.Context(), source.Change{Service: "web", Deleted: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Wait(); err != nil || !stopped.Load() {
+		t.Errorf("deleted again: %v, stopped %t", err, stopped.Load())
+	}
+}
+
+// A service that waits for its successor waits for the next one, when that is renamed.
+func TestRenameAgain(t *testing.T) {
+	a := newApplier(t)
+	a.Retry = 0
+	if err := a.Revisions.SetGood(name.Revision{Service: "web", Rev: a.must(t, at("web", "10.0.0.1:80"))}); err != nil {
+		t.Fatal(err)
+	}
+	a.must(t, at("shop", "10.0.0.1:80"))
+	if err := errors.Join(a.Revisions.MarkDeleted("web"), a.Apply(t.Context(), at("shop", "10.0.0.1:80")), a.Apply(t.Context(), at("store", "10.0.0.1:80"))); err != nil {
+		t.Fatal(err)
+	}
+	if successor, _, _ := a.successor(t.Context(), "web"); successor != "shop" {
+		t.Errorf("web waits for %q", successor)
+	}
+	if err := a.Revisions.MarkDeleted("shop"); err != nil {
+		t.Fatal(err)
+	}
+	if successor, _, _ := a.successor(t.Context(), "web"); successor != "store" {
+		t.Errorf("web waits for %q", successor)
+	}
+}
+
+// A revision that has been replaced keeps its address as long as a runner of it may serve.
+func TestAddressOfARunner(t *testing.T) {
+	a := newApplier(t)
+	a.Retry = 0
+	if err := a.Revisions.SetGood(name.Revision{Service: "web", Rev: a.must(t, at("web", "10.0.0.1:80"))}); err != nil {
+		t.Fatal(err)
+	}
+	second := name.Revision{Service: "web", Rev: a.must(t, at("web", "10.0.0.1:81"))}
+	record := a.Revisions.RecordPath(second.First())
+	if err := errors.Join(os.MkdirAll(filepath.Dir(record), 0o700), os.WriteFile(record, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	a.must(t, at("web", "10.0.0.1:82"))
+	if a.must(t, at("shop", "10.0.0.1:81")) != "" || a.saying("10.0.0.1:81 is the address of web") != 1 {
+		t.Errorf("shop has got the address of a runner of web: %q", a.Log.(*lines).lines)
+	}
+	if err := a.Revisions.ClearRecord(second.First()); err != nil {
+		t.Fatal(err)
+	}
+	if a.must(t, at("shop", "10.0.0.1:81")) == "" {
+		t.Error("shop has not got the address that nothing has any more")
+	}
+}
+
 // A file gets its old name back while the service of that name is still going.
 func TestRenameBack(t *testing.T) {
 	a := newApplier(t)

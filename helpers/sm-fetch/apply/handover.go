@@ -16,26 +16,28 @@ import (
 const handoverPause = 100 * time.Millisecond
 
 // handOver waits, before a service goes, until another one that has received its address
-// serves there: a file that was renamed is another service.
-func (a *Applier) handOver(ctx context.Context, service name.Service) error {
+// serves there: a file that was renamed is another service. It reports whether it had to
+// wait.
+func (a *Applier) handOver(ctx context.Context, service name.Service) (waited bool, err error) {
 	var told name.Service
 	reloaded := false
 	defer a.handingOver(service, false)
 	for {
 		successor, address, failed := a.successor(ctx, service)
 		if successor == "" {
-			return nil
+			return waited, nil
 		}
+		waited = true
 		// Its start begins with a reload, which otherwise comes only later.
 		if a.Retry == 0 && !reloaded {
 			reloaded = true
 			if err := a.Reload(ctx); err != nil {
-				return err
+				return waited, err
 			}
 			continue
 		}
 		if failed && a.Retry == 0 {
-			return hint.Add(fmt.Errorf("%s: still serves %s, because %s, which gets that address, failed", service, address, successor), "run systemctl status %s@manager", successor)
+			return waited, hint.Add(fmt.Errorf("%s: still serves %s, because %s, which gets that address, failed", service, address, successor), "run systemctl status %s@manager", successor)
 		}
 		a.handingOver(service, true)
 		if told != successor {
@@ -43,7 +45,7 @@ func (a *Applier) handOver(ctx context.Context, service name.Service) error {
 			a.Log.Info("%s: serves %s until %s does", service, address, successor)
 		}
 		if !a.pause(ctx, handoverPause) {
-			return context.Cause(ctx)
+			return waited, context.Cause(ctx)
 		}
 	}
 }
@@ -71,6 +73,12 @@ func (a *Applier) waiting(ctx context.Context, service name.Service) map[definit
 			if c != nil && !c.Deleted {
 				changes = append(changes, *c)
 			}
+		}
+	}
+	for other, r := range a.refused {
+		// It is about to be taken.
+		if other != service && r.owner != "" && a.Revisions.Deleted(r.owner) {
+			changes = append(changes, r.change)
 		}
 	}
 	a.mu.Unlock()

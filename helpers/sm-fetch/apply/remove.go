@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"service-manager/helpers/sm-fetch/source"
+	"service-manager/units/definition"
 	"service-manager/units/name"
 )
 
@@ -59,9 +61,10 @@ func (a *Applier) do(ctx context.Context, service name.Service, w *work, failure
 	// A service of the same name that comes next is a new one only if systemd has
 	// seen this one go.
 	gone := func() bool {
-		return a.repeat(ctx, nil, func() error { return a.remove(ctx, service) }) &&
-			a.repeat(ctx, nil, func() error { return a.Reload(ctx) }) &&
-			a.repeat(ctx, nil, func() error { return a.Forget(ctx, service) })
+		stays := false
+		return a.repeat(ctx, nil, func() (err error) { stays, err = a.remove(ctx, service); return err }) &&
+			(stays || a.repeat(ctx, nil, func() error { return a.Reload(ctx) }) &&
+				a.repeat(ctx, nil, func() error { return a.Forget(ctx, service) }))
 	}
 	if failure == nil && !gone() {
 		return
@@ -152,30 +155,71 @@ func (a *Applier) pause(ctx context.Context, d time.Duration) bool {
 }
 
 // remove stops a service and forgets it. The mark on disk goes last, so whenever this is
-// cut short the next run does it again.
-func (a *Applier) remove(ctx context.Context, service name.Service) error {
+// cut short the next run does it again. The service stays if it comes back while it still
+// serves.
+func (a *Applier) remove(ctx context.Context, service name.Service) (stays bool, err error) {
 	if !a.Revisions.Deleted(service) {
-		return nil // another process has done it
+		return false, nil // another process has done it
 	}
-	if err := a.handOver(ctx, service); err != nil {
-		return err
+	waited, err := a.handOver(ctx, service)
+	if err != nil {
+		return false, err
+	}
+	if waited {
+		if stays, err := a.revive(ctx, service); err != nil || stays {
+			return stays, err
+		}
 	}
 	if err := a.Stop(ctx, service); err != nil {
-		return fmt.Errorf("%s: remove it: %w", service, err)
+		return false, fmt.Errorf("%s: remove it: %w", service, err)
 	}
 	unlock, err := a.lock(ctx, service)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer unlock()
 	if !a.Revisions.Deleted(service) {
-		return nil
+		return false, nil
 	}
 	if err := a.Revisions.Remove(service); err != nil {
-		return err
+		return false, err
 	}
 	a.Log.Info("%s: is removed", service)
-	return nil
+	return false, nil
+}
+
+// revive lets a service stay that is in the store again, as when a rename is undone, and
+// whose addresses no other one has. What the store says of it is applied next.
+func (a *Applier) revive(ctx context.Context, service name.Service) (stays bool, err error) {
+	unlock, err := a.lock(ctx, service)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	a.claiming.Lock()
+	defer a.claiming.Unlock()
+	for _, find := range []func(name.Service) (name.Rev, error){a.Revisions.Current, a.Revisions.Good} {
+		rev, err := find(service)
+		if err != nil || rev == "" {
+			continue
+		}
+		d, err := a.Revisions.Read(service.Revision(rev))
+		if err != nil || slices.ContainsFunc(d.Addresses(), func(at definition.Address) bool { return a.owner(at, service) != "" }) {
+			return false, nil
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w := a.work[service]
+	if w == nil || w.waiting == nil {
+		return false, nil
+	}
+	if err := a.Revisions.UnmarkDeleted(service); err != nil {
+		return false, err
+	}
+	w.applying = true // a deletion that comes now is another one
+	a.Log.Info("%s: is in the store again, and keeps serving", service)
+	return true, nil
 }
 
 // Settled reports whether all work is done; otherwise it calls f once it is. Until then a
