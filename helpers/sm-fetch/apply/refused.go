@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -132,6 +133,21 @@ func (a *Applier) Waits(service name.Service) bool {
 	defer a.mu.Unlock()
 	_, ok := a.refused[service]
 	return ok
+}
+
+// Gone forgets what was wrong with changes of a service that the store has no more.
+func (a *Applier) Gone(service name.Service) { a.valid(service) }
+
+// Only forgets what was wrong with changes of services that the store does not have.
+func (a *Applier) Only(present map[name.Service]bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for service := range a.refused {
+		if !present[service] {
+			a.accepted(service)
+		}
+	}
+	maps.DeleteFunc(a.invalid, func(service name.Service, _ string) bool { return !present[service] })
 }
 
 // forgetRefused forgets that a change of a service was refused.

@@ -216,6 +216,7 @@ func (f *Follower) change(ctx context.Context, c source.Change, position source.
 	if c.Deleted {
 		switch {
 		case !state.Has(c.Service):
+			f.Applier.Gone(c.Service)
 			return nil // another store's, or another incarnation's
 		case state.GoesBack(c):
 			f.keep(&state, c.Service)

@@ -118,6 +118,7 @@ func (p *passing) finish(ctx context.Context, snapshot source.Snapshot) error {
 		return err
 	}
 	if snapshot.Present != nil {
+		p.Applier.Only(snapshot.Present)
 		if err := p.lacks(snapshot.Present); err != nil {
 			return err
 		}
@@ -154,6 +155,7 @@ func (p *passing) settle(ctx context.Context, present map[name.Service]bool) err
 				present[service] = true
 			}
 		case !p.state.Has(service): // another store's, or another incarnation's
+			p.Applier.Gone(service)
 		case p.state.GoesBack(c):
 			p.keep(&p.state, service)
 		default:

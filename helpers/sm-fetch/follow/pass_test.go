@@ -418,8 +418,30 @@ func TestFeedTransitions(t *testing.T) {
 				t.Fatal(err)
 			}
 			h.follower.state.flush()
+			if test.current == "" && h.follower.Applier.InvalidCount() != 0 {
+				t.Error("it counts as invalid, and is gone")
+			}
 			test.check(t, h)
 		})
+	}
+}
+
+// What was refused does not outlast its store.
+func TestRefusedAndGone(t *testing.T) {
+	s := &fakeStore{looks: []look{
+		{changes: []source.Change{has("web", 1), {Service: "shop", Rev: rev(1), Document: document("web")}},
+			snapshot: source.Snapshot{Position: source.Position{Since: "8", Instance: "one"}, Present: map[name.Service]bool{"web": true, "shop": true}}},
+		{snapshot: source.Snapshot{Position: source.Position{Since: "1", Instance: "two"}, New: true, Present: map[name.Service]bool{"web": true}}},
+	}}
+	h := newHost(t, s, 0)
+	h.follower.state = openStates(h.revisions.Root, 0, h.follower.Applier, h)
+	for i, want := range []bool{true, false} {
+		if _, _, err := h.follower.pass(t.Context(), true); err != nil {
+			t.Fatal(err)
+		}
+		if waits := h.follower.Applier.Waits("shop"); waits != want {
+			t.Errorf("after pass %d shop waits: %t", i+1, waits)
+		}
 	}
 }
 
