@@ -37,13 +37,16 @@ type Times struct {
 	// Absent is how long a file must be gone before that counts as a removal: some
 	// editors move the old file away before they write the new one.
 	Absent time.Duration
+	// Look is how often to look although nothing seems to have changed: links in the middle
+	// of the way to a file, and files that another host changes, are not watched.
+	Look time.Duration
 }
 
 // patience is how long a Pass waits at most for files to settle.
 func (t Times) patience() time.Duration { return 2 * (t.Settle + t.Absent) }
 
 // DefaultTimes suit people and their editors.
-var DefaultTimes = Times{Quiet: 20 * time.Millisecond, Settle: 2 * time.Second, Absent: time.Second}
+var DefaultTimes = Times{Quiet: 20 * time.Millisecond, Settle: 2 * time.Second, Absent: time.Second, Look: time.Minute}
 
 // Open returns the folder at path, which need not exist.
 func Open(path string, times Times, report func(problem string)) *Store {
@@ -144,6 +147,7 @@ func (s *Store) Watch(ctx context.Context, from source.Position, handle func(sou
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-again:
+		case <-time.After(s.times.Look):
 		case <-watcher.Changed():
 			if err := s.quiet(ctx, watcher); err != nil {
 				return err

@@ -20,7 +20,7 @@ import (
 	"service-manager/units/name"
 )
 
-var quick = Times{Quiet: 5 * time.Millisecond, Settle: 200 * time.Millisecond, Absent: 200 * time.Millisecond}
+var quick = Times{Quiet: 5 * time.Millisecond, Settle: 200 * time.Millisecond, Absent: 200 * time.Millisecond, Look: 100 * time.Millisecond}
 
 const (
 	first  = `{"image": "nginx:1", "address": "172.17.0.1:7001", "port": 80}` + "\n"
@@ -337,6 +337,30 @@ func TestFolderReplaced(t *testing.T) {
 	if diff := cmp.Diff([]string{"web second", "api deleted", "web first"}, w.changes); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// A link on the way to the folder is turned, which no watch on the folder sees.
+func TestLinkOnTheWay(t *testing.T) {
+	root := t.TempDir()
+	for release, content := range map[string]string{"a": first, "b": second} {
+		dir := filepath.Join(root, release, "services")
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "web.json"), []byte(content), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	current, path := filepath.Join(root, "deploy", "current"), filepath.Join(root, "etc", "services")
+	err := errors.Join(os.Mkdir(filepath.Dir(current), 0o755), os.Mkdir(filepath.Dir(path), 0o755),
+		os.Symlink("../a", current), os.Symlink("../b", current+".new"), os.Symlink("../deploy/current/services", path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := watchFolder(t, path)
+	w.write("api.json", first)
+	w.waitFor("api first")
+	if err := os.Rename(current+".new", current); err != nil {
+		t.Fatal(err)
+	}
+	w.waitFor("web second")
 }
 
 // A folder that goes says nothing about the services in it.
