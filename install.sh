@@ -3,6 +3,9 @@
 set -euo pipefail
 readonly CALLED_IN=$PWD
 cd "$(dirname "$(readlink -f "$0")")"
+# Whatever the caller has: after su there is no sbin, and sudo keeps a umask that is strict.
+export PATH=$PATH:/usr/sbin:/sbin
+umask 022
 
 usage() {
   cat <<'TEXT'
