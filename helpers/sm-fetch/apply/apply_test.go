@@ -202,7 +202,7 @@ func TestChangesDuringRemoval(t *testing.T) {
 				a.must(t, c)
 			}
 			settled := make(chan struct{})
-			if a.Settled(func() { close(settled) }) {
+			if a.Unsettled(func() { close(settled) }) == nil {
 				t.Error("a removal goes on and is not told")
 			}
 			close(stop)
@@ -210,7 +210,7 @@ func TestChangesDuringRemoval(t *testing.T) {
 			if got, _ := a.Revisions.Current("web"); string(got) != test.want {
 				t.Errorf("current is %q, want %q", got, test.want)
 			}
-			if !a.Settled(nil) {
+			if a.Unsettled(nil) != nil {
 				t.Error("no removal goes on, and one is told")
 			}
 			if err := a.Wait(); err != nil {
@@ -308,7 +308,7 @@ func TestTroubleOfOneService(t *testing.T) {
 				t.Error("api waits for web")
 			}
 			settled := make(chan struct{})
-			if a.Settled(func() { close(settled) }) {
+			if a.Unsettled(func() { close(settled) }) == nil {
 				t.Error("a change waits, and is not told")
 			}
 			mend()

@@ -222,16 +222,21 @@ func (a *Applier) revive(ctx context.Context, service name.Service) (stays bool,
 	return true, nil
 }
 
-// Settled reports whether all work is done; otherwise it calls f once it is. Until then a
-// change may be waiting that is nowhere on disk.
-func (a *Applier) Settled(f func()) bool {
+// Unsettled returns the services on which work is not done. Until it is, a change of such
+// a service may be waiting that is nowhere on disk. If there are any, it calls f once there
+// are none.
+func (a *Applier) Unsettled(f func()) map[name.Service]bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.work) == 0 {
-		return true
+		return nil
 	}
 	a.settled = f
-	return false
+	busy := make(map[name.Service]bool)
+	for service := range a.work {
+		busy[service] = true
+	}
+	return busy
 }
 
 // Wait waits for the end of all work and returns what went wrong with those

@@ -551,7 +551,9 @@ func TestStateWaitsForWhatWaits(t *testing.T) {
 	defer func() { cancel(); <-ended; _ = h.follower.Applier.Wait() }()
 	<-s.told
 	h.follower.state.flush()
-	if got := h.state(); got.Since != "8" || !cmp.Equal(got.Services["web"], *word(3)) {
+	// But what was said of api counts already: a deletion of it must not be taken for one of
+	// what the store never had.
+	if got := h.state(); got.Since != "8" || !cmp.Equal(got.Services["web"], *word(3)) || !cmp.Equal(got.Services["api"], *word(1)) {
 		t.Errorf("before the end of the removal the state is %+v", got)
 	}
 	close(hold)
@@ -564,12 +566,12 @@ func TestStateWaitsForWhatWaits(t *testing.T) {
 // unsettled becomes so while it is asked.
 type unsettled struct{ becomes func() }
 
-func (u *unsettled) Settled(func()) bool {
+func (u *unsettled) Unsettled(func()) map[name.Service]bool {
 	if u.becomes != nil {
 		u.becomes()
 		u.becomes = nil
 	}
-	return true
+	return nil
 }
 
 // A change that begins to wait while the state is being written is not in it.

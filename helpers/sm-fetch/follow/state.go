@@ -53,6 +53,22 @@ func (s State) Has(service name.Service) bool {
 	return said && !word.Lacks
 }
 
+// Except returns the state with the words of a later one, except those on some services,
+// and with its own position. Of another incarnation of the store it takes nothing.
+func (s State) Except(later State, services map[name.Service]bool) State {
+	s = s.Clone()
+	if s.Store != later.Store || s.Instance != later.Instance || later.Services == nil {
+		return s
+	}
+	maps.DeleteFunc(s.Services, func(service name.Service, _ Word) bool { return !services[service] })
+	for service, word := range later.Services {
+		if !services[service] {
+			s.Say(service, word)
+		}
+	}
+	return s
+}
+
 // Had returns the services that the store has said it has, sorted.
 func (s State) Had() []name.Service {
 	services := slices.Sorted(maps.Keys(s.Services))

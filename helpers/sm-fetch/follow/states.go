@@ -6,12 +6,15 @@ import (
 	"time"
 
 	"service-manager/helpers/sm-fetch/apply"
+	"service-manager/units/name"
 	"service-manager/units/revision"
 )
 
 // settler knows whether everything that was applied is on disk, see
-// [apply.Applier.Settled].
-type settler interface{ Settled(f func()) bool }
+// [apply.Applier.Unsettled].
+type settler interface {
+	Unsettled(f func()) map[name.Service]bool
+}
 
 // states keeps the state on disk close behind the one in memory: it is not written for
 // every change, and never ahead of what is durable.
@@ -22,6 +25,7 @@ type states struct {
 	log       apply.Log
 
 	writing sync.Mutex // held while the file is written
+	written State      // what is in it
 
 	mu      sync.Mutex
 	state   State
@@ -42,7 +46,7 @@ func openStates(revisions string, interval time.Duration, applier settler, log a
 		}
 	}
 	state.Kept = nil
-	return &states{revisions: revisions, interval: interval, applier: applier, log: log, state: state}
+	return &states{revisions: revisions, interval: interval, applier: applier, log: log, state: state, written: state.Clone()}
 }
 
 func (s *states) get() State {
@@ -69,8 +73,8 @@ func (s *states) soon(state State) {
 	}
 }
 
-// flush writes the state now, unless a change waits for the end of a removal:
-// that change is on disk nowhere, so the state is written after it.
+// flush writes the state now. Where a change waits for the end of a removal, it is on disk
+// nowhere: then only the words on other services are written, and the position after it.
 func (s *states) flush() {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -87,14 +91,20 @@ func (s *states) flush() {
 	}
 	// This is asked after the state was copied: what begins to wait from now on is
 	// not in the copy.
-	settled := s.applier.Settled(s.flush)
-	if settled {
-		if err := WriteState(s.revisions, state); err != nil {
-			s.log.Warning("%v; the next start reads the store again", err)
-			settled = false
-		}
+	busy := s.applier.Unsettled(s.flush)
+	if busy != nil {
+		state = s.written.Except(state, busy)
 	}
-	if !settled {
+	var err error
+	if state.Store != "" {
+		err = WriteState(s.revisions, state)
+	}
+	if err != nil {
+		s.log.Warning("%v; the next start reads the store again", err)
+	} else {
+		s.written = state
+	}
+	if err != nil || busy != nil {
 		s.mu.Lock()
 		s.dirty = true
 		s.mu.Unlock()
