@@ -186,7 +186,7 @@ systemctl daemon-reload`)
 			m.active(t, destination, 1)
 			// Jobs in one transaction, unlike those of a systemctl stop of all these.
 			m.output(t, `rm -f /run/dependent-saw
-printf '[Unit]\nConflicts=docker.socket docker.service containerd.service web@manager.service web@`+good+`.service dependent.service\n' > /etc/systemd/system/down.target
+printf '[Unit]\nConflicts=docker.socket docker.service containerd.service system-web.slice web@manager.service web@`+good+`.service dependent.service\n' > /etc/systemd/system/down.target
 systemctl daemon-reload; systemctl start --no-block down.target`)
 			m.waitFor(t, patience, "systemctl show -P StatusText web@"+good+" | grep 'draining.*: 1 active connection'; test -s /run/dependent-saw")
 			m.output(t, "docker ps --format '{{.Names}}' | grep -x web."+good)

@@ -16,7 +16,8 @@ func OfUser(cgroup string) bool {
 }
 
 // Slice returns the systemd slice that a process is in, by the content of its
-// /proc/PID/cgroup, or "" when it is in none.
+// /proc/PID/cgroup, or "" when it is in none. For one of a unit of a template that is the slice
+// around it, unless the unit has Slice=.
 func Slice(cgroup string) string {
 	for line := range strings.Lines(cgroup) {
 		hierarchy, path, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
@@ -27,8 +28,10 @@ func Slice(cgroup string) string {
 		}
 		slice := ""
 		for _, part := range strings.Split(strings.TrimPrefix(path, "/"), "/") {
-			// Slices below a service belong to another service manager, a user's.
-			if !strings.HasSuffix(part, ".slice") {
+			// Slices below a service belong to another service manager, a user's. The one that
+			// systemd makes for the units of a template stops at the begin of a shutdown,
+			// and all in it with it.
+			if !strings.HasSuffix(part, ".slice") || strings.HasPrefix(part, "system-") {
 				break
 			}
 			slice = part

@@ -8,7 +8,7 @@ import (
 
 func TestSlice(t *testing.T) {
 	for _, test := range []struct{ name, cgroup, want string }{
-		{"a unit of a template", "0::/system.slice/system-web.slice/web@2-9ab.service\n", "system-web.slice"},
+		{"a unit of a template", "0::/system.slice/system-web.slice/web@2-9ab.service\n", "system.slice"},
 		{"a unit", "0::/system.slice/web.service\n", "system.slice"},
 		{"a unit with Slice=", "0::/my.slice/my-own.slice/web.service\n", "my-own.slice"},
 		{"a service that manages its own groups", "0::/system.slice/web.service/payload\n", "system.slice"},
