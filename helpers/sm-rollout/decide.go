@@ -146,7 +146,8 @@ const attempts = 3
 // a start whose commands a reload has changed, without a word; the runner is active
 // then, but may have been neither checked, nor given traffic, nor accepted. ready says that
 // it was, and that others of its revision have yet to serve; stopped, that its start ended
-// because it was to stop; hostFailed, that a step said so, and another try harms no one.
+// because it was to stop; hostFailed, that a step said the host had failed, and that
+// another try would stop no one.
 func (s scene) planSettle(runner name.Runner, failures int, ready, stopped, hostFailed bool) settlement {
 	one, ok := s.RunnerOf(runner.Unit())
 	rev := runner.Rev
@@ -268,12 +269,16 @@ func (s scene) givenBack(ended name.Rev) (units []string) {
 	case one.Unit.JobType == "restart", one.Unit.JobType == "try-restart":
 		return nil // it would stop them again
 	}
+	serve := 0
 	for _, r := range s.Of(s.Good) {
-		if r.Number <= s.Replicas && r.Unit.LoadState == "loaded" && r.Unit.ActiveState != "active" {
+		switch {
+		case r.Unit.ActiveState == "active" && r.Unit.JobType != "stop":
+			serve++
+		case r.Number <= s.Replicas && r.Unit.LoadState == "loaded" && r.Unit.ActiveState != "active":
 			units = append(units, r.Unit.Name)
 		}
 	}
-	return units
+	return units[:max(0, min(len(units), s.Replicas-serve))]
 }
 
 // stopsRunners reports whether the end of the manager is the end of its runners.

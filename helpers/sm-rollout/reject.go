@@ -61,7 +61,9 @@ func (r rollout) reject(ctx context.Context, runner name.Runner) error {
 			return err
 		}
 		e.alone, e.ready = alone, ready
-		return errors.Join(r.carryOut(ctx, conn, s, runner, e), r.giveBack(ctx, conn, s, runner.Revision))
+		done := r.carryOut(ctx, conn, s, runner, e)
+		// If that failed, settle has to see that it ran alone.
+		return errors.Join(done, r.giveBack(ctx, conn, s, runner.Revision, done != nil))
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/hint"
+	"service-manager/helpers/internal/systemd"
 	"service-manager/units/name"
 )
 
@@ -56,13 +57,23 @@ func (r rollout) renew(ctx context.Context, service name.Service) error {
 // renewBeside replaces a runner that serves by another one of its revision, and waits
 // until the former has stopped.
 func (r rollout) renewBeside(ctx context.Context, conn systemdConn, serves name.Runner) error {
-	s, err := r.look(ctx, conn, serves.Service)
-	if err != nil {
-		return err
-	}
-	if next, ok := s.spare(); ok {
-		if err := r.startBeside(ctx, conn, serves, next); err != nil {
+	for {
+		s, err := r.look(ctx, conn, serves.Service)
+		if err != nil {
 			return err
+		}
+		if next, ok := s.spare(); ok {
+			if err := r.startBeside(ctx, conn, serves, next); err != nil {
+				return err
+			}
+			break
+		}
+		if s.serveBeside(serves) >= s.Replicas {
+			break
+		}
+		// Those beside it drain, or have yet to serve.
+		if !sleep(ctx, time.Second) {
+			return context.Cause(ctx)
 		}
 	}
 	r.w.Notify.Status("renewing: stopping %s", serves.Unit())
@@ -85,6 +96,8 @@ func (r rollout) startBeside(ctx context.Context, conn systemdConn, serves, next
 	defer cancel()
 	err := conn.StartAndWait(starting, next.Unit())
 	switch {
+	case errors.Is(err, systemd.ErrConnectionLost):
+		return err // it may be starting still
 	case err != nil && errors.Is(context.Cause(starting), errEdited):
 		return hint.Add(fmt.Errorf("%s: not renewed: %w", serves.Service, errEdited), "run systemctl status '%s@*'", serves.Service)
 	case err != nil:

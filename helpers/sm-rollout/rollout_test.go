@@ -47,6 +47,7 @@ type recorder struct {
 	forgotten bool   // systemd knows nothing of units' pasts
 	failStart error  // of a start that is waited for
 	oldest    string // the unit that has been active for longest
+	looks     int    // how often units are looked at before what deactivates is inactive
 }
 
 func (r *recorder) record(format string, args ...any) error {
@@ -69,6 +70,12 @@ func (r *recorder) State(_ context.Context, unit string) (dbus.UnitStatus, error
 		u.LoadState, u.ActiveState = "loaded", "inactive"
 		if r.stopping && strings.HasPrefix(unit, "web@2-") {
 			u.JobId, u.JobType = 1, "stop"
+		}
+	}
+	if u.ActiveState == "deactivating" && r.looks > 0 {
+		if r.looks--; r.looks == 0 {
+			u.ActiveState = "inactive"
+			r.units[unit] = u
 		}
 	}
 	u.Name = unit
@@ -388,6 +395,9 @@ func TestOutcomes(t *testing.T) {
 			systemd: recorder{units: map[string]dbus.UnitStatus{"sm-retire@web@" + two + ":2.service": {LoadState: "loaded", ActiveState: "activating"}}}},
 		{name: "a good one of three that dies beside the others is started again", current: two, good: two, args: "reject web " + two + ":2", document: three3, env: failure, wantGood: two,
 			systemd: recorder{restarts: true, units: runners("active", "deactivating", "active")}},
+		{name: "renewed once another one has drained", current: two, good: two, args: "renew web", wantGood: two, wantStatus: "serving",
+			systemd:   recorder{looks: 6, units: runners("active", "deactivating")},
+			wantAsked: []string{"reload", "start web@" + two + ":2.service, and wait", "stop web@" + two + ".service, and wait"}},
 		{name: "three are renewed", current: two, good: two, args: "renew web", document: three3, wantGood: two, wantStatus: "serving",
 			systemd: recorder{units: runners("active", "active", "active"), oldest: "web@" + two + ":2.service"},
 			wantAsked: []string{"reload", "start web@" + two + ":4.service, and wait", "stop web@" + two + ":2.service, and wait",

@@ -128,7 +128,7 @@ func (r rollout) retireSurplus(ctx context.Context, conn systemdConn, runner nam
 // serveBeside returns how many other runners of a revision serve.
 func (s scene) serveBeside(runner name.Runner) (n int) {
 	for _, one := range s.Of(runner.Rev) {
-		if one.Runner != runner && one.Unit.ActiveState == "active" {
+		if one.Runner != runner && one.Unit.ActiveState == "active" && one.Unit.JobType != "stop" {
 			n++
 		}
 	}

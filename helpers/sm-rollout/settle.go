@@ -67,7 +67,7 @@ func (r rollout) settleOnce(ctx context.Context, runner name.Runner) (what settl
 		what = s.planSettle(runner, r.pace(runner).failures, ready, stopped, hostFailed(exits) && !(alone && s.Good != ""))
 		if what == recordOnly || what == tidy {
 			// reject has done that, unless it was killed.
-			if err := r.giveBack(ctx, conn, s, runner.Revision); err != nil {
+			if err := r.giveBack(ctx, conn, s, runner.Revision, false); err != nil {
 				return err
 			}
 		}
