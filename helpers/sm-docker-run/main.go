@@ -78,7 +78,11 @@ func about(name string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if !errors.As(err, new(*command.ExitError)) && docker.OfHost(err) {
+	cause := err
+	if left := (*leftError)(nil); errors.As(err, &left) {
+		cause = left.start // whatever came of the removal
+	}
+	if !errors.As(cause, new(*command.ExitError)) && docker.OfHost(cause) {
 		err = &command.HostError{Err: err}
 	}
 	if name == "" {

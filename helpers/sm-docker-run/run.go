@@ -229,7 +229,8 @@ func (r *runner) end(ctx context.Context, id string, p *process.Process, waited 
 	}
 	d, err := docker.ConnectToEnd(whole, r.w.Notify, *r.o.patience)
 	switch {
-	case errors.Is(err, docker.ErrStopped) && ctx.Err() != nil && p != nil:
+	case err != nil && ctx.Err() != nil && p != nil:
+		// Docker may have been stopped and have left it running (live-restore), or hang.
 		return about(r.o.name, asTold(r.stopProcess(whole, p)))
 	case err != nil && ctx.Err() == nil:
 		return about(r.o.name, fmt.Errorf("its process has ended, and %w", err))

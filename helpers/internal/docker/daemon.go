@@ -160,12 +160,12 @@ func OfHost(err error) bool {
 var hostWords = []string{
 	// the registry, and the way there
 	"connection refused", "connection reset", "connection timed out", "i/o timeout", "tls handshake timeout", "client.timeout exceeded",
-	"deadline exceeded", "request canceled while waiting", "network is unreachable", "no route to host", "unexpected eof", "no such host",
+	"deadline exceeded", "request canceled while waiting", "network is unreachable", "no route to host", "unexpected eof", ": eof", "broken pipe", "no such host",
 	"server misbehaving", "temporary failure in name resolution", "toomanyrequests", "too many requests", "internal server error",
 	"bad gateway", "service unavailable", "gateway time",
 	// the host
 	"no space left on device", "disk quota exceeded", "input/output error", "cannot allocate memory", "too many open files",
-	"no available ipv4 addresses", "iptables failed",
+	"no available ipv4 addresses", "iptables failed", "disconnected from message bus",
 }
 
 // unreachable reports whether err says that the daemon is not there, or went away.

@@ -238,6 +238,7 @@ func TestOfHost(t *testing.T) {
 	for text, want := range map[string]bool{
 		`Get "http://localhost:5000/v2/": dial tcp [::1]:5000: connect: connection refused`:                                                        true,
 		`Get "https://registry-1.docker.io/v2/": net/http: TLS handshake timeout`:                                                                  true,
+		`Get "https://registry-1.docker.io/v2/": EOF`:                                                                                              true,
 		"toomanyrequests: You have reached your pull rate limit":                                                                                   true,
 		"write /var/lib/docker/tmp/GetImageBlob1: no space left on device":                                                                         true,
 		"received unexpected HTTP status: 503 Service Unavailable":                                                                                 true,
