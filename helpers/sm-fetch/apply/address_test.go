@@ -228,8 +228,12 @@ func TestRenameUndone(t *testing.T) {
 	if stopped.Load() || forgotten.Load() || a.Revisions.Deleted("web") || current != web || good != web {
 		t.Errorf("stopped %t, forgotten %t, deleted %t, current %s, good %s; want web as it was", stopped.Load(), forgotten.Load(), a.Revisions.Deleted("web"), current, good)
 	}
+	a.Retry = 0
+	if err := a.Apply(t.Context(), at("api", "10.0.0.1:80")); err != nil || !a.Waits("api") {
+		t.Errorf("api has got the address of web: %v", err)
+	}
 	// What comes next counts.
-	if err := a.Apply(t.Context(), source.Change{Service: "web", Deleted: true}); err != nil {
+	if err := errors.Join(a.Apply(t.Context(), source.Change{Service: "api", Deleted: true}), a.Apply(t.Context(), source.Change{Service: "web", Deleted: true})); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.Wait(); err != nil || !stopped.Load() {

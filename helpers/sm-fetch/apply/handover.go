@@ -16,28 +16,26 @@ import (
 const handoverPause = 100 * time.Millisecond
 
 // handOver waits, before a service goes, until another one that has received its address
-// serves there: a file that was renamed is another service. It reports whether it had to
-// wait.
-func (a *Applier) handOver(ctx context.Context, service name.Service) (waited bool, err error) {
+// serves there: a file that was renamed is another service.
+func (a *Applier) handOver(ctx context.Context, service name.Service) error {
 	var told name.Service
 	reloaded := false
 	defer a.handingOver(service, false)
 	for {
 		successor, address, failed := a.successor(ctx, service)
 		if successor == "" {
-			return waited, nil
+			return nil
 		}
-		waited = true
 		// Its start begins with a reload, which otherwise comes only later.
 		if a.Retry == 0 && !reloaded {
 			reloaded = true
 			if err := a.Reload(ctx); err != nil {
-				return waited, err
+				return err
 			}
 			continue
 		}
 		if failed && a.Retry == 0 {
-			return waited, hint.Add(fmt.Errorf("%s: still serves %s, because %s, which gets that address, failed", service, address, successor), "run systemctl status %s@manager", successor)
+			return hint.Add(fmt.Errorf("%s: still serves %s, because %s, which gets that address, failed", service, address, successor), "run systemctl status %s@manager", successor)
 		}
 		a.handingOver(service, true)
 		if told != successor {
@@ -45,7 +43,7 @@ func (a *Applier) handOver(ctx context.Context, service name.Service) (waited bo
 			a.Log.Info("%s: serves %s until %s does", service, address, successor)
 		}
 		if !a.pause(ctx, handoverPause) {
-			return waited, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 	}
 }
@@ -56,7 +54,16 @@ func (a *Applier) handingOver(service name.Service, waits bool) {
 	defer a.mu.Unlock()
 	if w := a.work[service]; w != nil {
 		w.handingOver = waits
+		w.waited = w.waited || waits
 	}
+}
+
+// waited reports whether a service that goes had to wait for a successor.
+func (a *Applier) waited(service name.Service) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w := a.work[service]
+	return w != nil && w.waited
 }
 
 // waiting returns which other services will get which addresses from changes that are

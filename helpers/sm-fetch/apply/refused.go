@@ -136,10 +136,16 @@ func (a *Applier) Waits(service name.Service) bool {
 }
 
 // Gone forgets what was wrong with changes of a service that the store has no more.
-func (a *Applier) Gone(service name.Service) { a.valid(service) }
+func (a *Applier) Gone(service name.Service) {
+	a.serial.Lock() // not while it is tried again
+	defer a.serial.Unlock()
+	a.valid(service)
+}
 
 // Only forgets what was wrong with changes of services that the store does not have.
 func (a *Applier) Only(present map[name.Service]bool) {
+	a.serial.Lock()
+	defer a.serial.Unlock()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for service := range a.refused {

@@ -18,8 +18,8 @@ import (
 type work struct {
 	waiting *source.Change // the newest change since, nil when there is none
 	now     *source.Change // the one that is being applied
-	// handingOver says that a successor is waited for.
-	handingOver bool
+	// handingOver says that a successor is waited for, and waited that one was.
+	handingOver, waited bool
 	// applying says that a change is being applied, and the service not removed.
 	applying bool
 }
@@ -161,11 +161,10 @@ func (a *Applier) remove(ctx context.Context, service name.Service) (stays bool,
 	if !a.Revisions.Deleted(service) {
 		return false, nil // another process has done it
 	}
-	waited, err := a.handOver(ctx, service)
-	if err != nil {
+	if err := a.handOver(ctx, service); err != nil {
 		return false, err
 	}
-	if waited {
+	if a.waited(service) {
 		if stays, err := a.revive(ctx, service); err != nil || stays {
 			return stays, err
 		}
@@ -217,7 +216,8 @@ func (a *Applier) revive(ctx context.Context, service name.Service) (stays bool,
 	if err := a.Revisions.UnmarkDeleted(service); err != nil {
 		return false, err
 	}
-	w.applying = true // a deletion that comes now is another one
+	a.claimOf(service) // no one else gets its addresses
+	w.applying = true  // a deletion that comes now is another one
 	a.Log.Info("%s: is in the store again, and keeps serving", service)
 	return true, nil
 }

@@ -20,7 +20,7 @@ import (
 	"service-manager/units/name"
 )
 
-var quick = Times{Quiet: 5 * time.Millisecond, Settle: 200 * time.Millisecond, Absent: 200 * time.Millisecond, Look: 100 * time.Millisecond}
+var quick = Times{Quiet: 5 * time.Millisecond, Settle: 200 * time.Millisecond, Absent: 200 * time.Millisecond, Look: time.Hour}
 
 const (
 	first  = `{"image": "nginx:1", "address": "172.17.0.1:7001", "port": 80}` + "\n"
@@ -42,8 +42,13 @@ type watched struct {
 // watchFolder makes one pass over a folder and then watches it.
 func watchFolder(t *testing.T, path string) *watched {
 	t.Helper()
+	return watchWith(t, path, quick)
+}
+
+func watchWith(t *testing.T, path string, times Times) *watched {
+	t.Helper()
 	w := &watched{t: t, path: path, ends: make(chan error, 1), more: make(chan struct{}, 1000)}
-	s := Open(path, quick, func(problem string) {
+	s := Open(path, times, func(problem string) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.problems = append(w.problems, strings.ReplaceAll(problem, path, "FOLDER"))
@@ -354,7 +359,9 @@ func TestLinkOnTheWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := watchFolder(t, path)
+	times := quick
+	times.Look = 100 * time.Millisecond
+	w := watchWith(t, path, times)
 	w.write("api.json", first)
 	w.waitFor("api first")
 	if err := os.Rename(current+".new", current); err != nil {

@@ -227,8 +227,12 @@ func (s *scanner) read(service name.Service, f *file, now time.Time) (change *so
 	}
 	path := filepath.Join(s.path, string(service)+suffix)
 	document, err := readFile(path)
-	if is, gone := sign(path); gone != nil || is != f.seen {
+	is, unsigned := sign(path)
+	if errors.Is(unsigned, fs.ErrNotExist) || unsigned == nil && is != f.seen {
 		return nil, false // it has changed since that look
+	}
+	if err == nil && unsigned != nil {
+		err = reason(unsigned)
 	}
 	if err != nil {
 		s.once(string(service), fmt.Sprintf("%s: %s cannot be read: %v; the service stays as it is",
