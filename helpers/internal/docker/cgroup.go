@@ -16,8 +16,8 @@ func OfUser(cgroup string) bool {
 }
 
 // Slice returns the systemd slice that a process is in, by the content of its
-// /proc/PID/cgroup, or "" when it is in none. For one of a unit of a template that is the slice
-// around it, unless the unit has Slice=.
+// /proc/PID/cgroup, or "" when it is in none. For a unit of a template without Slice= it
+// returns the slice around the one that systemd has made for it.
 func Slice(cgroup string) string {
 	for line := range strings.Lines(cgroup) {
 		hierarchy, path, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
@@ -28,9 +28,9 @@ func Slice(cgroup string) string {
 		}
 		slice := ""
 		for _, part := range strings.Split(strings.TrimPrefix(path, "/"), "/") {
-			// Slices below a service belong to another service manager, a user's. The one that
-			// systemd makes for the units of a template stops at the begin of a shutdown,
-			// and all in it with it.
+			// Slices below a service belong to another service manager, a user's. The one
+			// that systemd makes for the units of a template is stopped when a shutdown
+			// begins, with all that is in it.
 			if !strings.HasSuffix(part, ".slice") || strings.HasPrefix(part, "system-") {
 				break
 			}

@@ -40,7 +40,8 @@ func assign(addr netip.Addr) error {
 }
 
 // unassign removes an address that assign has added, unless there is a note about a
-// destination at it, or clients of another port of it are kept waiting. The interface goes with its last address. The lock must be held.
+// destination at it, or clients of another port of it are kept waiting. The interface goes
+// with its last address. The lock must be held.
 func unassign(addr netip.Addr) error {
 	link, err := netlink.LinkByName(Link)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
