@@ -22,13 +22,20 @@ func retireOthers(ctx context.Context, conn systemdConn, good name.Revision) err
 
 // retireBeside stops every other runner of a service whose revision is not good, without
 // waiting: those of the same revision, and of one that this has replaced before all of
-// its replicas served.
+// its replicas served. Those of a newer one stay.
 func (r rollout) retireBeside(ctx context.Context, conn systemdConn, runner name.Runner) error {
 	good, err := r.store.Good(runner.Service)
 	if err != nil {
 		return err
 	}
-	return retireThose(ctx, conn, runner.Service, func(other name.Runner) bool { return other != runner && other.Rev != good })
+	current, err := r.store.Current(runner.Service)
+	if err != nil {
+		return err
+	}
+	return retireThose(ctx, conn, runner.Service, func(other name.Runner) bool {
+		newer := other.Rev == current && runner.Rev != current
+		return other != runner && other.Rev != good && !newer
+	})
 }
 
 // abandon stops the other runners of a revision that is not good after one of them was

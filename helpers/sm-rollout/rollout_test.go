@@ -329,6 +329,8 @@ func TestOutcomes(t *testing.T) {
 		{name: "a start that is cut short each time is repeated, and then rejected", current: two, good: one, args: "settle web@" + two, wantGood: one, wantFailures: 3,
 			systemd: recorder{units: with("web@"+two+".service", "active")}, wantFailed: startLost + "\n",
 			wantAsked: []string{"restart web@" + two + ".service", "restart web@" + two + ".service", "restart web@" + two + ".service", "stop web@" + two + ".service"}},
+		{name: "one that was rejected, when a newer one starts already", current: three, good: one, args: "settle web@" + two, rejected: "no", wantGood: one, wantFailed: "no\n",
+			systemd: recorder{units: map[string]dbus.UnitStatus{"web@" + two + ".service": {LoadState: "loaded", ActiveState: "failed"}, "web@" + three + ".service": {LoadState: "loaded", ActiveState: "activating"}}}},
 		{name: "a good runner needs nothing", current: two, good: two, args: "settle web@" + two, wantGood: two,
 			systemd: recorder{units: with("web@"+two+".service", "active")}},
 		{name: "a failure that no one has recorded", current: two, good: one, args: "settle web@" + two, wantGood: one, wantFailed: "pulling\n",
