@@ -42,11 +42,15 @@ func closePath(at Address) error {
 	return nil
 }
 
+func target(at Address) reach.Target {
+	return reach.Target{Address: at.AddrPort, Protocol: uint8(at.Protocol)}
+}
+
 // catchPackets holds the packets that clients send to the addresses.
 func catchPackets(addresses []Address) (catch, error) {
 	targets := make([]reach.Target, 0, len(addresses))
 	for _, at := range addresses {
-		targets = append(targets, reach.Target{Address: at.AddrPort, Protocol: uint8(at.Protocol)})
+		targets = append(targets, target(at))
 	}
 	return reach.Hold(targets...)
 }
@@ -66,7 +70,7 @@ func Reachable(addresses ...Address) (bool, error) {
 	var targets []reach.Target
 	for _, at := range addresses {
 		if added[at] {
-			targets = append(targets, reach.Target{Address: at.AddrPort, Protocol: uint8(at.Protocol)})
+			targets = append(targets, target(at))
 		}
 	}
 	return reach.IsOpen(targets...)

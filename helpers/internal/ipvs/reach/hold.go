@@ -17,6 +17,16 @@ type Target struct {
 	Protocol uint8 // IPPROTO_TCP, say
 }
 
+// elements returns what the targets of a family are in a set of addresses.
+func (f family) elements(targets []Target) (elements []nftables.SetElement) {
+	for _, t := range targets {
+		if familyOf(t.Address) == f {
+			elements = append(elements, addressElement(t.Address, t.Protocol))
+		}
+	}
+	return elements
+}
+
 // Held is what the kernel holds back from addresses: the first packet of each TCP
 // connection, and every UDP datagram. The nftables tables that do so go with this
 // process, even if it is killed.
@@ -55,12 +65,7 @@ const owned = 2
 
 // hold adds the table of a family.
 func (h *Held) hold(f family, targets []Target) error {
-	var elements []nftables.SetElement
-	for _, t := range targets {
-		if familyOf(t.Address) == f {
-			elements = append(elements, addressElement(t.Address, t.Protocol))
-		}
-	}
+	elements := f.elements(targets)
 	if len(elements) == 0 {
 		return nil
 	}

@@ -69,12 +69,7 @@ func Close(address netip.AddrPort, protocol uint8) (empty bool, err error) {
 // IsOpen reports whether the table is whole, and has the addresses of virtual services.
 func IsOpen(targets ...Target) (bool, error) {
 	for _, family := range families {
-		var elements []nftables.SetElement
-		for _, t := range targets {
-			if familyOf(t.Address) == family {
-				elements = append(elements, addressElement(t.Address, t.Protocol))
-			}
-		}
+		elements := family.elements(targets)
 		if len(elements) == 0 {
 			continue
 		}
