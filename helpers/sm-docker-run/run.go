@@ -46,10 +46,11 @@ func runContainer(ctx context.Context, w command.World) error {
 	caught := make(chan os.Signal, 1)
 	signal.Notify(caught, stopSignals...)
 	defer signal.Stop(caught)
-	c, err := r.start(ctx, config, host)
-	if r.d != nil {
-		defer r.d.Close()
+	if r.d, err = docker.Connect(ctx, w.Notify, *o.patience); err != nil {
+		return r.unstarted(ctx, err)
 	}
+	defer r.d.Close()
+	c, err := r.start(ctx, config, host)
 	if err != nil {
 		return r.unstarted(ctx, err)
 	}
@@ -76,11 +77,6 @@ func (e *leftError) Unwrap() error { return e.remove }
 // create nothing end early with ctx: the daemon may still carry out a request that is cut
 // off.
 func (r *runner) start(ctx context.Context, config *container.Config, host *container.HostConfig) (c container.InspectResponse, err error) {
-	if r.d == nil {
-		if r.d, err = docker.Connect(ctx, r.w.Notify, *r.o.patience); err != nil {
-			return c, err
-		}
-	}
 	cgroup, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return c, fmt.Errorf("find the slice of this process: %w", err)
