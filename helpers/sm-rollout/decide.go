@@ -217,8 +217,8 @@ const (
 // outage.
 const patience = time.Minute
 
-// planOutage decides about a service that may have an outage since the given time; both are on the clock of
-// Conn.Uptime.
+// planOutage decides about a service that may have an outage since the given time; both are
+// on the clock of Conn.Uptime.
 func (s scene) planOutage(since, now time.Duration) vigil {
 	switch {
 	case s.Stopped():
@@ -272,7 +272,7 @@ func (s scene) givenBack(ended name.Rev) (units []string) {
 	serve := 0
 	for _, r := range s.Of(s.Good) {
 		switch {
-		case r.Unit.ActiveState == "active" && r.Unit.JobType != "stop":
+		case keepsServing(r):
 			serve++
 		case r.Number <= s.Replicas && r.Unit.LoadState == "loaded" && r.Unit.ActiveState != "active":
 			units = append(units, r.Unit.Name)

@@ -61,9 +61,11 @@ func (r rollout) reject(ctx context.Context, runner name.Runner) error {
 			return err
 		}
 		e.alone, e.ready = alone, ready
-		done := r.carryOut(ctx, conn, s, runner, e)
-		// If that failed, settle has to see that it ran alone.
-		return errors.Join(done, r.giveBack(ctx, conn, s, runner.Revision, done != nil))
+		err = errors.Join(r.carryOut(ctx, conn, s, runner, e), r.giveBack(ctx, conn, s, runner.Revision))
+		if err == nil { // otherwise settle has to see that it ran alone
+			_, err = r.alone(runner.Revision).clear()
+		}
+		return err
 	})
 }
 

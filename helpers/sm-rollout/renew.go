@@ -166,7 +166,7 @@ func (s scene) planRenew() (serves []name.Runner, err error) {
 		return nil, hint.Add(fmt.Errorf("%s: not renewed: %s %s", s.Name, one.Mark(), one.Why()), "run systemctl status '%s@*'", s.Name)
 	}
 	for _, one := range s.Of(s.Good) {
-		if one.Unit.ActiveState == "active" && one.Unit.JobType != "stop" {
+		if keepsServing(one) {
 			serves = append(serves, one.Runner)
 		}
 	}

@@ -95,8 +95,8 @@ func endHold(ctx context.Context, conn systemdConn, service name.Service) error 
 
 // giveBack starts the good revision again after one that replaced it has ended without
 // becoming good, unless yet another one has replaced it meanwhile. The mark that it ran
-// alone may stay. The lock must be held.
-func (r rollout) giveBack(ctx context.Context, conn systemdConn, s scene, revision name.Revision, markStays bool) error {
+// alone stays. The lock must be held.
+func (r rollout) giveBack(ctx context.Context, conn systemdConn, s scene, revision name.Revision) error {
 	alone, err := r.alone(revision).isSet()
 	if err != nil || !alone {
 		return err
@@ -119,9 +119,5 @@ func (r rollout) giveBack(ctx context.Context, conn systemdConn, s scene, revisi
 			}
 		}
 	}
-	if markStays {
-		return nil
-	}
-	_, err = r.alone(revision).clear()
-	return err
+	return nil
 }

@@ -125,10 +125,15 @@ func (r rollout) retireSurplus(ctx context.Context, conn systemdConn, runner nam
 	return nil
 }
 
+// keepsServing reports whether a runner serves, and is not about to stop.
+func keepsServing(r overview.Runner) bool {
+	return r.Unit.ActiveState == "active" && r.Unit.JobType != "stop"
+}
+
 // serveBeside returns how many other runners of a revision serve.
 func (s scene) serveBeside(runner name.Runner) (n int) {
 	for _, one := range s.Of(runner.Rev) {
-		if one.Runner != runner && one.Unit.ActiveState == "active" && one.Unit.JobType != "stop" {
+		if one.Runner != runner && keepsServing(one) {
 			n++
 		}
 	}

@@ -56,18 +56,17 @@ func (r rollout) settleOnce(ctx context.Context, runner name.Runner) (what settl
 		if err != nil {
 			return err
 		}
-		alone, err := r.alone(runner.Revision).isSet()
+		lacked, err := r.lacked(ctx, conn, s, runner)
 		if err != nil {
 			return err
 		}
-		exits, err := conn.Exits(ctx, unit)
-		if err != nil {
-			return err
-		}
-		what = s.planSettle(runner, r.pace(runner).failures, ready, stopped, hostFailed(exits) && !(alone && s.Good != ""))
+		what = s.planSettle(runner, r.pace(runner).failures, ready, stopped, lacked)
 		if what == recordOnly || what == tidy {
 			// reject has done that, unless it was killed.
-			if err := r.giveBack(ctx, conn, s, runner.Revision, false); err != nil {
+			if err := r.giveBack(ctx, conn, s, runner.Revision); err != nil {
+				return err
+			}
+			if _, err := r.alone(runner.Revision).clear(); err != nil {
 				return err
 			}
 		}
@@ -113,4 +112,18 @@ func (r rollout) settleOnce(ctx context.Context, runner name.Runner) (what settl
 		return nil
 	})
 	return what, err
+}
+
+// lacked reports whether a runner has failed for want of something of the host's, and
+// another try would stop no other one.
+func (r rollout) lacked(ctx context.Context, conn systemdConn, s scene, runner name.Runner) (bool, error) {
+	if one, _ := s.RunnerOf(runner.Unit()); one.Unit.ActiveState != "failed" {
+		return false, nil
+	}
+	alone, err := r.alone(runner.Revision).isSet()
+	if err != nil || alone && s.Good != "" {
+		return false, err
+	}
+	exits, err := conn.Exits(ctx, runner.Unit())
+	return hostFailed(exits), err
 }
