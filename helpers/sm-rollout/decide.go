@@ -73,7 +73,7 @@ type ending struct {
 	stopped       bool   // it is being stopped for good, and its revision was not rejected
 	restarted     bool   // it is being restarted
 	alone         bool   // it has replaced the good revision
-	hostFailed    bool   // a helper said that it was the host's failure
+	hostFailed    bool   // the host is why it failed
 	killed        bool   // a helper was killed by SIGKILL
 	first         string // the helper that failed first, if known
 	restarts      bool   // systemd starts it again by itself
@@ -146,8 +146,8 @@ const attempts = 3
 // a start whose commands a reload has changed, without a word; the runner is active
 // then, but may have been neither checked, nor given traffic, nor accepted. ready says that
 // it was, and that others of its revision have yet to serve; stopped, that its start ended
-// because it was to stop; hostFailed, that a step said the host had failed, and that
-// another try would stop no one.
+// because it was to stop; hostFailed, that the host is why it failed, and that another
+// try would stop no one.
 func (s scene) planSettle(runner name.Runner, failures int, ready, stopped, hostFailed bool) settlement {
 	one, ok := s.RunnerOf(runner.Unit())
 	rev := runner.Rev

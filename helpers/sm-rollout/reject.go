@@ -100,19 +100,34 @@ func (r rollout) ending(ctx context.Context, conn systemdConn, s scene, runner n
 		return e, err
 	}
 	exits, err := conn.Exits(ctx, runner.Unit())
-	e.hostFailed = hostFailed(exits) || r.w.Getenv("EXIT_STATUS") == strconv.Itoa(command.TempFail)
+	if err != nil {
+		return e, err
+	}
+	if e.hostFailed, err = hostFailed(ctx, conn, runner.Unit(), exits); err != nil {
+		return e, err
+	}
+	e.hostFailed = e.hostFailed || r.w.Getenv("EXIT_STATUS") == strconv.Itoa(command.TempFail)
 	for _, exit := range exits {
 		e.killed = e.killed || exit.Status == -int(unix.SIGKILL)
 		if e.first == "" && exit.Status != 0 {
 			e.first = exit.Command
 		}
 	}
-	return e, err
+	return e, nil
 }
 
-// hostFailed reports whether a step said that the host was lacking something.
-func hostFailed(exits []systemd.Exit) bool {
-	return slices.ContainsFunc(exits, func(exit systemd.Exit) bool { return exit.Status == command.TempFail })
+// hostFailed reports whether the host is why a runner's start failed: a step said that it
+// lacked something, or Docker was stopped, which ends the containers without a word.
+func hostFailed(ctx context.Context, conn systemdConn, unit string, exits []systemd.Exit) (bool, error) {
+	if slices.ContainsFunc(exits, func(exit systemd.Exit) bool { return exit.Status == command.TempFail }) {
+		return true, nil
+	}
+	runner, err := conn.Activity(ctx, unit)
+	if err != nil {
+		return false, err
+	}
+	docker, err := conn.Activity(ctx, dockerUnit)
+	return docker.Ended > runner.Began, err
 }
 
 // carryOut does what is decided about a runner that has ended.

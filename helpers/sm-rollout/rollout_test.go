@@ -45,6 +45,7 @@ type recorder struct {
 	fail      error
 	result    string
 	forgotten bool   // systemd knows nothing of units' pasts
+	noDocker  bool   // Docker was stopped after the runner had begun to start
 	failStart error  // of a start that is waited for
 	oldest    string // the unit that has been active for longest
 	looks     int    // how often units are looked at before what deactivates is inactive
@@ -138,6 +139,9 @@ func (r *recorder) Activity(_ context.Context, unit string) (a systemd.Activity,
 		return a, nil
 	}
 	a.Began = r.Uptime() - time.Hour
+	if r.noDocker && unit == dockerUnit {
+		a.Ended = r.Uptime()
+	}
 	if r.oldest != "" && unit != r.oldest {
 		a.Active = r.Uptime()
 	}
@@ -270,6 +274,8 @@ func TestOutcomes(t *testing.T) {
 			wantFailed: "pulling (timeout); start_timeout gives it more time\n", wantStatus: "rejected: pulling (timeout); start_timeout gives it more time"},
 
 		{name: "the host's failure is tried again", current: two, good: one, env: failure, systemd: recorder{exits: []systemd.Exit{{}, {Status: 75}}, restarts: false}, args: "reject web " + two, wantGood: one,
+			wantAsked: []string{"start web@" + two + ".service"}, wantFailures: 1},
+		{name: "so is what ended with Docker", current: two, good: one, env: failure, systemd: recorder{exits: []systemd.Exit{{}, {Status: 143}}, noDocker: true}, args: "reject web " + two, wantGood: one,
 			wantAsked: []string{"start web@" + two + ".service"}, wantFailures: 1},
 		{name: "a first revision whose helper was killed is tried again", current: two, env: failure, systemd: recorder{exits: []systemd.Exit{{Status: -9}}}, args: "reject web " + two,
 			wantAsked: []string{"start web@" + two + ".service"}, wantFailures: 1},

@@ -125,5 +125,8 @@ func (r rollout) lacked(ctx context.Context, conn systemdConn, s scene, runner n
 		return false, err
 	}
 	exits, err := conn.Exits(ctx, runner.Unit())
-	return hostFailed(exits), err
+	if err != nil {
+		return false, err
+	}
+	return hostFailed(ctx, conn, runner.Unit(), exits)
 }

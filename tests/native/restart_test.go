@@ -39,3 +39,25 @@ func TestDockerRestart(t *testing.T) {
 		})
 	})
 }
+
+// Without live-restore, Docker ends its containers with itself. That is not the fault of
+// a revision that is starting.
+func TestDockerRestartedInARollout(t *testing.T) {
+	onEither(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		m.first(t, "web", app("r0"))
+		for n, again := range []string{
+			"systemctl restart docker.service",
+			"systemctl stop docker.socket docker.service; systemctl start docker.socket docker.service",
+			"systemctl kill --kill-whom=main -s KILL docker.service",
+		} {
+			scene(t, again, func(t *testing.T) {
+				next := fmt.Sprintf("r%d", n+1)
+				m.edit(t, "web", app(next, "APP_START_DELAY=10s"))
+				m.waitFor(t, patience, "test $(docker ps -q --filter label=service-manager.unit | wc -l) = 2")
+				m.output(t, "systemctl reset-failed docker.service; "+again)
+				m.settled(t, "web", next)
+			})
+		}
+	})
+}
