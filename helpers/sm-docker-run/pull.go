@@ -16,16 +16,19 @@ const pullHelp = `
 Usage: sm-docker-run pull [flags] IMAGE
 
 Fetches an image. Credentials are those that "docker login" has stored for this
-user, credential helpers included. Progress shows in systemctl status, and a pull
-that makes progress is not ended by TimeoutStartSec=.
+user, credential helpers included. Progress shows in systemctl status, and keeps
+TimeoutStartSec= from ending the pull. Without any for 5 minutes it gives up.
 
 Example:
   ExecStartPre=/usr/local/bin/sm-docker-run pull --name web nginx:1.27
 `
 
-// stall is how long a pull may go without progress once the unit's own time-out
-// has passed.
-const stall = 60 * time.Second
+// stall is how long a pull may go without progress: a connection to a registry that has
+// died says nothing more. A layer that is being unpacked makes progress, too.
+const stall = 5 * time.Minute
+
+// slack is how much later systemd would end a pull.
+const slack = 10 * time.Second
 
 // policies are docker run's words for when to pull.
 var policies = []string{"missing", "always", "never"}
@@ -55,11 +58,12 @@ func pull(ctx context.Context, w command.World) error {
 		return err
 	}
 	defer d.Close()
-	return about(*name, ensureImage(ctx, w, d, f.Arg(0), string(*policy)))
+	return about(*name, ensureImage(ctx, w, d, f.Arg(0), string(*policy), stall))
 }
 
-// ensureImage makes sure that the image is here, by the policy.
-func ensureImage(ctx context.Context, w command.World, d *docker.Daemon, image, policy string) error {
+// ensureImage makes sure that the image is here, by the policy. It gives up when a pull
+// makes no progress for as long as stall.
+func ensureImage(ctx context.Context, w command.World, d *docker.Daemon, image, policy string, stall time.Duration) error {
 	shown, named, err := docker.ParseImage(image)
 	if err != nil {
 		return err
@@ -82,17 +86,24 @@ func ensureImage(ctx context.Context, w command.World, d *docker.Daemon, image, 
 	}
 	begin := time.Now()
 	w.Notify.Status("pulling %s", shown)
-	w.Notify.ExtendTimeout(stall)
+	w.Notify.ExtendTimeout(stall + slack)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stalled := time.AfterFunc(stall, func() {
+		cancel(&command.HostError{Err: fmt.Errorf("no progress for %s", stall)})
+	})
+	defer stalled.Stop()
 	var last docker.Progress
 	var told time.Time
 	err = d.Pull(ctx, named, auth, func(p docker.Progress) {
 		last = p
+		stalled.Reset(stall)
 		if time.Since(told) < time.Second {
 			return
 		}
 		told = time.Now()
 		w.Notify.Status("pulling %s: %s", shown, p)
-		w.Notify.ExtendTimeout(stall)
+		w.Notify.ExtendTimeout(stall + slack)
 	})
 	if err != nil {
 		return err

@@ -90,7 +90,7 @@ func (r *runner) start(ctx context.Context, config *container.Config, host *cont
 			return c, err
 		}
 	}
-	if err := ensureImage(ctx, r.w, r.d, r.o.image, string(*r.o.pull)); err != nil {
+	if err := ensureImage(ctx, r.w, r.d, r.o.image, string(*r.o.pull), stall); err != nil {
 		return c, err
 	}
 	if err := ctx.Err(); err != nil {

@@ -80,6 +80,10 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply(200, map[string]string{})
 	case "GET /images/none/json":
 		reply(404, message("No such image: none"))
+	case "POST /images/create":
+		fmt.Fprintln(w, `{"status":"Downloading","id":"1a2b","progressDetail":{"current":1,"total":2}}`)
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
 	case "GET /containers/json":
 		list := []any{}
 		if d.orphan {
@@ -386,6 +390,23 @@ func TestDaemonVanishes(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestPullStalls(t *testing.T) {
+	(&daemon{t: t}).serve()
+	w := command.World{Stdout: io.Discard, Stderr: io.Discard, Env: func(string) (string, bool) { return "", false }}
+	d, err := connect(t.Context(), w, "web", patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	err = ensureImage(t.Context(), w, d, "none", "missing", 50*time.Millisecond)
+	if want := "pull image none:latest: no progress for 50ms"; fmt.Sprint(err) != want {
+		t.Errorf("got %v; want %s", err, want)
+	}
+	if code := command.Report("sm-docker-run", w, err); code != command.TempFail {
+		t.Errorf("status %d, want %d", code, command.TempFail)
 	}
 }
 

@@ -234,7 +234,7 @@ func init() {
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.StopTimeout = p.duration(path, v, 0) },
 		},
 		{
-			name: "start_timeout", says: "how long a step of the start may take without progress; never less than the health check and `pre_start` need",
+			name: "start_timeout", says: "how long a step of the start may take without progress, a pull at least 5 minutes; never less than the health check and `pre_start` need",
 			absent: `"5m"`, example: `"90s"`, schema: duration,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.StartTimeout = p.duration(path, v, time.Second) },
 		},
