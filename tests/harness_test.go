@@ -5,6 +5,7 @@ package tests
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -56,18 +57,28 @@ func ctx(t testing.TB, limit time.Duration) context.Context {
 	return c
 }
 
-// long marks a test that takes minutes; -short leaves it out.
+var longTests = flag.Bool("long", false, "run the tests that take many minutes, too, and each as often as it can")
+
+// long marks a test that takes many minutes.
 func long(t *testing.T) {
+	t.Helper()
+	if !*longTests {
+		t.Skip("takes many minutes; run with -long")
+	}
+}
+
+// medium marks a test that takes minutes.
+func medium(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("takes minutes; not run with -short")
 	}
 }
 
-// forReleases runs a test on each release, with -short only on the first.
+// forReleases runs a test on the first release, with -long on each.
 func forReleases(t *testing.T, test func(t *testing.T, release string)) {
 	releases := []string{bookworm, trixie}
-	if testing.Short() {
+	if !*longTests {
 		releases = releases[:1]
 	}
 	for _, release := range releases {

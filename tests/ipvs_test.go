@@ -36,7 +36,7 @@ func testIPVS(t *testing.T, binary, release string) {
 	}
 	output(t, g, "modprobe ip_vs")
 	short := ""
-	if testing.Short() {
+	if !*longTests {
 		short = " -test.short"
 	}
 	tests := strings.Fields(output(t, g, "/root/sm-ipvs.test -test.list '^TestMachine'"))

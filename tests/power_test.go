@@ -17,6 +17,7 @@ var seed = flag.Uint64("seed", uint64(time.Now().UnixNano()), "of what is random
 
 // The store of definitions is not needed to serve.
 func TestRebootWithCouchDBDown(t *testing.T) {
+	medium(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
 	// The definitions come from a folder first, and from nowhere afterwards.
 	first(t, g, app("r0"), "r0")

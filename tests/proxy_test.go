@@ -83,11 +83,12 @@ func behindProxies(t *testing.T) *vm.Guest {
 // No client of a proxy notices a rollout, whether it may ask a second time or not, and no
 // request is made twice.
 func TestProxies(t *testing.T) {
+	medium(t)
 	g := behindProxies(t)
 	behind := func(revision string) definition { return app(revision).With("drain_timeout", "30s") }
 	first(t, g, behind("r0"), "r0")
 	rollouts, proxies := 20, proxies
-	if testing.Short() {
+	if !*longTests {
 		rollouts = 2
 	} else { // it takes minutes to build
 		putTraefik(t, g)

@@ -149,7 +149,7 @@ func TestReach(t *testing.T) {
 		}
 		fmt.Fprintln(table)
 		list, addresses := firewalls, []string{docker0, public, inner, docker0Six, publicSix}
-		if testing.Short() {
+		if !*longTests {
 			list, addresses = list[:2], addresses[:4]
 		}
 		for _, f := range list {

@@ -14,8 +14,9 @@ import (
 // Several replicas share the clients of a service. A rollout, a change of their number and a
 // renewal lose no request, and a change of the number alone replaces no container.
 func TestReplicas(t *testing.T) {
+	medium(t)
 	rollouts := 5
-	if testing.Short() {
+	if !*longTests {
 		rollouts = 1
 	}
 	g := start(t, installed(t, bookworm), vm.Options{})

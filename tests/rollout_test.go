@@ -28,7 +28,7 @@ done`)
 
 func TestRollouts(t *testing.T) {
 	rollouts, perSecond, kept := 20, "40", "8"
-	if testing.Short() {
+	if !*longTests {
 		// What a slow machine can emulate: if requests wait for longer than the drain may
 		// take, it must cut them.
 		rollouts, perSecond, kept = 2, "20", "4"
@@ -181,6 +181,7 @@ func synsAgain(t testing.TB, g *vm.Guest) (n int) {
 // The application drops what is under way when it is told to stop: only the drain can
 // save requests that take long.
 func TestSlowRequests(t *testing.T) {
+	medium(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
 	impolite := func(revision string) definition {
 		return app(revision, "APP_SHUTDOWN=at-once").With("drain_timeout", "20s")
@@ -189,7 +190,7 @@ func TestSlowRequests(t *testing.T) {
 	checkOthers := otherClients(t, g)
 	l := startLoad(t, g, "", "--connections-per-second", "2", "--keep-alive", "0", "--slow", "3", "--slow-for", "8s", "http://"+address+"/")
 	rollouts := 3
-	if testing.Short() {
+	if !*longTests {
 		rollouts = 2
 	}
 	for i := 1; i <= rollouts; i++ {
@@ -298,6 +299,7 @@ echo $(( ($(date +%%s%%N) - begin) / 1000000 ))`, app("r1").JSON(t), file, file,
 // A revision that is replaced when it is already healthy may have connections, which only
 // a stop in order drains.
 func TestReplacedWithConnections(t *testing.T) {
+	medium(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
 	first(t, g, app("r0"), "r0")
 	checkOthers := otherClients(t, g)

@@ -19,6 +19,7 @@ var stopFirst = map[string]string{"order": "stop-first", "hold": "5m"}
 // While something that must not run twice is replaced, no client is refused, wherever it
 // is: each waits, and connects when the new container is ready.
 func TestStopFirst(t *testing.T) {
+	medium(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
 	single := func(revision string, settings ...string) definition {
 		return app(revision, settings...).With("rollout", stopFirst)
@@ -29,7 +30,7 @@ func TestStopFirst(t *testing.T) {
 	far := startLoad(t, g, "ip netns exec far", "--connections-per-second", "3", "--keep-alive", "1", "http://"+address+"/")
 	near := startLoad(t, g, "", "--connections-per-second", "10", "--keep-alive", "2", "http://"+address+"/")
 	swaps := 10
-	if testing.Short() {
+	if !*longTests {
 		swaps = 1
 	}
 	last := "r0"

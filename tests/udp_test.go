@@ -38,7 +38,7 @@ test "$(systemctl list-jobs --no-legend | wc -l)" = 0
 		loads[from.name] = startLoad(t, g, from.prefix, "--answer-timeout", "5s", "--connections-per-second", "5", "--keep-alive", "8", "--keep-alive-pause", "50ms", "udp://"+address+"/")
 	}
 	rollouts := 10
-	if testing.Short() {
+	if !*longTests {
 		rollouts = 2
 	}
 	for i := range rollouts {

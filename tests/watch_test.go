@@ -80,7 +80,7 @@ for i in $(seq 20); do curl -fsS -m 5 --retry 3 --retry-connrefused http://`+sho
 	if out := output(t, g, "journalctl -b -o cat -u sm-watch -p warning"); out != "" {
 		t.Errorf("sm-watch warns: %s", out)
 	}
-	if testing.Short() {
+	if !*longTests {
 		return
 	}
 	// Its memory, with very many of them.

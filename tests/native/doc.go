@@ -22,8 +22,8 @@
 //		})
 //	}
 //
-// What does not depend on the release of systemd runs with onEither instead, with -short
-// on one of them.
+// What does not depend on the release of systemd runs with onEither instead: on one of
+// them, with -long on each.
 //
 // What a machine can do:
 //

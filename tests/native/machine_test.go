@@ -5,6 +5,7 @@ package native
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -59,10 +60,24 @@ func ctx(t testing.TB, limit time.Duration) context.Context {
 
 var releases = []string{bookworm, trixie}
 
-// forReleases runs a test on each release, beside other tests.
+var longTests = flag.Bool("long", false, "run the tests that take many minutes, too, and all on each release")
+
+// long marks a test that takes many minutes.
+func long(t *testing.T) {
+	t.Helper()
+	if !*longTests {
+		t.Skip("takes many minutes; run with -long")
+	}
+}
+
+// forReleases runs a test on each release, beside other tests; with -short on one.
 func forReleases(t *testing.T, test func(t *testing.T, release string)) {
 	t.Parallel()
-	on(t, releases, test)
+	if testing.Short() {
+		on(t, one(t), test)
+	} else {
+		on(t, releases, test)
+	}
 }
 
 // onEither is forReleases for what does not depend on the release of systemd.
@@ -77,14 +92,16 @@ func alone(t *testing.T, test func(t *testing.T, release string)) {
 	on(t, either(t), test)
 }
 
-// either returns both releases, with -short one of them. The name of the test decides
-// which, so that both are used.
+// either returns one release, with -long both.
 func either(t *testing.T) []string {
-	if testing.Short() {
-		return releases[len(t.Name())%2:][:1]
+	if *longTests {
+		return releases
 	}
-	return releases
+	return one(t)
 }
+
+// one returns one release. The name of the test decides which, so that both are used.
+func one(t *testing.T) []string { return releases[len(t.Name())%2:][:1] }
 
 func on(t *testing.T, releases []string, test func(t *testing.T, release string)) {
 	t.Helper()

@@ -71,9 +71,7 @@ func (m *machine) takeInventory(t testing.TB) (names []string, amounts map[strin
 
 // Rollout after rollout of ten services at once, nothing grows.
 func TestManyRollouts(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes minutes; not run with -short")
-	}
+	long(t)
 	const services = 10
 	const first, more = 12, 88 // the first ones fill what is kept of the past
 	m := start(t, bookworm)
@@ -117,7 +115,7 @@ func TestManyRollouts(t *testing.T) {
 // Fifty definitions at once: they take turns, all serve, and none is rejected.
 func TestManyServices(t *testing.T) {
 	services := 50
-	if testing.Short() {
+	if !*longTests {
 		services = 10
 	}
 	manyServices(t, start(t, bookworm), services)
@@ -125,9 +123,7 @@ func TestManyServices(t *testing.T) {
 
 // The same with as many as a large host has.
 func TestTwoHundredServices(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes minutes; not run with -short")
-	}
+	long(t)
 	m := start(t, trixie)
 	// Some kernels do not survive the end of a thousand threads that have a filter of
 	// system calls each.

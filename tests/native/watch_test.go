@@ -103,9 +103,7 @@ test "$(sm-ipvs list --json 172.17.0.1:7100 | jq -r '.[].destinations[] | "\(.ad
 
 // How long a container that is killed keeps getting connections.
 func TestKills(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it kills for minutes")
-	}
+	long(t)
 	alone(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		const kills = 200

@@ -27,13 +27,14 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("tests/run", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	short := flags.Bool("short", false, "leave out the tests that take minutes, and run many on one Debian release")
+	short := flags.Bool("short", false, "leave out the tests that take minutes, and run each on one Debian release")
+	long := flags.Bool("long", false, "run the tests that take many minutes, too, and all on each Debian release")
 	host := flags.Bool("host", false, "leave out the tests that need a machine, virtual or native")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
-	case err != nil, flags.NArg() > 1:
-		fmt.Fprintln(stderr, "usage: tests/run [-short] [-host] [REGEXP]")
+	case err != nil, flags.NArg() > 1, *short && *long:
+		fmt.Fprintln(stderr, "usage: tests/run [-short | -long] [-host] [REGEXP]")
 		return 2
 	}
 	s := newSummary(stdout)
@@ -50,13 +51,16 @@ func run(args []string, stdout, stderr io.Writer) int {
 		extra = append(extra, "-short")
 	}
 	s.tests(part{"race tests", false, append([]string{"-race", "-tags", "peer", "-timeout", "10m"}, extra...), "./..."})
+	if *long {
+		extra = append(extra, "-long") // which only the tests with machines know
+	}
 	if !*host {
 		if err := harness.NativeProblem(); err != nil {
 			s.skip("native tests", err.Error())
 		} else {
-			s.tests(part{"native tests", true, append([]string{"-tags", "native", "-count", "1", "-timeout", "50m", "-parallel", parallel}, extra...), "./tests/native"})
+			s.tests(part{"native tests", true, append([]string{"-tags", "native", "-count", "1", "-timeout", "2h", "-parallel", parallel}, extra...), "./tests/native"})
 		}
-		s.tests(part{"machine tests", true, append([]string{"-tags", "machine", "-count", "1", "-timeout", "2h"}, extra...), "./tests"})
+		s.tests(part{"machine tests", true, append([]string{"-tags", "machine", "-count", "1", "-timeout", "6h"}, extra...), "./tests"})
 	}
 	stop()
 	return s.finish()
@@ -130,7 +134,7 @@ func unformatted() (string, error) {
 
 // goTest runs go test and counts its events. With a limit it is ended then.
 func (s *summary) goTest(what string, verbose bool, args []string, packages string, limit time.Duration) {
-	cmd := exec.Command("go", append(append([]string{"test", "-json"}, args...), packages)...)
+	cmd := exec.Command("go", append([]string{"test", "-json", packages}, args...)...) // a flag of the tests themselves comes last
 	// The tests, and the machines that they started, end with this process.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
 	interrupt := make(chan os.Signal, 1)
