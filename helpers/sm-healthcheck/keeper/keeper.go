@@ -53,6 +53,9 @@ type Keeper struct {
 const (
 	// lookEvery is the time between looks at the kernel's table.
 	lookEvery = 400 * time.Millisecond
+	// longestRest is how long it looks at nothing after a look that took long, such as the
+	// one that has put back thousands of services.
+	longestRest = 5 * time.Second
 	// forgetAfter is how long after its end a container is forgotten, with what its unit
 	// failed to remove.
 	forgetAfter = 30 * time.Second
@@ -83,7 +86,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 			k.w.Notify.Status("%s", status)
 		}
 		// With very many services it takes a fifth of a processor, not all of it.
-		rest := 4 * (processorTime() - begin)
+		rest := min(4*(processorTime()-begin), longestRest)
 		select {
 		case <-ctx.Done():
 		case <-time.After(rest):
