@@ -9,24 +9,29 @@ import (
 	"time"
 )
 
-// gone is a script that succeeds when nothing of a service is left: no container,
-// record, destination or job, and no unit that runs.
-func gone(service string) string {
+// ended is a script that succeeds when nothing of a service is left: no container, record
+// or destination, and no unit that runs.
+func ended(service string) string {
 	return strings.ReplaceAll(`test -z "$(docker ps -a --format '{{.Names}}' | grep '^SERVICE\.')"
 test -z "$(find /run/service-manager/SERVICE -name '*.env' 2>/dev/null)"
 test -z "$(find /run/service-manager/ipvs -type f 2>/dev/null)"
 test -z "$(systemctl list-units --no-legend --state=active,activating,deactivating,reloading 'SERVICE@*')"
-test "$(systemctl list-jobs --no-legend | wc -l)" = 0
 `, "SERVICE", service)
+}
+
+// gone is ended, and no job is left either, also of the helpers' own units.
+func gone(service string) string {
+	return ended(service) + "test \"$(systemctl list-jobs --no-legend | wc -l)\" = 0\n"
 }
 
 // stop stops a service and checks that nothing of it is left when that returns.
 func (m *machine) stop(t testing.TB, service string) {
 	t.Helper()
 	m.output(t, "systemctl stop "+service+"@manager")
-	if out, status := m.try(t, "set -ex\n"+gone(service)); status != 0 {
+	if out, status := m.try(t, "set -ex\n"+ended(service)); status != 0 {
 		t.Errorf("left when the stop had returned:\n%s\n%s", out, m.output(t, "systemctl --no-pager list-units '"+service+"@*'; docker ps -a"))
 	}
+	m.waitFor(t, patience, gone(service))
 }
 
 const neverHealthy = "APP_HEALTH=never"
@@ -142,7 +147,7 @@ systemctl daemon-reload`)
 			}
 			t.Log(state.name)
 			m.output(t, "rm -f /run/dependent-saw; systemctl stop dependent web@manager")
-			if out, status := m.try(t, "set -ex\n"+gone("web")+"grep ^web /run/dependent-saw"); status != 0 {
+			if out, status := m.try(t, "set -ex\n"+ended("web")+"grep ^web /run/dependent-saw"); status != 0 {
 				t.Errorf("%s: left when the stop had returned, or stopped before its dependent:\n%s", state.name, out)
 			}
 		}
@@ -426,7 +431,7 @@ func TestMasked(t *testing.T) {
 		m.edit(t, "web", app("r1"))
 		second := m.next(t, "web", good)
 		m.waitFor(t, patience, "test -e /run/systemd/generator/web@"+second+".service && test $(systemctl list-jobs --no-legend | wc -l) = 0")
-		if out, status := m.try(t, "set -ex\n"+gone("web")); status != 0 {
+		if out, status := m.try(t, "set -ex\n"+ended("web")); status != 0 {
 			t.Errorf("a masked service runs: %s", out)
 		}
 		m.output(t, "systemctl unmask --runtime web@manager.service && systemctl start web@manager")
