@@ -15,7 +15,8 @@ Usage: sm-docker-run sweep [flags]
 
 Removes every container that "sm-docker-run run --unit" made for a unit that is
 not running: what a power cut leaves behind. Containers whose unit is active,
-starting, stopping or waiting for its next start are not touched.
+starting, stopping or waiting for its next start are not touched. While Docker is
+stopped there is nothing to do, and that is success.
 `
 
 // unitLabel marks our containers, and names the unit that each belongs to.
@@ -30,14 +31,14 @@ func sweep(ctx context.Context, w command.World) error {
 	if f.NArg() != 0 {
 		return command.Usagef("sweep takes no arguments (got %q)", f.Arg(0))
 	}
-	d, err := connect(ctx, w, "", *patience)
+	d, err := docker.ConnectToEnd(ctx, w.Notify, *patience)
 	if err != nil {
-		return err
+		return unlessStopped(w, err)
 	}
 	defer d.Close()
 	containers, err := d.Labelled(ctx, unitLabel)
 	if err != nil || len(containers) == 0 {
-		return err
+		return unlessStopped(w, err)
 	}
 	// Asked after the list was made: a unit that has started since counts as running, and
 	// what it has made since is not in the list.
@@ -65,6 +66,17 @@ func sweep(ctx context.Context, w command.World) error {
 			name, docker.Short(c.ID), c.State, unit, state.text)
 	}
 	return errors.Join(problems...)
+}
+
+// unlessStopped returns err, or nil, with a line of output, when Docker was stopped by
+// hand: systemd would repeat a sweep that fails for as long as that lasts, and the start
+// of Docker brings the next one.
+func unlessStopped(w command.World, err error) error {
+	if !errors.Is(err, docker.ErrStopped) {
+		return about("", err)
+	}
+	fmt.Fprintf(w.Stdout, "nothing to sweep: %v; its start sweeps\n", docker.ErrStopped)
+	return nil
 }
 
 type unitState struct {
