@@ -9,6 +9,29 @@ import (
 	"testing"
 )
 
+// No static unit can use up the memory of the host, or opens the run records to everyone.
+func TestLimits(t *testing.T) {
+	files, err := filepath.Glob("*.service")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no static units: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"MemoryMax=", "TasksMax="}
+		if strings.Contains(string(text), "\nRuntimeDirectory=") {
+			want = append(want, "RuntimeDirectoryMode=0700\n")
+		}
+		for _, setting := range want {
+			if !strings.Contains(string(text), "\n"+setting) {
+				t.Errorf("%s lacks %s", file, strings.TrimSpace(setting))
+			}
+		}
+	}
+}
+
 // systemd-analyze security gives each static unit at most 2.0.
 func TestExposure(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")

@@ -48,10 +48,10 @@ func (r record) write(path string) error {
 	if err != nil {
 		return fmt.Errorf("write the run record %s: %w", path, err)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("write the run record: %w", err)
 	}
-	if err := atomicfile.Write(path, []byte(text), 0o644); err != nil {
+	if err := atomicfile.Write(path, []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write the run record: %w", err)
 	}
 	return nil

@@ -58,6 +58,9 @@ func TestRecordWrite(t *testing.T) {
 		if got, err := os.ReadFile(path); err != nil || string(got) != want {
 			t.Errorf("%s holds %q (%v); want %q", path, got, err, want)
 		}
+		if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
+			t.Errorf("%s has mode %v (%v); want one that only its owner can read", path, info.Mode(), err)
+		}
 	}
 	if err := (record{name: "web"}).write(""); err != nil {
 		t.Errorf("no file asked for: %v", err)
