@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/coreos/go-systemd/v22/dbus"
+
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/docker"
 	"service-manager/helpers/internal/systemd"
@@ -15,8 +17,8 @@ Usage: sm-docker-run sweep [flags]
 
 Removes every container that "sm-docker-run run --unit" made for a unit that is
 not running: what a power cut leaves behind. Containers whose unit is active,
-starting, stopping or waiting for its next start are not touched. While Docker is
-stopped there is nothing to do, and that is success.
+starting, stopping or waiting for its next start are not touched. While Docker does
+not run there is nothing to do, and that is success.
 `
 
 // unitLabel marks our containers, and names the unit that each belongs to.
@@ -33,12 +35,12 @@ func sweep(ctx context.Context, w command.World) error {
 	}
 	d, err := docker.ConnectToEnd(ctx, w.Notify, *patience)
 	if err != nil {
-		return unlessStopped(w, err)
+		return unlessDown(ctx, w, err)
 	}
 	defer d.Close()
 	containers, err := d.Labelled(ctx, unitLabel)
 	if err != nil || len(containers) == 0 {
-		return unlessStopped(w, err)
+		return unlessDown(ctx, w, err)
 	}
 	// Asked after the list was made: a unit that has started since counts as running, and
 	// what it has made since is not in the list.
@@ -68,15 +70,29 @@ func sweep(ctx context.Context, w command.World) error {
 	return errors.Join(problems...)
 }
 
-// unlessStopped returns err, or nil, with a line of output, when Docker was stopped by
-// hand: systemd would repeat a sweep that fails for as long as that lasts, and the start
+// unlessDown returns err, or nil, with a line of output, when Docker was stopped or has
+// failed: systemd would repeat a sweep that fails for as long as that lasts, and the start
 // of Docker brings the next one.
-func unlessStopped(w command.World, err error) error {
-	if !errors.Is(err, docker.ErrStopped) {
+func unlessDown(ctx context.Context, w command.World, err error) error {
+	if err == nil {
+		return nil
+	}
+	conn, connErr := systemd.Connect(ctx)
+	if connErr != nil {
 		return about("", err)
 	}
-	fmt.Fprintf(w.Stdout, "nothing to sweep: %v; its start sweeps\n", docker.ErrStopped)
+	defer conn.Close()
+	state, stateErr := conn.State(ctx, docker.Unit)
+	if stateErr != nil || !down(state) {
+		return about("", err)
+	}
+	fmt.Fprintf(w.Stdout, "nothing to sweep: %s is %s; its start sweeps\n", docker.Unit, state.ActiveState)
 	return nil
+}
+
+// down reports whether Docker does not run, and is not about to.
+func down(state dbus.UnitStatus) bool {
+	return state.LoadState == "loaded" && !systemd.Busy(state)
 }
 
 type unitState struct {

@@ -1,30 +1,31 @@
 package main
 
 import (
-	"bytes"
-	"errors"
-	"fmt"
 	"testing"
 
-	"service-manager/helpers/internal/command"
-	"service-manager/helpers/internal/docker"
+	"github.com/coreos/go-systemd/v22/dbus"
 )
 
-// A sweep fails when Docker does, and not because Docker was stopped.
-func TestUnlessStopped(t *testing.T) {
-	const line = "nothing to sweep: docker.service has been stopped; its start sweeps\n"
-	broken := errors.New("broken")
+// A sweep has nothing to do while Docker does not run; while it starts or stops, it may.
+func TestDown(t *testing.T) {
 	for _, test := range []struct {
-		err, want error
-		stdout    string
+		load, active, job string
+		want              bool
 	}{
-		{fmt.Errorf("list: %w", docker.ErrStopped), nil, line},
-		{broken, broken, ""},
-		{nil, nil, ""},
+		{"loaded", "inactive", "", true},
+		{"loaded", "failed", "", true},
+		{"loaded", "inactive", "start", false},
+		{"loaded", "active", "", false},
+		{"loaded", "activating", "", false},
+		{"loaded", "deactivating", "stop", false},
+		{"not-found", "inactive", "", false}, // DOCKER_HOST names another
 	} {
-		var stdout bytes.Buffer
-		if got := unlessStopped(command.World{Stdout: &stdout}, test.err); got != test.want || stdout.String() != test.stdout {
-			t.Errorf("%v: got %v and %q; want %v and %q", test.err, got, stdout.String(), test.want, test.stdout)
+		state := dbus.UnitStatus{LoadState: test.load, ActiveState: test.active, JobType: test.job}
+		if test.job != "" {
+			state.JobId = 1
+		}
+		if got := down(state); got != test.want {
+			t.Errorf("%+v: got %v", test, got)
 		}
 	}
 }

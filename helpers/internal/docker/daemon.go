@@ -112,11 +112,11 @@ func (d *Daemon) absent(err error) error {
 		if !d.ending {
 			waited = fmt.Sprintf(" (waited %s for it)", d.patience)
 		}
-		return hint.Add(&absentError{fmt.Sprintf("%v%s", err, waited), err}, "run systemctl start %s", localUnit)
+		return hint.Add(&absentError{fmt.Sprintf("%v%s", err, waited), err}, "run systemctl start %s", Unit)
 	}
 	remedy := "check DOCKER_HOST, which names it"
 	if d.local() {
-		remedy = "run systemctl status " + localUnit
+		remedy = "run systemctl status " + Unit
 	}
 	return hint.Add(&absentError{fmt.Sprintf("the Docker daemon at %s does not answer (waited %s%s)",
 		d.DaemonHost(), d.patience, cause(err)), err}, "%s", remedy)

@@ -7,13 +7,13 @@ import (
 	"service-manager/helpers/internal/systemd"
 )
 
-// localUnit is the unit of the daemon behind the default socket.
-const localUnit = "docker.service"
+// Unit is the unit of the daemon behind the default socket.
+const Unit = "docker.service"
 
 // ErrStopped says that the daemon was stopped by hand.
-var ErrStopped = errors.New(localUnit + " has been stopped")
+var ErrStopped = errors.New(Unit + " has been stopped")
 
-// local reports whether the daemon is the one of localUnit.
+// local reports whether the daemon is the one of Unit.
 func (d *Daemon) local() bool {
 	host := d.DaemonHost()
 	return host == "unix:///var/run/docker.sock" || host == "unix:///run/docker.sock"
@@ -43,7 +43,7 @@ func (d *Daemon) asleep(ctx context.Context) error {
 		return nil
 	}
 	defer conn.Close()
-	if stopped, err := conn.Stopped(ctx, localUnit); err != nil || !stopped {
+	if stopped, err := conn.Stopped(ctx, Unit); err != nil || !stopped {
 		return nil
 	}
 	return ErrStopped
