@@ -68,25 +68,34 @@ func TestNothingServes(t *testing.T) {
 	forReleases(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		broken := m.inject(t, fault{Helper: "sm-healthcheck", What: fail, Always: true})
-		m.edit(t, "web", app("r0"))
+		m.edit(t, "web", app("r0", "APP_START_DELAY=8s").With("replicas", 2))
 		m.waitFor(t, patience, "test -L /etc/service-manager/revisions/web/current")
 		first := m.revision(t, "web", "current")
 		m.rejected(t, "web", first)
 		m.waitFor(t, patience, "systemctl show -P StatusText web@manager | grep 'nothing serves: "+first+" was rejected'")
 
 		m.stop(t, "web")
-		out, status := m.try(t, "systemctl start web@manager; status=$?; systemctl --no-pager status web@manager; exit $status")
-		if status == 0 {
-			t.Errorf("the start has succeeded, and nothing serves: %s", out)
+		begin := time.Now()
+		out, status := m.try(t, "journalctl --rotate --vacuum-time=1s; systemctl start web@manager; status=$?; systemctl --no-pager status web@manager; exit $status")
+		t.Logf("the start has failed after %.1fs", time.Since(begin).Seconds())
+		if status == 0 || !strings.Contains(out, "nothing will serve: "+first+" was rejected") {
+			t.Errorf("status %d: %s", status, out)
 		}
 		m.waitFor(t, patience, "systemctl show -P StatusText web@manager | grep 'nothing serves: "+first+" was rejected'")
-		if lines := m.output(t, "journalctl -u web@manager -o cat --no-pager | grep -c 'nothing serves'"); len(lines) > 1 {
+
+		// It is slow, and nothing disturbs it.
+		broken.remove(t)
+		m.output(t, "systemctl start --no-block web@"+first)
+		m.waitFor(t, patience, "systemctl is-active web@"+first)
+		t.Logf("the manager is up %.1fs after the revision", m.waitFor(t, patience, "systemctl is-active web@manager").Seconds())
+		if n := m.show(t, "web@"+first, "NRestarts"); n != "0" {
+			t.Errorf("the revision was started again %s times", n)
+		}
+		if lines := m.output(t, "journalctl -u web@manager -o cat --no-pager | grep -c 'nothing serves'"); lines != "1" {
 			t.Errorf("%s lines in the journal", lines)
 		}
-
-		broken.remove(t)
-		m.output(t, "systemctl start web@"+first)
-		m.settled(t, "web", "r0")
+		m.edit(t, "web", app("r1"))
+		m.settled(t, "web", "r1")
 
 		// And by an edit.
 		m.edit(t, "other", impatient("r0", neverHealthy).With("address", "172.17.0.1:7002"))
@@ -248,6 +257,84 @@ test ! -e '/run/service-manager/web/`+pending+`.failed'`)
 	})
 }
 
+// A restart of the manager interrupts no start, drain or pause, and gives nothing up that
+// waits.
+func TestRestartInEachState(t *testing.T) {
+	forReleases(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		m.output(t, `printf '[Unit]\nWants=web@manager.service\nAfter=web@manager.service\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=true\n' > /etc/systemd/system/dependent.service
+systemctl daemon-reload`)
+		m.first(t, "web", app("r0"))
+		m.output(t, "systemctl start dependent")
+		restart := func(what string) {
+			t.Helper()
+			const running = "docker ps -q | sort; systemctl show -P InvocationID -P ActiveState 'web@[0-9]*' dependent"
+			before := m.output(t, running)
+			was := m.show(t, "web@manager", "InvocationID")
+			m.output(t, "systemctl restart --no-block web@manager")
+			m.waitFor(t, patience, `test "$(systemctl show -P InvocationID web@manager)" != "`+was+`" || systemctl list-jobs --no-legend | grep 'web@manager.*waiting'`)
+			if after := m.output(t, running); after != before {
+				t.Errorf("%s:\n%s\nbecame\n%s", what, before, after)
+			}
+		}
+		for n, at := range []fault{
+			{Helper: "sm-docker-run", Verb: "pull"}, {Helper: "sm-healthcheck"},
+			{Helper: "sm-ipvs", Verb: "add"}, {Helper: "sm-rollout", Verb: "accept"},
+		} {
+			next := fmt.Sprint("next ", n)
+			at.Unit, at.What = fmt.Sprintf("web@%d-*", n+2), late
+			f := m.inject(t, at)
+			m.edit(t, "web", app(next))
+			f.sprung(t)
+			restart(at.Helper + " " + at.Verb)
+			f.release(t)
+			m.settled(t, "web", next)
+		}
+		t.Run("it drains", func(t *testing.T) {
+			m.edit(t, "web", app("drains").With("drain_timeout", "1m"))
+			m.settled(t, "web", "drains")
+			old := m.revision(t, "web", "good")
+			destination := m.output(t, ". /run/service-manager/web/"+old+".env; echo $SM_CONTAINER_IP:80")
+			m.active(t, destination, 1)
+			m.edit(t, "web", app("after"))
+			m.waitFor(t, patience, "systemctl show -P ActiveState web@"+old+" | grep deactivating && systemctl is-active web@manager")
+			restart("draining")
+			m.active(t, destination, 0)
+			m.settled(t, "web", "after")
+		})
+		t.Run("nothing has started yet", func(t *testing.T) {
+			m.stop(t, "web")
+			f := m.inject(t, fault{Helper: "sm-rollout", Verb: "wait", Unit: "web@*", What: late})
+			m.output(t, "systemctl start --no-block web@manager")
+			f.sprung(t)
+			restart("waiting for its turn")
+			f.release(t)
+			m.settled(t, "web", "after")
+		})
+		t.Run("it crash-loops", func(t *testing.T) {
+			broken := m.inject(t, fault{Helper: "sm-docker-run", Verb: "run", What: fail, Always: true})
+			m.output(t, "docker kill $(docker ps -q)")
+			restarts := "systemctl show -P NRestarts web@" + m.revision(t, "web", "good")
+			m.waitFor(t, patience, "test $("+restarts+") -ge 2")
+			m.output(t, "systemctl restart --no-block web@manager")
+			m.waitFor(t, patience, "test $("+restarts+") -ge 3") // its pauses go on growing
+			broken.remove(t)
+			m.serves(t, "web", "after")
+		})
+		t.Run("it has failed", func(t *testing.T) {
+			m.edit(t, "api", impatient("never", neverHealthy).With("address", "172.17.0.1:7002"))
+			m.waitFor(t, patience, "test -L /etc/service-manager/revisions/api/current")
+			m.rejected(t, "api", m.revision(t, "api", "current"))
+			waits := "systemctl show -P StatusText api@manager | grep 'nothing serves: '"
+			m.waitFor(t, patience, waits)
+			m.output(t, "systemctl restart --no-block api@manager")
+			m.waitFor(t, patience, waits)
+			m.edit(t, "api", app("fixed").With("address", "172.17.0.1:7002"))
+			m.settled(t, "api", "fixed")
+		})
+	})
+}
+
 // A restart of the manager interrupts nothing, whatever the state.
 func TestRestartInterruptsNothing(t *testing.T) {
 	forReleases(t, func(t *testing.T, release string) {
@@ -288,15 +375,31 @@ func TestDockerStoppedByHand(t *testing.T) {
 	forReleases(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.first(t, "web", app("r0"))
+		// Debian's docker.service may start only three times a minute.
+		const again = "systemctl reset-failed docker.service docker.socket; systemctl start "
 		m.output(t, "systemctl stop docker.socket docker.service")
 		runner := "web@" + m.revision(t, "web", "good")
 		waits := "systemctl show -P StatusText " + runner + " | grep 'waiting for docker.service, which is inactive'"
 		t.Logf("waits for Docker after %.1fs", m.waitFor(t, patience, waits).Seconds())
 		m.output(t, "systemctl daemon-reload; systemctl restart --no-block web@manager")
 		m.waitFor(t, patience, waits)
+		m.output(t, "systemctl start sm-sweep") // as at an update, or by systemd itself
+		t.Run("its socket is left", func(t *testing.T) {
+			m.output(t, again+"docker.socket docker.service")
+			m.serves(t, "web", "r0")
+			m.output(t, "systemctl stop docker.service")
+			m.waitFor(t, patience, waits+"\nsystemctl is-active docker.socket")
+			m.output(t, "systemctl start sm-sweep; systemctl restart --no-block web@manager")
+			m.waitFor(t, patience, waits)
+			m.output(t, "! systemctl is-active docker.service")
+			m.output(t, again+"docker.service")
+			m.serves(t, "web", "r0")
+			m.output(t, "systemctl stop docker.socket docker.service")
+			m.waitFor(t, patience, waits)
+		})
 		t.Run("stop", func(t *testing.T) {
 			m.stopWithoutDocker(t)
-			m.output(t, "systemctl start web@manager docker.service")
+			m.output(t, again+"web@manager docker.service")
 			m.serves(t, "web", "r0")
 		})
 		t.Run("stop while the container lives on", func(t *testing.T) {
@@ -307,7 +410,7 @@ mv /etc/docker/daemon.json.new /etc/docker/daemon.json; systemctl reload docker.
 			m.output(t, "systemctl stop docker.socket docker.service; test -d /proc/"+process)
 			m.stopWithoutDocker(t)
 			m.output(t, "! test -d /proc/"+process)
-			m.output(t, "systemctl start docker.service")
+			m.output(t, again+"docker.service")
 			m.waitFor(t, patience, gone("web"))
 			m.output(t, "systemctl start web@manager")
 			m.serves(t, "web", "r0")
@@ -434,6 +537,7 @@ func TestMasked(t *testing.T) {
 		if out, status := m.try(t, "set -ex\n"+ended("web")); status != 0 {
 			t.Errorf("a masked service runs: %s", out)
 		}
+		m.output(t, "systemctl --no-pager status web@manager | grep 'Loaded: masked'")
 		m.output(t, "systemctl unmask --runtime web@manager.service && systemctl start web@manager")
 		m.settled(t, "web", "r1")
 

@@ -3,6 +3,7 @@
 package native
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -70,6 +71,13 @@ journalctl -u web@`+last+` -o cat | grep 'pull image 127.0.0.1:9/none:1: .*conne
 			m.edit(t, "web", app("repaired"))
 			m.settled(t, "web", "repaired")
 			m.waitFor(t, patience, "test -z \"$(systemctl list-units --failed --no-legend 'web@*')\"")
+		})
+		t.Run("removed", func(t *testing.T) {
+			before := m.revision(t, "web", "current")
+			m.edit(t, "web", impatient("bad", neverHealthy))
+			m.rejected(t, "web", m.next(t, "web", before))
+			m.output(t, "rm /etc/service-manager/services/web.json")
+			m.gone(t, "web")
 		})
 	})
 }
@@ -175,4 +183,31 @@ func (m *machine) gone(t testing.TB, service string) {
 	t.Helper()
 	m.waitFor(t, patience, "! test -e /etc/service-manager/revisions/"+service+" && ! test -e /run/systemd/generator/"+service+"@manager.service")
 	m.waitFor(t, patience, "test $(systemctl list-jobs --no-legend | wc -l) = 0 && test -z \"$(docker ps -aq --filter name="+service+")\"")
+	if failed := m.output(t, "systemctl list-units --failed --no-legend '"+service+"@*' 'sm-*@"+service+"*'"); failed != "" {
+		t.Errorf("failed units are left: %s", failed)
+	}
+}
+
+// Edits that come much faster than their revisions start leave nothing behind but the
+// newest, and what is kept of the past.
+func TestManyEdits(t *testing.T) {
+	onEither(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		m.first(t, "web", app("r0"))
+		const edits = 60
+		m.output(t, fmt.Sprintf(`cd /etc/service-manager/services
+cp web.json /root/
+for i in $(seq %d); do sed "s/\"r0\"/\"e$i\"/" /root/web.json > web.json.new; mv web.json.new web.json; sleep 0.2; done`, edits))
+		m.settled(t, "web", fmt.Sprintf("e%d", edits))
+		for what, script := range map[string]string{
+			"units":     "ls /run/systemd/generator | grep '^web@[0-9].*service$'",
+			"runners":   "systemctl list-units --all --no-legend --state=active,activating,deactivating,failed 'web@[0-9]*'",
+			"records":   "ls /run/service-manager/web",
+			"revisions": "ls /etc/service-manager/revisions/web/[0-9]*.json",
+		} {
+			t.Logf("%s after %d edits at 5 a second: %s", what, edits, m.output(t, script+" | wc -l"))
+		}
+		m.output(t, `test $(ls /etc/service-manager/revisions/web/[0-9]*.json | wc -l) -le 12
+test $(systemctl list-units --all --no-legend --state=active,activating,deactivating,failed 'web@[0-9]*' | wc -l) = 1`)
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -556,9 +557,34 @@ func TestListens(t *testing.T) {
 	}
 }
 
+// The kernel's own tables have a socket that listens.
+func TestListening(t *testing.T) {
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer udp.Close()
+	for protocol, socket := range map[string]net.Addr{definition.TCP: tcp.Addr(), definition.UDP: udp.LocalAddr()} {
+		address := definition.Address{AddrPort: netip.MustParseAddrPort(socket.String()), Protocol: protocol}
+		if got, is := Listening(address); !is || got != address.AddrPort {
+			t.Errorf("%s %s: got %v, %v", protocol, socket, got, is)
+		}
+	}
+	tcp.Close()
+	address := definition.Address{AddrPort: netip.MustParseAddrPort(tcp.Addr().String()), Protocol: definition.TCP}
+	if got, is := Listening(address); is {
+		t.Errorf("nothing listens at %s any more: got %v", address, got)
+	}
+}
+
 func TestTraps(t *testing.T) {
 	root := t.TempDir()
-	for _, path := range []string{"/lib/systemd/system/getty@.service", "/usr/lib/systemd/system/app-.service.d/x.conf",
+	for _, path := range []string{"/lib/systemd/system/getty@.service", "/usr/lib/systemd/system/app-.service.d/x.conf", "/usr/lib/systemd/system/vendor@.service.d/x.conf",
 		"/etc/systemd/system/mine@.service.d/x.conf", "/etc/systemd/system/hand@.service", "/usr/lib/systemd/system/plain.service"} {
 		if err := os.MkdirAll(filepath.Dir(root+path), 0o755); err != nil {
 			t.Fatal(err)
@@ -574,7 +600,7 @@ func TestTraps(t *testing.T) {
 	}
 	for service, want := range map[string]string{
 		"conntrack-4026531833": "/run/service-manager/conntrack-", "user": "user@", "sm-start": `"sm-"`, "systemd-x": `"systemd-"`, "getty": "getty@.service", "hand": "hand@.service",
-		"app-one": "app-.service.d", "app": "", "apps-one": "", "mine": "", "plain": "", "web": "",
+		"app-one": "app-.service.d", "vendor": "vendor@.service.d", "app": "", "apps-one": "", "mine": "", "plain": "", "web": "",
 	} {
 		if why := trap(root, service); (why == "") != (want == "") || !strings.Contains(why, want) {
 			t.Errorf("%s: got %q, want one with %q", service, why, want)
