@@ -58,7 +58,7 @@ func TestStopFirst(t *testing.T) {
 		t.Errorf("clients were kept waiting %d times: %v", len(waits), waits)
 	}
 	var after []string
-	for i, end := range strings.Fields(output(t, g, "journalctl -o short-unix -u sm-hold@web | grep 'packets waited' | cut -d' ' -f1")) {
+	for i, end := range strings.Fields(output(t, g, "journalctl -o short-unix -u sm-hold@web | grep ' waited, for at most ' | cut -d' ' -f1")) {
 		if answer := report.Revisions[fmt.Sprintf("r%d", i+1)]; answer != nil {
 			after = append(after, fmt.Sprintf("%.2f", float64(answer.First.Time.UnixMicro())/1e6-number(t, end)))
 		}
@@ -78,7 +78,7 @@ func heldFor(t testing.TB, g *vm.Guest, service string) []string {
 	}
 	var seconds []string
 	for _, line := range strings.Split(said, "\n") {
-		if _, took, ok := strings.Cut(line, "packets waited, for at most "); ok {
+		if _, took, ok := strings.Cut(line, " waited, for at most "); ok {
 			seconds = append(seconds, strings.TrimSuffix(took, "s"))
 		}
 	}

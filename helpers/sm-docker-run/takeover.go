@@ -39,7 +39,7 @@ func (r *runner) takeOver(ctx context.Context, c container.InspectResponse) erro
 }
 
 // errElsewhere says that a container cannot be reached where its run record says.
-var errElsewhere = errors.New("it has another address than before")
+var errElsewhere = errors.New("its address has changed")
 
 // matches returns errElsewhere when the run record at path, if any, says something else.
 func (r record) matches(path string) error {

@@ -34,7 +34,7 @@ func TestTakeOver(t *testing.T) {
 		{"restarted twice", [][]string{restart, restart, death}, "172.17.0.2", true, false, "web: exited with status 3"},
 		{"restarted before that is looked at", [][]string{death}, "172.17.0.2", true, false, "web: exited with status 3"},
 		{"restarted at another address", [][]string{restart}, "172.17.0.9", false, true,
-			"web: docker has restarted the container, and it has another address than before"},
+			"web: docker has restarted the container, and its address has changed"},
 		{"killed", [][]string{kill}, "172.17.0.2", false, false, "web: exited with status 3"},
 		{"ended by itself", [][]string{death}, "172.17.0.2", false, false, "web: exited with status 3"},
 	} {

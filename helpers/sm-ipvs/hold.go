@@ -11,6 +11,7 @@ import (
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/ipvs"
 	"service-manager/helpers/internal/watch"
+	"service-manager/units/printable"
 )
 
 const holdHelp = `
@@ -74,7 +75,7 @@ func hold(ctx context.Context, w command.World) error {
 	if err := errors.Join(err, held.End(context.WithoutCancel(ctx))); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	text := fmt.Sprintf("%s: %d packets waited, for at most %.2fs", what, packets, waited.Seconds())
+	text := fmt.Sprintf("%s: %s waited, for at most %.2fs", what, printable.Count(packets, "packet"), waited.Seconds())
 	if len(left) > 0 && ctx.Err() == nil {
 		text += fmt.Sprintf("; the time is up without a destination at %s", joined(left))
 	}

@@ -75,7 +75,7 @@ func (r rollout) isWhole(ctx context.Context, conn systemdConn, runner name.Runn
 	if err := r.ready(runner).set(); err != nil {
 		return false, err
 	}
-	return false, r.serving(ctx, conn, runner, fmt.Sprintf("serving; becomes good with %d more of %d replicas", replicas-n, replicas))
+	return false, r.serving(ctx, conn, runner, fmt.Sprintf("serving; becomes good when %d more of %d replicas serve", replicas-n, replicas))
 }
 
 // serving ends whatever waits for a runner to serve.

@@ -375,11 +375,11 @@ func TestOutcomes(t *testing.T) {
 			systemd: recorder{restarts: true, units: with("web@"+two+".service", "active")}, wantAsked: []string{"stop web@" + two + ":2.service"}},
 
 		{name: "the first of three replicas serves", current: two, good: one, args: "accept web " + two, document: three3, wantGood: one, wantReady: []int{1},
-			systemd: recorder{units: runners("activating", "inactive", "inactive")}, wantStatus: "serving; becomes good with 2 more of 3 replicas"},
+			systemd: recorder{units: runners("activating", "inactive", "inactive")}, wantStatus: "serving; becomes good when 2 more of 3 replicas serve"},
 		{name: "the last of three", current: two, good: one, args: "accept web " + two + ":3", document: three3, ready: []int{1, 2}, wantGood: two, wantStatus: "serving",
 			systemd: recorder{units: runners("active", "active", "activating")}, wantAsked: retire},
 		{name: "the last one, when another has ended and left its note", current: two, good: one, args: "accept web " + two + ":3", document: three3, ready: []int{1, 2}, wantGood: one, wantReady: []int{1, 2, 3},
-			systemd: recorder{units: runners("active", "failed", "activating")}, wantStatus: "serving; becomes good with 1 more of 3 replicas"},
+			systemd: recorder{units: runners("active", "failed", "activating")}, wantStatus: "serving; becomes good when 1 more of 3 replicas serve"},
 		{name: "two at once: the other one has been accepted a moment ago", current: two, good: one, args: "accept web " + two + ":3", document: three3, ready: []int{1, 2}, wantGood: two, wantStatus: "serving",
 			systemd: recorder{units: runners("active", "activating", "activating")}, wantAsked: retire},
 		{name: "one of three fails: it is the end of the others", current: two, good: one, args: "reject web " + two + ":2", document: three3, ready: []int{1}, env: failure, wantGood: one, wantReady: []int{1},

@@ -11,6 +11,7 @@ import (
 
 	"service-manager/helpers/internal/overview"
 	"service-manager/units/name"
+	"service-manager/units/printable"
 )
 
 // scale brings the good revision to the number of runners that it should have, when a
@@ -26,7 +27,7 @@ func (r rollout) scale(ctx context.Context, by name.Runner) error {
 			return err
 		}
 		for _, runner := range s.missing(nil) {
-			fmt.Fprintf(r.w.Stdout, "%s: starting %s, of %d replicas\n", by, runner.Unit(), s.Replicas)
+			fmt.Fprintf(r.w.Stdout, "%s: starting %s, of %s\n", by, runner.Unit(), printable.Count(s.Replicas, "replica"))
 			if _, err := conn.Start(ctx, runner.Unit()); err != nil {
 				return err
 			}
@@ -50,7 +51,7 @@ func (r rollout) stopSurplus(ctx context.Context, conn systemdConn, s scene, by 
 	if len(units) == 0 {
 		return nil
 	}
-	fmt.Fprintf(r.w.Stdout, "%s: stopping %s, for %d replicas\n", by, strings.Join(units, ", "), s.Replicas)
+	fmt.Fprintf(r.w.Stdout, "%s: stopping %s, for %s\n", by, strings.Join(units, ", "), printable.Count(s.Replicas, "replica"))
 	problems := []error{conn.StopUnits(ctx, units, "replace", func(stopping []string) {
 		r.w.Notify.Status("stopping %s", strings.Join(stopping, ", "))
 	})}

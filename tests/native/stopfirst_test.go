@@ -72,7 +72,7 @@ func TestStopFirst(t *testing.T) {
 
 		run("it succeeds", func(t *testing.T) {
 			swaps(t)
-			m.waitFor(t, patience, "journalctl -o cat -u sm-hold@web | grep 'packets waited'")
+			m.waitFor(t, patience, "journalctl -o cat -u sm-hold@web | grep ' waited, for at most '")
 		})
 		run("it is not healthy", func(t *testing.T) {
 			m.edit(t, "web", single(next(), "APP_HEALTH=never").With("health_check", map[string]string{"timeout": "2s"}))

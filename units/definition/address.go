@@ -106,7 +106,7 @@ func ParseAddress(s string) (netip.AddrPort, error) {
 	_, alone := parsePortAlone(s)
 	switch {
 	case alone:
-		err = errors.New("must have an IP, unless ADDRESSES= in " + Settings + " says that of this host")
+		err = errors.New("must have an IP, unless ADDRESSES= in " + Settings + " gives this host's")
 	case err != nil:
 		err = errors.New("must be IP:port or [IPv6]:port")
 	case address.Port() == 0:

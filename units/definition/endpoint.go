@@ -58,7 +58,7 @@ func (p *parser) endpoints(path string, value json.RawMessage) {
 		}
 		for _, other := range p.d.Endpoints {
 			if other.Address == p.endpoint.Address {
-				p.problem(at+".address", "%s is that of %s, too", other.Address, other.Field)
+				p.problem(at+".address", "%s is already that of %s", other.Address, other.Field)
 			}
 		}
 		p.endpoint.Field = at + ".address"

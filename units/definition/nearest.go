@@ -23,7 +23,7 @@ func (p *parser) unknown(name, parent, prefix string) {
 func misspelt(given []member, name string) string {
 	for _, m := range given {
 		if m.name != name && nearest(m.name, names("")) == name {
-			return fmt.Sprintf("; did you mean %s by %s?", name, printable(m.name))
+			return fmt.Sprintf("; is %s a misspelling of it?", printable(m.name))
 		}
 	}
 	return ""

@@ -132,7 +132,7 @@ func TestParseEndpoints(t *testing.T) {
 		`[{"address": "10.0.0.1:80", "port": 80, "protocol": "sctp"}]`:                       `endpoints[0].protocol: must be "tcp" or "udp" (got "sctp")`,
 		`[{"address": "10.0.0.1:80", "port": 80, "scheduler": "wrr"}]`:                       `endpoints[0].scheduler: must be "rr", "wlc", "sh" or "mh" (got "wrr")`,
 		`[{"address": "10.0.0.1:80", "port": 80, "protocoll": "tcp"}]`:                       `endpoints[0].protocoll: is not a field of a definition; did you mean "protocol"?`,
-		`[{"address": "10.0.0.1:80", "port": 80}, {"address": "10.0.0.1:80", "port": 81}]`:   `endpoints[1].address: 10.0.0.1:80 is that of endpoints[0].address, too`,
+		`[{"address": "10.0.0.1:80", "port": 80}, {"address": "10.0.0.1:80", "port": 81}]`:   `endpoints[1].address: 10.0.0.1:80 is already that of endpoints[0].address`,
 		`[{"address": "10.0.0.1:80", "port": 80}], "port": 80`:                               `endpoints: cannot be combined with address and port`,
 		`[{"address": "10.0.0.1:80", "port": 80, "protocol": "udp"}], "health_check": "tcp"`: `health_check.port: is missing; it must be given where the service has no endpoint for TCP`,
 	} {
@@ -255,7 +255,7 @@ func TestParseInvalid(t *testing.T) {
 			`volumes[9]: must not have the option shared, which is for paths of the host only (got "a1:/d:shared")`,
 			`volumes[10]: must not have the option nocopy, which is for named volumes only (got "/a:/e:nocopy")`,
 			`volumes[11]: must have a target other than the container's root (got "/a:/.")`,
-			`volumes[13]: has the target of volumes[12], /f`}},
+			`volumes[13]: has the same target as volumes[12], /f`}},
 		{`{"command": "sleep 5"}`, []string{`command: must be a list of strings, like ["sleep", "5"] (got a string)`}},
 		{`{"entrypoint": [""]}`, []string{`entrypoint[0]: must not be empty`}},
 		{`{"drain_timeout": "-1s", "stop_timeout": "soon", "start_timeout": "25h"}`, []string{
@@ -338,11 +338,11 @@ func TestNoObject(t *testing.T) {
 func TestParseOther(t *testing.T) {
 	for document, want := range map[string]string{
 		`{"title": "notes", "text": 1}`:                            `image: is missing`,
-		`{"iamge": "nginx", "port": "x"}`:                          `image: is missing; did you mean image by iamge?`,
+		`{"iamge": "nginx", "port": "x"}`:                          `image: is missing; is iamge a misspelling of it?`,
 		"\xef\xbb\xbf{}":                                           `the definition begins with a byte order mark; save it as UTF-8 without one`,
 		"\xff\xfe{\x00}\x00":                                       `the definition is UTF-16; save it as UTF-8`,
 		`{"image": "nginx", "port": 80}`:                           `address: is missing; give the service one here, like "172.17.0.1:7001", in /etc/service-manager/addresses.json, or set ADDRESSES= in /etc/service-manager/service-manager.conf`,
-		`{"image": "nginx", "address": "10.0.0.1:80", "Port": 80}`: "port: is missing; did you mean port by Port?\nweb " + rev + `: Port: is not a field of a definition; did you mean "port"?`,
+		`{"image": "nginx", "address": "10.0.0.1:80", "Port": 80}`: "port: is missing; is Port a misspelling of it?\nweb " + rev + `: Port: is not a field of a definition; did you mean "port"?`,
 	} {
 		_, err := Parse("web", rev, []byte(document))
 		lines := strings.Split(fmt.Sprint(err), "\n")

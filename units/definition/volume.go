@@ -82,7 +82,7 @@ func (p *parser) volumes(field string, value json.RawMessage) {
 		}
 		target := path.Clean(parts[1])
 		if first, taken := at[target]; taken {
-			p.problem(fmt.Sprintf("%s[%d]", field, i), "has the target of %s[%d], %s", field, first, target)
+			p.problem(fmt.Sprintf("%s[%d]", field, i), "has the same target as %s[%d], %s", field, first, target)
 			continue
 		}
 		at[target] = i

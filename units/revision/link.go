@@ -67,7 +67,7 @@ func (s Store) MarkDeleted(service name.Service) error {
 func (s Store) UnmarkDeleted(service name.Service) error {
 	err := os.Remove(of(s.Root, service, deleted))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: mark it deleted no more: %w", service, err)
+		return fmt.Errorf("%s: remove the mark of its deletion: %w", service, err)
 	}
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"io"
 
 	"github.com/docker/docker/pkg/jsonmessage"
+
+	"service-manager/units/printable"
 )
 
 // readProgress reads the daemon's answer to a pull to its end. It calls moved whenever
@@ -106,7 +108,7 @@ func (p *Progress) update(m jsonmessage.JSONMessage) bool {
 // layer is known once its download has begun.
 func (p Progress) String() string {
 	current, total, finished, fetched := p.sum()
-	layers := fmt.Sprintf("%d of %s", finished, count(len(p.layers), "layer"))
+	layers := fmt.Sprintf("%d of %s", finished, printable.Count(len(p.layers), "layer"))
 	switch {
 	case len(p.layers) == 0:
 		return "asking the registry"
@@ -124,7 +126,7 @@ func (p Progress) Summary() string {
 		return "it was up to date"
 	}
 	_, total, _, _ := p.sum()
-	return fmt.Sprintf("%s MB, %s", megabytes(total), count(len(p.layers), "layer"))
+	return fmt.Sprintf("%s MB, %s", megabytes(total), printable.Count(len(p.layers), "layer"))
 }
 
 // sum adds up the layers: bytes downloaded and their total, the number of layers
@@ -140,13 +142,6 @@ func (p Progress) sum() (current, total int64, finished int, fetched bool) {
 		fetched = fetched && l.stage > downloading
 	}
 	return current, total, finished, fetched
-}
-
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // megabytes prints a number of bytes in units of 1,000,000.

@@ -106,7 +106,7 @@ func (n note) write(at Address, to netip.AddrPort) error {
 		err = os.WriteFile(notePath(at, to), append(text, '\n'), 0o644)
 	}
 	if err != nil {
-		return fmt.Errorf("note what %s at %s is: %w", to, at, err)
+		return fmt.Errorf("write the note of %s at %s: %w", to, at, err)
 	}
 	return nil
 }
@@ -144,7 +144,7 @@ func readNote(at Address, to netip.AddrPort) (n note, found bool, err error) {
 		return n, false, nil
 	}
 	if err != nil {
-		return n, false, fmt.Errorf("look up what %s at %s is: %w", to, at, err)
+		return n, false, fmt.Errorf("read the note of %s at %s: %w", to, at, err)
 	}
 	owner, rest, _ := strings.Cut(string(text), "\n")
 	n.owner = owner
@@ -152,7 +152,7 @@ func readNote(at Address, to netip.AddrPort) (n note, found bool, err error) {
 		n.scheduler, n.namespace = fields[0], fields[2]
 		n.assign, n.watch = slices.Contains(fields[3:], "assign"), slices.Contains(fields[3:], "watch")
 		if n.weight, err = strconv.Atoi(fields[1]); err != nil {
-			return n, false, fmt.Errorf("look up what %s at %s is: %s: weight: %w", to, at, notePath(at, to), err)
+			return n, false, fmt.Errorf("read the note of %s at %s: %s: weight: %w", to, at, notePath(at, to), err)
 		}
 	}
 	return n, true, nil
@@ -211,7 +211,7 @@ func own(ctx context.Context, waiting func(holder string), at Address, to netip.
 func forget(at Address, to netip.AddrPort) error {
 	err := os.Remove(notePath(at, to))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("forget what %s at %s is: %w", to, at, err)
+		return fmt.Errorf("delete the note of %s at %s: %w", to, at, err)
 	}
 	return nil
 }

@@ -208,7 +208,7 @@ func (r Runner) Why() string {
 	case r.Unit.LoadState == "masked":
 		return fmt.Sprintf("is masked, so it cannot start; run systemctl unmask %s", r.Unit.Name)
 	case r.Unit.LoadState == "not-found":
-		return "has no unit before the next reload; sm-fetch asks for one, or run systemctl daemon-reload"
+		return "has no unit until systemd reloads; sm-fetch asks for that, or run systemctl daemon-reload"
 	case r.Unit.LoadState != "loaded":
 		return fmt.Sprintf("has no unit (%s); run systemctl daemon-reload", r.Unit.LoadState)
 	case r.Rejected && !r.Live():

@@ -261,12 +261,12 @@ func (a *Applier) admit(d *definition.Definition, size int) error {
 		}
 		owner, socket := a.inTheWay(e.Address, d.Service)
 		if owner != "" {
-			refused := no(e.Field, "%s is the address of %s; choose another one, or delete %s, and this is applied then", e.Address, owner, owner)
+			refused := no(e.Field, "%s is the address of %s; choose another one, or delete %s, and this definition will be applied", e.Address, owner, owner)
 			refused.owner, refused.address = owner, e.Address
 			return refused
 		}
 		if socket.IsValid() {
-			return no(e.Field, "a program of this host listens on %s, and would get no more connections; choose another port, or stop it (see 'ss -lntup'), and this is applied then", socket)
+			return no(e.Field, "a program of this host listens on %s, and would get no more connections; choose another port, or stop it (see 'ss -lntup'), and this definition will be applied", socket)
 		}
 	}
 	return nil

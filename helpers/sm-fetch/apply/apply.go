@@ -19,6 +19,7 @@ import (
 	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/definition"
 	"service-manager/units/name"
+	"service-manager/units/printable"
 	"service-manager/units/revision"
 )
 
@@ -118,7 +119,7 @@ func (a *Applier) attempt(ctx context.Context, c source.Change) error {
 	case err != nil && (a.Retry == 0 || ctx.Err() != nil):
 		return err
 	case err != nil:
-		a.Log.Error("%v; it is tried again every %v", err, a.Retry)
+		a.Log.Error("%v; trying again every %v", err, a.Retry)
 		a.startWork(ctx, c.Service, &c, err)
 	case marked:
 		a.startWork(ctx, c.Service, nil, nil)
@@ -136,7 +137,7 @@ func (a *Applier) apply(ctx context.Context, c source.Change) (marked bool, err 
 	}
 	a.valid(c.Service)
 	if marked, err = a.mark(ctx, c.Service); marked && err == nil {
-		a.Log.Info("%s: was deleted from the store; it is stopped and removed", c.Service)
+		a.Log.Info("%s: was deleted from the store; it is being stopped and removed", c.Service)
 	}
 	return marked, err
 }
@@ -204,7 +205,7 @@ func (a *Applier) accept(ctx context.Context, c source.Change) error {
 	case before == "":
 		a.Log.Info("%s: is the first revision", d.Revision)
 	case scaled != "":
-		a.Log.Info("%s: runs as %s, with %d replicas", d.Revision, scaled, d.Replicas)
+		a.Log.Info("%s: runs as %s, with %s", d.Revision, scaled, printable.Count(d.Replicas, "replica"))
 	default:
 		a.Log.Info("%s: is current, was %s", d.Revision, before)
 	}

@@ -64,7 +64,7 @@ func (a *Applier) refuse(c source.Change, owner name.Service, address definition
 		err = atomicfile.Write(a.refusedPath(c.Service), text, 0o600)
 	}
 	if err != nil {
-		a.Log.Warning("%s: keep what was refused: %v; after a restart it is not applied by itself", c.Service, err)
+		a.Log.Warning("%s: the refused revision is not kept: %v; after a restart it will not be applied by itself", c.Service, err)
 	}
 }
 

@@ -136,7 +136,7 @@ func (a *Applier) repeat(ctx context.Context, known error, do func() error) bool
 		}
 		if err.Error() != reported {
 			reported = err.Error()
-			a.Log.Error("%v; it is tried again every %v", err, a.Retry)
+			a.Log.Error("%v; trying again every %v", err, a.Retry)
 		}
 		if !a.pause(ctx, a.Retry) {
 			return false

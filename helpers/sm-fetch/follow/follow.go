@@ -14,6 +14,7 @@ import (
 	"service-manager/helpers/sm-fetch/apply"
 	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/name"
+	"service-manager/units/printable"
 )
 
 // Follower follows a store. Fields are set before use.
@@ -243,14 +244,7 @@ func (f *Follower) status(snapshot source.Snapshot) {
 	if snapshot.Waiting {
 		absent = ", which does not exist yet"
 	}
-	f.Notify.Status("following %s%s, %s%s", f.Store.Name(), absent, count(f.Applier.Services()), invalid)
-}
-
-func count(services int) string {
-	if services == 1 {
-		return "1 service"
-	}
-	return fmt.Sprintf("%d services", services)
+	f.Notify.Status("following %s%s, %s%s", f.Store.Name(), absent, printable.Count(f.Applier.Services(), "service"), invalid)
 }
 
 // lost reports that the store is out of reach: each time in the status, and in the log

@@ -116,7 +116,7 @@ func ReadState(revisions string) (State, error) {
 		err = os.Chmod(path, 0o600) // earlier releases let everyone read it
 	}
 	if err != nil {
-		return State{}, fmt.Errorf("read how far the store was followed: %w", err)
+		return State{}, fmt.Errorf("read the position in the store: %w", err)
 	}
 	state, err := parseState(data)
 	if err != nil {
@@ -159,7 +159,7 @@ func WriteState(revisions string, state State) error {
 		err = atomicfile.Write(StatePath(revisions), append(data, '\n'), 0o600)
 	}
 	if err != nil {
-		return fmt.Errorf("write how far the store was followed: %w", err)
+		return fmt.Errorf("write the position in the store: %w", err)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"service-manager/helpers/internal/ipvs"
 	"service-manager/helpers/internal/running"
 	"service-manager/helpers/internal/watch"
+	"service-manager/units/printable"
 )
 
 // New returns a keeper of the containers of this host, whose messages are those of that
@@ -247,10 +248,7 @@ func (k *Keeper) status() string {
 		}
 		n++
 	}
-	text := fmt.Sprintf("watching %d containers", n)
-	if n == 1 {
-		text = "watching 1 container"
-	}
+	text := "watching " + printable.Count(n, "container")
 	if len(bad) > 0 {
 		text += ", unhealthy: " + strings.Join(bad, ", ")
 	}
