@@ -62,10 +62,10 @@ func waitOnce(ctx context.Context, w command.World) error {
 	flags := command.NewFlags("sm-healthcheck", help)
 	timeout := flags.Duration("timeout", 60*time.Second, "the longest `duration` to wait for a success")
 	interval := flags.Duration("interval", 250*time.Millisecond, "the `duration` from one probe to the next; the first ones are closer together")
-	hold := flags.Duration("hold", 0, "the `duration` for which probes must keep succeeding; a failure starts it again")
+	hold := flags.Duration("hold", 0, "the `duration` for which probes must keep succeeding; a failure starts the hold over")
 	probeTimeout := flags.Duration("probe-timeout", 5*time.Second, "the longest `duration` of one probe")
 	failures := flags.Int("failures", 0, "make 'sm-healthcheck watch' keep probing the container, which is unhealthy after this `number` of failures in a row")
-	restartAfter := flags.Duration("restart-after", 0, "make it restart the unit when the container has been unhealthy for this `duration`; with 0 it does not")
+	restartAfter := flags.Duration("restart-after", 0, "make 'sm-healthcheck watch' restart the unit when the container has been unhealthy for this `duration`; with 0 it does not")
 	verify := flags.Bool("verify", false, "verify the certificate of an https URL; without it any certificate will do")
 	var headers command.Strings
 	flags.Var(&headers, "header", "a `header` \"Name: value\" to send with an http or https probe; may be repeated")

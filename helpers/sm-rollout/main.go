@@ -40,10 +40,10 @@ such as :2; without one, it is the first.
   wait    wait for the end of the pause after failures, for Docker, for the end of a
           revision that runs alone (see replace), and for a turn:
           PARALLEL_STARTS= in service-manager.conf limits how many start at once.
-  replace the container of the revision must not run beside another. If it is the
-          current one, clients are kept waiting (sm-hold@SERVICE.service), every other
-          runner of the service is stopped, and replace waits for that. When it fails
-          later, reject starts the good one again.
+  replace make way for a revision whose container must not run beside another. If it
+          is the current one, clients are kept waiting (sm-hold@SERVICE.service), every
+          other runner of the service is stopped, and replace waits for that. When the
+          revision fails later, reject starts the good one again.
   accept  the runner serves. If its revision is the current one, and all of its
           replicas serve, it becomes the good one and the runners of every other
           revision are stopped; accept does not wait for that. If it is the good one

@@ -58,7 +58,7 @@ func init() {
 			parse: func(p *parser, path string, v json.RawMessage) { p.short.Port = p.port(path, v) },
 		},
 		{
-			name: "endpoints", says: "several addresses, instead of `address` and `port`: a list of objects of the fields below",
+			name: "endpoints", says: "several addresses, instead of `address` and `port`: a list of objects with the fields below",
 			example: `[{"address": "172.17.0.1:7001", "port": 80}, {"address": "172.17.0.1:7001", "protocol": "udp", "port": 80}]`, list: true,
 			parse: (*parser).endpoints,
 		},
@@ -97,7 +97,7 @@ func init() {
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Description = p.text(path, v, checkDescription) },
 		},
 		{
-			name: "health_check", says: "how a container proves that it can serve: a type, or an object of the fields below",
+			name: "health_check", says: "how a container proves that it can serve: a type, or an object with the fields below",
 			without: "`\"http\"`; `\"none\"` without an endpoint for TCP", example: `"tcp"`,
 			parse: (*parser).healthCheck,
 		},
@@ -119,7 +119,7 @@ func init() {
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.HealthCheck.Path = p.text(path, v, checkPath) },
 		},
 		{
-			name: "health_check.timeout", says: "how long the container may take to prove it",
+			name: "health_check.timeout", says: "how long the container may take to become healthy",
 			absent: `"60s"`, example: `"10m"`, schema: duration,
 			parse: func(p *parser, path string, v json.RawMessage) {
 				p.d.HealthCheck.Timeout = p.duration(path, v, time.Second)
@@ -133,12 +133,12 @@ func init() {
 			},
 		},
 		{
-			name: "health_check.failures", says: "after how many failed probes in a row a container that serves gets no new connections, unless no other one gets any; `0`: it is not probed once it serves",
+			name: "health_check.failures", says: "how many probes in a row must fail before a container that serves gets no new connections, unless no other container gets any; `0`: no probes once it serves",
 			absent: `3`, example: `5`, schema: `{"type": "integer", "minimum": 0, "maximum": 1000}`,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.HealthCheck.Failures = p.count(path, v, 0, 1000) },
 		},
 		{
-			name: "health_check.restart_after", says: "how long it may fail before it is restarted",
+			name: "health_check.restart_after", says: "how long a container may be unhealthy before it is restarted",
 			without: "never", example: `"1m"`, schema: duration,
 			parse: func(p *parser, path string, v json.RawMessage) {
 				p.d.HealthCheck.RestartAfter = p.duration(path, v, time.Second)
@@ -165,7 +165,7 @@ func init() {
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Command = p.words(path, v) },
 		},
 		{
-			name: "pre_start", says: "what runs once for each revision, in a container of its own, before the first one that serves: an object of the fields below",
+			name: "pre_start", says: "what runs once for each revision, in a container of its own, before the first one that serves: an object with the fields below",
 			without: "nothing", example: `{"command": ["migrate", "--up"]}`,
 			parse: (*parser).preStart,
 		},
@@ -182,12 +182,12 @@ func init() {
 			},
 		},
 		{
-			name: "replicas", says: "how many containers run side by side; from 1 to 16, and 1 with `\"stop-first\"`; changing only this starts or stops the difference, and touches no other",
+			name: "replicas", says: "how many containers run side by side; from 1 to 16, and 1 with `\"stop-first\"`; changing only this starts or stops as many as needed, and leaves the others alone",
 			absent: `1`, example: `3`, schema: `{"type": "integer", "minimum": 1, "maximum": 16}`,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Replicas = p.count(path, v, 1, name.MaxReplicas) },
 		},
 		{
-			name: "rollout", says: "how one revision replaces another: an object of the fields below",
+			name: "rollout", says: "how one revision replaces another: an object with the fields below",
 			without: "the values below", example: `{"order": "stop-first", "hold": "10s"}`,
 			parse: (*parser).rollout,
 		},
@@ -204,12 +204,12 @@ func init() {
 			},
 		},
 		{
-			name: "rollout.hold", says: "how long clients wait at most, instead of being refused, once the old container of `\"stop-first\"` has had its time to end",
+			name: "rollout.hold", says: "with `\"stop-first\"`: the longest that clients wait, instead of being refused, beyond the time that the old container may take to end",
 			absent: `"30s"`, example: `"10s"`, schema: duration,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Rollout.Hold = p.duration(path, v, 0) },
 		},
 		{
-			name: "drain", says: "how a container that gets no new connections loses its old ones before it is stopped: an object of the fields below",
+			name: "drain", says: "how the open connections of a container end before it is stopped: an object with the fields below",
 			without: "the values below", example: `{"timeout": "1m", "until": "answered"}`,
 			parse: (*parser).drain,
 		},
@@ -219,7 +219,7 @@ func init() {
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Drain.Timeout = p.duration(path, v, 0) },
 		},
 		{
-			name: "drain.until", says: "`\"closed\"`: every connection must end; `\"answered\"`: one that was answered and has been idle for a second, such as a proxy keeps for its next request, may remain",
+			name: "drain.until", says: "`\"closed\"`: every connection must end; `\"answered\"`: one that was answered and has been idle for a second may remain, as proxies keep for their next request",
 			absent: `"closed"`, example: `"answered"`, schema: `{"enum": ["closed", "answered"]}`,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Drain.Until = p.text(path, v, checkUntil) },
 		},
@@ -229,12 +229,12 @@ func init() {
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Drain.Timeout = p.duration(path, v, 0) },
 		},
 		{
-			name: "stop_timeout", says: "how long the container may take to end after it was told to",
+			name: "stop_timeout", says: "how long the container may take to end after its stop signal",
 			absent: `"10s"`, example: `"2m"`, schema: duration,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.StopTimeout = p.duration(path, v, 0) },
 		},
 		{
-			name: "start_timeout", says: "how long a step of the start may take without progress, a pull at least 5 minutes; never less than the health check and `pre_start` need",
+			name: "start_timeout", says: "the longest that a step of the start may go without progress (a pull: at least 5 minutes); never less than the health check and `pre_start` need",
 			absent: `"5m"`, example: `"90s"`, schema: duration,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.StartTimeout = p.duration(path, v, time.Second) },
 		},
