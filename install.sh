@@ -21,7 +21,8 @@ Usage: ./install.sh [--prefix DIR]      install on this host, or update it
 The helpers go to DIR/bin and their manual pages to DIR/share/man; DIR is
 /usr/local unless --prefix says otherwise. --keep leaves the virtual machine up
 and says how to enter it; --install-packages installs, by apt-get, the Debian
-packages that the virtual machine needs and that are missing.
+packages that the virtual machine needs and that are missing. --version prints
+which version this is.
 TEXT
 }
 
@@ -55,19 +56,28 @@ find_go() {
   fail "Go 1.24 is not installed; install Go 1.24 or newer, or run this in a bundle that another machine made with --bundle"
 }
 
+# version: what this folder would install.
+version() {
+  if [ -e go.mod ]; then
+    git describe --tags --dirty 2>/dev/null || git log -1 --format=%cs-%h 2>/dev/null || echo unknown
+  else
+    version_in "$PWD"
+  fi
+}
+
 # version_in PREFIX: the version that is installed there, if any.
 version_in() {
-  [ ! -x "$1/bin/sm-fetch" ] || { "$1/bin/sm-fetch" --version 2>/dev/null || echo 'an earlier version'; } | sed 's/^sm-fetch //'
+  [ ! -x "$1/bin/sm-fetch" ] || { "$1/bin/sm-fetch" --version 2>/dev/null || echo 'an earlier version'; } | sed 's/^sm-fetch //; s/ (.*//'
 }
 
 # build FOLDER: everything that an installation needs, below FOLDER.
 build() {
-  local out=$1 go version
+  local out=$1 go commit
   go=$(find_go)
-  version=$(git describe --tags --dirty 2>/dev/null || git log -1 --format=%cs-%h 2>/dev/null || echo unknown)
+  commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo 'unknown commit')
   mkdir -p "$out/bin" "$out/units/examples" "$out/man"
   export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath -buildvcs=false"
-  "$go" build -ldflags "-s -w -X service-manager/units/version.text=$version" -o "$out/bin/" ./generator $(printf './helpers/%s ' $HELPERS)
+  "$go" build -ldflags "-s -w -X service-manager/units/version.text=$(version) -X 'service-manager/units/version.commit=$commit'" -o "$out/bin/" ./generator $(printf './helpers/%s ' $HELPERS)
   mv "$out/bin/generator" "$out/bin/service-manager-generator"
   cp $MANUALS "$out/man/"
   (cd units && cp $STATIC_UNITS "$out/units/")
@@ -278,6 +288,7 @@ main() {
       --keep) keep=--keep ;;
       --install-packages) install=yes ;;
       -h|--help) usage; exit 0 ;;
+      --version) say "install.sh $(version)"; exit 0 ;;
       *) misused "unknown argument $1" ;;
     esac
     shift

@@ -59,11 +59,13 @@ func run(args []string, stdout, stderr io.Writer, getenv func(string) string, ke
 		fmt.Fprint(stdout, help)
 		return 0
 	case err != nil:
-		name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
-		if unknown {
-			return usage(stderr, "--"+name+" is not a flag")
+		text := err.Error()
+		if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+			text = "--" + name + " is not a flag"
+		} else if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
+			text = "--" + name + " needs a value"
 		}
-		return usage(stderr, err.Error())
+		return usage(stderr, text)
 	}
 	if *dryRun {
 		if flags.NArg() != 0 {

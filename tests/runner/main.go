@@ -26,15 +26,23 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("tests/run", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags.SetOutput(io.Discard)
 	short := flags.Bool("short", false, "leave out the tests that take minutes, and run each on one Debian release")
 	long := flags.Bool("long", false, "run the tests that take many minutes, too, and all on each Debian release")
 	host := flags.Bool("host", false, "leave out the tests that need a machine, virtual or native")
-	switch err := flags.Parse(args); {
+	err := flags.Parse(args)
+	switch {
 	case errors.Is(err, flag.ErrHelp):
+		flags.SetOutput(stdout)
+		flags.PrintDefaults()
 		return 0
-	case err != nil, flags.NArg() > 1, *short && *long:
-		fmt.Fprintln(stderr, "usage: tests/run [-short | -long] [-host] [REGEXP]")
+	case err == nil && flags.NArg() > 1:
+		err = fmt.Errorf("must be one regular expression (got %q)", flags.Args())
+	case err == nil && *short && *long:
+		err = errors.New("-short and -long exclude each other")
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "tests/run: error: %v\ntests/run: hint: usage: tests/run [-short | -long] [-host] [REGEXP]\n", err)
 		return 2
 	}
 	s := newSummary(stdout)

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"service-manager/units/nearest"
 )
 
 // ErrHelp is returned by Parse after it has printed the help that was asked for.
@@ -60,14 +62,22 @@ func (f *Flags) Parse(w World, args []string) error {
 		return ErrHelp
 	}
 	if err != nil {
-		return &UsageError{Err: plain(err)}
+		return &UsageError{Err: f.plain(err)}
 	}
 	return nil
 }
 
 // plain rewords what package flag says about a command line.
-func plain(err error) error {
+func (f *Flags) plain(err error) error {
 	text := err.Error()
+	if given, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		var known []string
+		f.VisitAll(func(fl *flag.Flag) { known = append(known, fl.Name) })
+		if meant := nearest.To(given, known); meant != "" {
+			return fmt.Errorf("--%s is not a flag; did you mean --%s?", given, meant)
+		}
+		return fmt.Errorf("--%s is not a flag", given)
+	}
 	for _, form := range flagErrors {
 		if m := form.is.FindStringSubmatch(text); m != nil {
 			return errors.New(form.is.ReplaceAllString(m[0], form.say))
@@ -80,7 +90,6 @@ var flagErrors = []struct {
 	is  *regexp.Regexp
 	say string
 }{
-	{regexp.MustCompile(`(?s)^flag provided but not defined: -(.*)$`), "--${1} is not a flag"},
 	{regexp.MustCompile(`(?s)^flag needs an argument: -(.*)$`), "--${1} needs a value"},
 	{regexp.MustCompile(`(?s)^invalid (?:boolean )?value (".*") for (?:flag )?-(\S+): (.*)$`), "--${2}: ${3} (got ${1})"},
 }
@@ -118,6 +127,9 @@ func Verbs(w World, help string, verbs map[string]func(World) error) error {
 	default:
 		run, ok := verbs[verb]
 		if !ok {
+			if meant := nearest.To(verb, slices.Sorted(maps.Keys(verbs))); meant != "" {
+				return Usagef("unknown command %q; did you mean %q?", verb, meant)
+			}
 			return Usagef("unknown command %q: one of %s", verb, names(verbs))
 		}
 		w.Args = w.Args[1:]
