@@ -124,7 +124,7 @@ type Variable struct{ Name, Value string }
 const (
 	MaxSize     = 128 << 10 // bytes of a whole definition
 	MaxServices = 2000      // services of a host, and replicas of all of them
-	MaxTotal    = 32 << 20  // bytes of all definitions of a host that units are made of, times their replicas
+	MaxTotal    = 16 << 20  // bytes of the current definitions of a host, times their replicas; the good ones may be as many
 	// MaxRevisions is how many revisions of one service units are made of.
 	MaxRevisions = 100
 	maxMembers   = 1024     // members of one list or object
