@@ -93,6 +93,45 @@ func TestPlanStart(t *testing.T) {
 	}
 }
 
+func TestPlanReject(t *testing.T) {
+	for _, test := range []struct {
+		name               string
+		rev, good, current name.Rev
+		ending             ending
+		want               rejectPlan
+	}{
+		{"a new one fails", two, one, two, ending{result: "exit-code"}, rejectPlan{reject: true}},
+		{"the first one fails", two, "", two, ending{result: "exit-code"}, rejectPlan{reject: true}},
+		{"it is stopped in its start", two, one, two, ending{result: "exit-code", stopRequested: true, stopped: true}, rejectPlan{note: true, abandon: true}},
+		{"it is stopped, and had served", two, one, two, ending{result: "success", stopRequested: true, stopped: true}, rejectPlan{abandon: true}},
+		{"it is restarted in its start", two, one, two, ending{result: "exit-code", stopRequested: true, restarted: true}, rejectPlan{note: true, keep: true}},
+		{"the good one is stopped", two, two, two, ending{result: "exit-code", stopRequested: true, stopped: true}, rejectPlan{}},
+		{"an old one is stopped", one, two, two, ending{result: "exit-code", stopRequested: true, stopped: true}, rejectPlan{}},
+		{"the good one dies, and systemd starts it", two, two, two, ending{result: "exit-code", restarts: true}, rejectPlan{count: true}},
+		{"the good one dies, and systemd does not yet", two, two, two, ending{result: "exit-code"}, rejectPlan{start: true, count: true}},
+		{"the good one ends well", two, two, two, ending{result: "success"}, rejectPlan{start: true, count: true}},
+		{"one that was to replace a good one fails", two, two, two, ending{result: "exit-code", beside: true}, rejectPlan{stop: true}},
+		{"one that has replaced a good one dies", two, two, two, ending{result: "exit-code", beside: true, served: true, restarts: true}, rejectPlan{count: true}},
+		{"an old one fails", one, two, three, ending{result: "exit-code"}, rejectPlan{}},
+		{"one that was replaced ends well", two, one, two, ending{result: "success"}, rejectPlan{}},
+		{"one that waits for the others of its revision ends well", two, one, two, ending{result: "success", ready: true}, rejectPlan{reject: true}},
+		{"one that runs alone fails", two, one, two, ending{result: "exit-code", alone: true}, rejectPlan{reject: true}},
+		{"the host fails one that runs alone", two, one, two, ending{result: "exit-code", alone: true, hostFailed: true}, rejectPlan{reject: true}},
+		{"the host fails the first one, which runs alone", two, "", two, ending{result: "exit-code", alone: true, hostFailed: true}, rejectPlan{start: true, count: true}},
+		{"the host fails", two, one, two, ending{result: "exit-code", hostFailed: true}, rejectPlan{start: true, count: true}},
+		{"the host fails, and systemd starts it", two, one, two, ending{result: "exit-code", hostFailed: true, restarts: true}, rejectPlan{count: true}},
+		{"a helper of the first one was killed", two, "", two, ending{result: "signal", killed: true}, rejectPlan{start: true, count: true}},
+		{"so often that it is its fault", two, "", two, ending{result: "signal", killed: true, failures: killsForgiven}, rejectPlan{reject: true}},
+		{"a helper of a new one was killed", two, one, two, ending{result: "signal", killed: true}, rejectPlan{reject: true}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := planReject(test.rev, test.good, test.current, test.ending); got != test.want {
+				t.Errorf("got %+v, want %+v", got, test.want)
+			}
+		})
+	}
+}
+
 func TestPlanSettle(t *testing.T) {
 	tests := []struct {
 		name          string

@@ -91,6 +91,17 @@ cmp /root/newer/bin/service-manager-generator /etc/systemd/system-generators/ser
 			m.edit(t, "web", app("r1"))
 			m.settled(t, "web", "r1")
 		})
+		t.Run("needrestart leaves runners alone", func(t *testing.T) {
+			m.output(t, `cat > /root/needrestart.pl <<'END'
+our %nrconf;
+defined do "/etc/needrestart/conf.d/service-manager.conf" or die;
+my ($ours) = keys %{$nrconf{override_rc}};
+my $rev = "2-" . "9ab0" x 8;
+for ("web\@manager.service", "web\@$rev.service", "web\@$rev:2.service") { die "$_ is restarted" unless /$ours/ }
+for ("sm-fetch.service", "postgresql\@15-main.service", "web\@$rev.service.d") { die "$_ is not restarted" if /$ours/ }
+END
+perl -w /root/needrestart.pl`)
+		})
 		t.Run("to another prefix", func(t *testing.T) {
 			m.output(t, "/root/bundle/install.sh --prefix /opt/service-manager")
 			m.settled(t, "web", "r1")

@@ -20,13 +20,6 @@ func (c *Conn) State(ctx context.Context, unit string) (dbus.UnitStatus, error) 
 	return units[0], nil
 }
 
-// StopRequested reports whether the unit is to stop, for good or to start again: whatever
-// becomes of it then is not its own failure.
-func (c *Conn) StopRequested(ctx context.Context, unit string) (bool, error) {
-	status, err := c.State(ctx, unit)
-	return status.JobType == "stop" || status.JobType == "restart" || status.JobType == "try-restart", err
-}
-
 // Stopped reports whether a unit has been stopped on purpose since boot, or is being
 // stopped now. A unit that never ran, has failed, or is about to start again has not.
 func (c *Conn) Stopped(ctx context.Context, unit string) (bool, error) {
