@@ -4,6 +4,7 @@ package native
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 
@@ -175,6 +176,33 @@ systemctl restart sm-fetch`)
 			rev = ""
 			roll(t, "again")
 		})
+	})
+}
+
+// What the host lacks is no fault of a revision, also when systemd has reloaded, and so has
+// forgotten half of what it knew about the step that fails.
+func TestReloadWhileTheHostFails(t *testing.T) {
+	onEither(t, func(t *testing.T, release string) {
+		silent, err := net.Listen("tcp", "127.0.0.1:0") // connections wait to be accepted
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer silent.Close()
+		m := start(t, release)
+		m.first(t, "web", app("r0"))
+		m.reach(t, 5001, silent.Addr().String())
+		before := m.revision(t, "web", "good")
+		m.edit(t, "web", app("bad").With("image", "127.0.0.1:5001/none:1"))
+		next := m.next(t, "web", before)
+		m.waitFor(t, patience, "systemctl show -P StatusText web@"+next+" | grep pulling")
+		m.output(t, "systemctl daemon-reload")
+		// Docker waits for 25s.
+		m.waitFor(t, patience, "test $(systemctl show -P StatusText web@"+next+" | grep -c 'waiting until .* after a failure') = 1 || test -e /run/service-manager/web/"+next+".failed")
+		if failed := m.output(t, "cat /run/service-manager/web/"+next+".failed 2>/dev/null || true"); failed != "" {
+			t.Errorf("it is rejected: %s", failed)
+		}
+		m.edit(t, "web", app("r1"))
+		m.settled(t, "web", "r1")
 	})
 }
 

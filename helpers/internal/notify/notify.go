@@ -5,7 +5,7 @@
 package notify
 
 import (
-	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -16,21 +16,28 @@ import (
 )
 
 // Notifier sends notifications. The zero value sends nothing.
-type Notifier struct{ send func(state string) }
+type Notifier struct {
+	send      func(state string)
+	extension *extension // nil when no one listens
+}
 
 // FromEnvironment returns a Notifier to the service manager that started this
 // process, as named by $NOTIFY_SOCKET.
 func FromEnvironment() Notifier {
-	return Notifier{func(state string) {
+	n := Notifier{send: func(state string) {
 		// A lost notification must not fail the work it tells about.
 		_, _ = daemon.SdNotify(false, state)
 	}}
+	if os.Getenv("NOTIFY_SOCKET") != "" {
+		n.extension = &extension{send: n.send, folder: generated, after: 10 * time.Second, every: 40 * time.Millisecond}
+	}
+	return n
 }
 
 // To returns a Notifier that hands every message to send, for tests.
 func To(send func(state string)) Notifier {
 	var mu sync.Mutex
-	return Notifier{func(state string) {
+	return Notifier{send: func(state string) {
 		mu.Lock()
 		defer mu.Unlock()
 		send(state)
@@ -57,7 +64,10 @@ func (n Notifier) Status(format string, args ...any) {
 }
 
 // ExtendTimeout asks for at least another d for the running step, counted from now,
-// whatever the unit's time-outs say.
+// whatever the unit's time-outs say, and however often systemd reloads meanwhile.
 func (n Notifier) ExtendTimeout(d time.Duration) {
-	n.message(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", d.Microseconds()))
+	n.message(extend(d))
+	if n.extension != nil {
+		n.extension.set(d)
+	}
 }

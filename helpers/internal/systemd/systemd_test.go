@@ -39,7 +39,7 @@ func TestExits(t *testing.T) {
 	got := exitsOf([][]any{
 		command(5, 6, 1, 3),   // of an earlier start
 		command(20, 21, 1, 0), // has succeeded
-		command(22, 23, 1, 75),
+		command(0, 23, 1, 75), // there was a reload meanwhile
 		command(24, 25, 2, 9), // was killed
 		command(26, 0, 0, 0),  // runs
 		command(0, 0, 0, 0),   // has not begun

@@ -138,11 +138,11 @@ func exitsOf(value any, since time.Duration) (exits []Exit) {
 			continue
 		}
 		program, _ := command[0].(string)
-		started, _ := command[4].(uint64)
 		ended, _ := command[6].(uint64)
 		code, _ := command[8].(int32)
 		status, _ := command[9].(int32)
-		if ended == 0 || time.Duration(started)*time.Microsecond < since {
+		// When it started does not say: systemd forgets that at a reload.
+		if ended == 0 || time.Duration(ended)*time.Microsecond < since {
 			continue
 		}
 		exit := Exit{Command: path.Base(program), Status: int(status), ended: ended}
