@@ -88,6 +88,7 @@ func ensureImage(ctx context.Context, w command.World, d *docker.Daemon, image, 
 	begin := time.Now()
 	w.Notify.Status("pulling %s", shown)
 	w.Notify.ExtendTimeout(stall + slack)
+	told := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stalled := time.AfterFunc(stall, func() {
@@ -95,17 +96,20 @@ func ensureImage(ctx context.Context, w command.World, d *docker.Daemon, image, 
 	})
 	defer stalled.Stop()
 	var last docker.Progress
-	var told time.Time
+	var said time.Time
 	err = d.Pull(ctx, named, auth, func(p docker.Progress) {
 		last = p
 		stalled.Reset(stall)
-		if time.Since(told) < time.Second {
+		if time.Since(said) < time.Second {
 			return
 		}
-		told = time.Now()
+		said = time.Now()
 		w.Notify.Status("pulling %s: %s", shown, p)
 		w.Notify.ExtendTimeout(stall + slack)
 	})
+	if err != nil && told.Err() != nil {
+		return &command.HostError{Err: err} // stopped, or out of time, which is the registry's fault
+	}
 	if err != nil {
 		return err
 	}

@@ -275,6 +275,27 @@ func TestTurns(t *testing.T) {
 	}
 }
 
+// What mends a service need not wait for what it replaces.
+func TestTurnsOfOneService(t *testing.T) {
+	turns := rollout{store: revision.Store{Run: t.TempDir()}, starts: 1}.turns()
+	take := func(rev name.Rev, service name.Service) bool {
+		t.Helper()
+		turns.looked = time.Time{}
+		taken, err := turns.take(service.Revision(rev).First().Unit(), func(string) (bool, error) { return true, nil })
+		must(t, err)
+		return taken
+	}
+	if !take(one, web) || take(one, "shop") {
+		t.Fatal("one turn is not what the first service got and the second did not")
+	}
+	if !take(two, web) {
+		t.Error("a newer revision waits for the one that it replaces")
+	}
+	if take(three, web) || take(one, "shop") {
+		t.Error("more than one starts without a turn")
+	}
+}
+
 func TestParallelStarts(t *testing.T) {
 	for setting, want := range map[string]int{"": 8, "3": 3} {
 		if n, err := parallelStarts(setting, 2); n != want || err != nil {

@@ -106,7 +106,11 @@ func (r rollout) ending(ctx context.Context, conn systemdConn, s scene, runner n
 	if e.hostFailed, err = hostFailed(ctx, conn, runner.Unit(), exits); err != nil {
 		return e, err
 	}
-	e.hostFailed = e.hostFailed || r.w.Getenv("EXIT_STATUS") == strconv.Itoa(command.TempFail)
+	// A step of this program only waits: for a turn, say, or for another revision.
+	waited := result == "timeout" && slices.ContainsFunc(exits, func(exit systemd.Exit) bool {
+		return exit.Command == "sm-rollout" && exit.Status == -int(unix.SIGTERM)
+	})
+	e.hostFailed = e.hostFailed || waited || r.w.Getenv("EXIT_STATUS") == strconv.Itoa(command.TempFail)
 	for _, exit := range exits {
 		e.killed = e.killed || exit.Status == -int(unix.SIGKILL)
 		if e.first == "" && exit.Status != 0 {

@@ -275,6 +275,8 @@ func TestOutcomes(t *testing.T) {
 
 		{name: "the host's failure is tried again", current: two, good: one, env: failure, systemd: recorder{exits: []systemd.Exit{{}, {Status: 75}}, restarts: false}, args: "reject web " + two, wantGood: one,
 			wantAsked: []string{"start web@" + two + ".service"}, wantFailures: 1},
+		{name: "so is a wait that systemd has ended", current: two, good: one, env: map[string]string{"SERVICE_RESULT": "timeout"}, systemd: recorder{status: "waiting for its turn", exits: []systemd.Exit{{Command: "sm-rollout", Status: -15}}}, args: "reject web " + two, wantGood: one,
+			wantAsked: []string{"start web@" + two + ".service"}, wantFailures: 1},
 		{name: "so is what ended with Docker", current: two, good: one, env: failure, systemd: recorder{exits: []systemd.Exit{{}, {Status: 143}}, noDocker: true}, args: "reject web " + two, wantGood: one,
 			wantAsked: []string{"start web@" + two + ".service"}, wantFailures: 1},
 		{name: "a first revision whose helper was killed is tried again", current: two, env: failure, systemd: recorder{exits: []systemd.Exit{{Status: -9}}}, args: "reject web " + two,

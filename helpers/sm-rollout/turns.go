@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"service-manager/units/name"
 )
 
 // turns limits how many runners start at once. A runner that starts has a file of
@@ -81,9 +84,23 @@ func (t *turns) others(unit string) (units []string, err error) {
 	return units, nil
 }
 
+// full reports whether there is no turn for a unit. One turn of another revision of its
+// service does not count: that one may hold it until it has proved to be unhealthy, and
+// this one may be what mends it.
 func (t *turns) full(unit string) (bool, error) {
 	others, err := t.others(unit)
-	return len(others) >= t.limit, err
+	taken := len(others)
+	if slices.ContainsFunc(others, func(other string) bool { return replaces(unit, other) }) {
+		taken--
+	}
+	return taken >= t.limit, err
+}
+
+// replaces reports whether two units are runners of different revisions of a service.
+func replaces(unit, other string) bool {
+	one, err := name.ParseUnit(unit)
+	two, otherErr := name.ParseUnit(other)
+	return err == nil && otherErr == nil && one.Service == two.Service && one.Rev != two.Rev
 }
 
 // removeStale takes the turns of units that do not start.

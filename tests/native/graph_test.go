@@ -576,3 +576,30 @@ func TestTurns(t *testing.T) {
 		}
 	})
 }
+
+// The time that a step has asked systemd for, to wait for its turn, outlasts reloads, each
+// of which makes systemd forget it.
+func TestReloadWhileItWaits(t *testing.T) {
+	onEither(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		m.output(t, "echo PARALLEL_STARTS=1 >> /etc/service-manager/service-manager.conf")
+		m.edit(t, "web", app("r0", neverHealthy).With("health_check", map[string]string{"timeout": "10m"}))
+		m.waitFor(t, patience, "systemctl show -P StatusText 'web@1-*' | grep 503")
+		m.edit(t, "shop", app("r0").With("address", "172.17.0.1:7002").With("start_timeout", "3s").With("health_check", map[string]string{"timeout": "3s"}))
+		// Longer than the 35s that one of its steps may take.
+		m.waitFor(t, patience, `systemctl show -P StatusText 'shop@1-*' | grep 'waiting for its turn'
+began=$(systemctl show -P InactiveExitTimestampMonotonic 'shop@1-*')
+test $(awk '{print int($1 * 1000)}' /proc/uptime) -gt $((began / 1000 + 36000))`)
+		const begun = "systemctl show -P InvocationID -P SubState 'web@1-*' 'shop@1-*'"
+		before := m.output(t, begun)
+		for range 5 {
+			m.output(t, "systemctl daemon-reload")
+		}
+		if after := m.output(t, begun); after != before {
+			t.Errorf("after five reloads, the starts are\n%s\nwere\n%s", after, before)
+		}
+		m.edit(t, "web", app("r1"))
+		m.settled(t, "web", "r1")
+		m.settled(t, "shop", "r0")
+	})
+}
