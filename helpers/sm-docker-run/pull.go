@@ -17,8 +17,7 @@ Usage: sm-docker-run pull [flags] IMAGE
 
 Fetches an image. Credentials are those that "docker login" has stored for this
 user, credential helpers included. Progress shows in systemctl status, and keeps
-TimeoutStartSec= from ending the pull. After 5 minutes without
-progress it gives up.
+TimeoutStartSec= from ending the pull. After 5 minutes without progress it gives up.
 
 Example:
   ExecStartPre=/usr/local/bin/sm-docker-run pull --name web nginx:1.27

@@ -470,7 +470,7 @@ func TestNoAddressYet(t *testing.T) {
 	for _, url := range []string{"http://:80/", "http://[]:80/", "tcp://:5432", "https:///x"} {
 		w, _ := world(map[string]string{"SM_CONTAINER_NAME": "web.2-9ab"}, url)
 		err := run(t.Context(), w)
-		want := fmt.Sprintf("web.2-9ab: wait for health: URL %q: the container has no address yet; it may not have started", url)
+		want := fmt.Sprintf("web.2-9ab: wait for health: URL %q: the container has no address yet; check with systemctl status that its container has started", url)
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}

@@ -108,7 +108,7 @@ func waitOnce(ctx context.Context, w command.World) error {
 		return named(w, mainprocess.Gone("wait for health"))
 	}
 	if err != nil {
-		return named(w, hint.Add(fmt.Errorf("wait for health: %w", err), "it may not have started"))
+		return named(w, hint.Add(fmt.Errorf("wait for health: %w", err), "check with systemctl status that its container has started"))
 	}
 	if probe.NeedsProcess(asks) && w.Getenv("MAINPID") == "" {
 		return &command.UsageError{Err: probe.ErrNoProcess}

@@ -55,7 +55,7 @@ func add(ctx context.Context, w command.World) error {
 		return gone
 	}
 	if err != nil {
-		return hint.Add(fmt.Errorf("%s: %w", what, err), "it may not have started")
+		return hint.Add(fmt.Errorf("%s: %w", what, err), "check with systemctl status that its container has started")
 	}
 	if err := ipvs.CheckLocal(at.Addr()); err != nil && (!*assign || at.Addr().IsLoopback()) {
 		return fmt.Errorf("%s: %w", what, err)

@@ -55,7 +55,7 @@ func (r rollout) obstacle(ctx context.Context, runner name.Runner, turns *turns,
 		}
 		return fmt.Sprintf("until %s, after %s", p.next().Format(time.TimeOnly), failures), nil
 	}
-	state, err := r.docker(ctx)
+	state, err := r.docker(ctx, runner)
 	if err != nil {
 		return "", err
 	}
@@ -65,7 +65,7 @@ func (r rollout) obstacle(ctx context.Context, runner name.Runner, turns *turns,
 	if other, err := r.otherRunner(ctx, runner.Revision, waited); err != nil || other != "" {
 		return other, err
 	}
-	taken, err := turns.take(runner.Unit(), func(unit string) (bool, error) { return r.starting(ctx, unit) })
+	taken, err := turns.take(runner.Unit(), func(unit string) (bool, error) { return r.starting(ctx, runner, unit) })
 	if err != nil || taken {
 		return "", err
 	}
@@ -74,11 +74,11 @@ func (r rollout) obstacle(ctx context.Context, runner name.Runner, turns *turns,
 
 // docker returns the state of Docker's unit. Asking Docker itself would start it, through
 // its socket. Where there is no such unit, Docker is somewhere else.
-func (r rollout) docker(ctx context.Context) (state string, err error) {
+func (r rollout) docker(ctx context.Context, runner name.Runner) (state string, err error) {
 	if r.w.Getenv("DOCKER_HOST") != "" {
 		return "active", nil
 	}
-	err = r.ask(ctx, "not started", func(conn systemdConn) error {
+	err = r.ask(ctx, fmt.Sprintf("%s: not started", runner), func(conn systemdConn) error {
 		docker, err := conn.State(ctx, dockerUnit)
 		state = docker.ActiveState
 		if docker.LoadState != "loaded" || state == "reloading" {
@@ -90,8 +90,8 @@ func (r rollout) docker(ctx context.Context) (state string, err error) {
 }
 
 // starting reports whether a unit is in its start, and not in a pause before it.
-func (r rollout) starting(ctx context.Context, unit string) (starting bool, err error) {
-	err = r.ask(ctx, "not started", func(conn systemdConn) error {
+func (r rollout) starting(ctx context.Context, runner name.Runner, unit string) (starting bool, err error) {
+	err = r.ask(ctx, fmt.Sprintf("%s: not started", runner), func(conn systemdConn) error {
 		state, err := conn.State(ctx, unit)
 		starting = state.ActiveState == "activating" && (state.SubState == "start-pre" || state.SubState == "start" || state.SubState == "start-post")
 		return err
