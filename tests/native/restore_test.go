@@ -2,19 +2,13 @@
 
 package native
 
-import (
-	"testing"
-
-	"service-manager/tests/harness"
-)
+import "testing"
 
 // The kernel's table of virtual services is cleared by hand. A restart or a reload of a
 // manager puts everything back, as does the next step of a runner, and what serves is not
 // started again.
 func TestTableIsCleared(t *testing.T) {
-	if harness.HasIPVS() {
-		t.Skip("the kernel's own table is not this test's to clear")
-	}
+	standIn(t)
 	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.first(t, "web", app("r0"))

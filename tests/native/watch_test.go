@@ -54,7 +54,8 @@ test "$(sm-ipvs list --json 172.17.0.1:7100 | jq -r '.[].destinations[] | "\(.ad
 			signal(2, better)
 			m.waitFor(t, patience, weights(1, 1))
 		})
-		scene(t, "deleted by another program", func(t *testing.T) {
+		t.Run("deleted by another program", func(t *testing.T) {
+			standIn(t)
 			m.output(t, "rm /run/ipvs-table/table.json")
 			took := m.waitFor(t, patience, weights(1, 1))
 			t.Logf("FIGURE put back after %.1fs", took.Seconds())
@@ -104,6 +105,7 @@ test "$(sm-ipvs list --json 172.17.0.1:7100 | jq -r '.[].destinations[] | "\(.ad
 // How long a container that is killed keeps getting connections.
 func TestKills(t *testing.T) {
 	long(t)
+	standIn(t)
 	alone(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		const kills = 200
