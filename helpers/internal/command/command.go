@@ -9,8 +9,14 @@
 //
 // without a capital letter at the beginning or a full stop at the end. "warning:"
 // introduces what is not right although nothing failed. A bad value is reported as "must
-// be … (got …)", a flag is written --flag, and an unknown name is followed by "did you
-// mean".
+// be … (got …)", a flag is written --flag, an unknown name is followed by "did you mean",
+// and a number by its noun: "1 packet", "2 packets". A service, or a revision of one, comes
+// first, so that one grep finds all about it. The words are those of service-manager(7), one
+// for each thing.
+//
+// The exit status is 0 for success, 1 for a failure, 2 for wrong usage, and 75 when the host
+// lacks something for the moment, so that another try may succeed. --version prints one line:
+// "sm-x 1.4.0 (commit, Go version)".
 package command
 
 import (
