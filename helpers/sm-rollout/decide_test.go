@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -342,4 +344,63 @@ func runnerOf(rev name.Rev, unit dbus.UnitStatus) overview.Runner {
 	runner := web.Revision(rev).First()
 	unit.Name = runner.Unit()
 	return overview.Runner{Runner: runner, Unit: unit}
+}
+
+// Which replicas of the good revision are started, stopped, given back, or free for a
+// renewal, by their states: active, starting, draining, inactive, failed.
+func TestReplicaPlans(t *testing.T) {
+	states := map[rune]dbus.UnitStatus{
+		'a': {ActiveState: "active"}, 's': {ActiveState: "activating"}, 'i': {ActiveState: "inactive"}, 'f': {ActiveState: "failed"},
+		'd': {ActiveState: "deactivating", JobId: 1, JobType: "stop"},
+	}
+	for _, test := range []struct {
+		replicas                    int
+		runners                     string // by number
+		missing, surplus, givenBack string // numbers
+		spare                       int    // 0 for none
+	}{
+		{1, "a", "", "", "", 2},
+		{1, "i", "1", "", "1", 1},
+		{1, "f", "1", "", "1", 1},
+		{1, "s", "", "", "1", 2},
+		{1, "d", "", "", "1", 2},
+		{1, "aa", "", "2", "", 0},
+		{1, "as", "", "2", "", 0},
+		{1, "sa", "", "1", "", 0},
+		{1, "ia", "", "", "", 1},
+		{3, "aaa", "", "", "", 4},
+		{3, "aia", "2", "", "2", 2},
+		{3, "iii", "1 2 3", "", "1 2 3", 1},
+		{3, "ada", "", "", "2", 4},
+		{3, "aaaaa", "", "5 4", "", 0},
+		{3, "aasaa", "", "3 5", "", 0},
+		{3, "aad", "", "", "3", 4},
+		{3, "iiiiaa", "1", "", "1", 1}, // what is beyond the number counts, and is not started
+	} {
+		t.Run(fmt.Sprintf("%d of %s", test.replicas, test.runners), func(t *testing.T) {
+			s := scene{overview.Service{Name: web, Good: one, Current: one, Replicas: test.replicas, Manager: dbus.UnitStatus{ActiveState: "active"}}}
+			for i, runner := range web.Revision(one).Runners(len(test.runners)) {
+				unit := states[rune(test.runners[i])]
+				unit.LoadState, unit.Name = "loaded", runner.Unit()
+				s.Runners = append(s.Runners, overview.Runner{Runner: runner, Unit: unit})
+			}
+			numbers := func(runners []name.Runner) string {
+				var all []string
+				for _, runner := range runners {
+					all = append(all, strconv.Itoa(runner.Number))
+				}
+				return strings.Join(all, " ")
+			}
+			var back []name.Runner
+			for _, unit := range s.givenBack(two) {
+				runner, err := name.ParseUnit(unit)
+				must(t, err)
+				back = append(back, runner)
+			}
+			spare, _ := s.spare()
+			if missing, surplus, givenBack := numbers(s.missing(nil)), numbers(s.surplus()), numbers(back); missing != test.missing || surplus != test.surplus || givenBack != test.givenBack || spare.Number != test.spare {
+				t.Errorf("missing %q, surplus %q, given back %q, spare %d; want %q, %q, %q, %d", missing, surplus, givenBack, spare.Number, test.missing, test.surplus, test.givenBack, test.spare)
+			}
+		})
+	}
 }
