@@ -22,7 +22,7 @@ type Service struct {
 	Good, Current name.Rev // empty when there is none
 	Replicas      int      // how many the good revision is to have; 0 without one
 	Manager       dbus.UnitStatus
-	Runners       []Runner // those of good and current, and those that systemd has loaded
+	Runners       []Runner // those of good and current, and those that systemd has loaded; older revisions first
 }
 
 // Runner is one runner of a service.
@@ -94,6 +94,7 @@ func Look(ctx context.Context, store revision.Store, conn Systemd, service name.
 		}
 		s.Runners = append(s.Runners, one)
 	}
+	slices.SortFunc(s.Runners, func(a, b Runner) int { return a.Compare(b.Runner) })
 	return s, nil
 }
 
