@@ -72,7 +72,7 @@ func TestMachineHolds(t *testing.T) {
 					t.Errorf("%s takes the time that it waited for its distance: what gets lost is sent again after %s", a.client, a.again)
 				}
 			}
-			b.ended(held, "packets waited")
+			b.ended(held, " waited, for at most ")
 			if got := b.who(n.address); got != n.second {
 				t.Errorf("afterwards: %s", got)
 			}
@@ -181,7 +181,7 @@ func TestMachineHoldEnds(t *testing.T) {
 		})
 	}
 	ends("time is up", []string{"--timeout", "1500ms"}, "the time is up without a destination at 192.0.2.7:80", func(context.CancelFunc) {})
-	ends("stopped", nil, "packets waited", func(cancel context.CancelFunc) { cancel() })
+	ends("stopped", nil, " waited, for at most ", func(cancel context.CancelFunc) { cancel() })
 }
 
 // Each of several addresses has to have a destination. One of weight 0 is none.
