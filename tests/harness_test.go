@@ -256,8 +256,9 @@ func noneLost(t testing.TB, what string, r traffic.Report) {
 }
 
 // longestConnect is, in seconds, where patience with an emulated processor ends: the
-// sixth attempt to connect goes out after 31 seconds.
-const longestConnect = 31
+// seventh attempt to connect goes out after 63 seconds. A swap that fails keeps clients
+// waiting for 40 there.
+const longestConnect = 63
 
 // noneSentLost fails the test when a request that was sent was lost, or when there
 // were none.
