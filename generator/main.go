@@ -106,7 +106,7 @@ func show(out io.Writer, root string) error {
 	if _, err := os.Stat(root); err != nil {
 		return err
 	}
-	h, err := host.Read(root)
+	h, err := host.Read(root, nil)
 	for _, file := range units.Render(h) {
 		if file.Target != "" {
 			fmt.Fprintf(out, "--- %s -> %s ---\n\n", file.Path, file.Target)

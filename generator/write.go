@@ -19,7 +19,7 @@ import (
 // generate writes the units to dir. What cannot be read or written does not stop the
 // rest. Most of the time is spent in the kernel, so services are processed in parallel.
 func generate(dir, root string) error {
-	r, err := host.Open(root)
+	r, err := host.Open(root, nil)
 	services := make([]units.Service, len(r.Services))
 	problems := make([]error, len(r.Services))
 	var next atomic.Int64

@@ -136,10 +136,10 @@ type parts struct {
 
 func (s settings) assemble(w command.World, system system, retry time.Duration) (*parts, error) {
 	log := newJournal(w)
-	revisions := revision.Store{Root: filepath.Join(s.root, revision.Root), Run: filepath.Join(s.root, revision.Run)}
+	revisions := revision.Store{Root: filepath.Join(s.root, revision.Root), Run: filepath.Join(s.root, revision.Run), Known: new(revision.Known)}
 	reloader := &reload.Reloader{
 		Wanted: func() ([]units.File, error) {
-			h, err := host.Read(s.root)
+			h, err := host.Read(s.root, revisions.Known)
 			return units.Render(h), err
 		},
 		Generated: s.generated,

@@ -42,7 +42,7 @@ func (f *fakeSystem) reload(context.Context) error {
 	}
 	f.reloads++
 	dir := filepath.Join(f.root, generated)
-	h, _ := host.Read(f.root)
+	h, _ := host.Read(f.root, nil)
 	err := os.RemoveAll(dir)
 	for _, file := range units.Render(h) {
 		path := filepath.Join(dir, file.Path)

@@ -35,12 +35,13 @@ type Reader struct {
 // services that are being removed stay until they have stopped.
 const maxServices = 2 * definition.MaxServices
 
-// Open finds the services below root, which is "/" on a real host. Whatever is unreadable
-// is left out and named in the error; the rest is good anyway.
-func Open(root string) (*Reader, error) {
+// Open finds the services below root, which is "/" on a real host. Definitions in known,
+// if not nil, are not parsed again. Whatever is unreadable is left out and named in the
+// error; the rest is good anyway.
+func Open(root string, known *revision.Known) (*Reader, error) {
 	helpers, helpersErr := helpers(root)
 	dropIns, dropInsErr := findDropIns(root)
-	store := revision.Store{Root: filepath.Join(root, revision.Root), Run: filepath.Join(root, revision.Run)}
+	store := revision.Store{Root: filepath.Join(root, revision.Root), Run: filepath.Join(root, revision.Run), Known: known}
 	services, servicesErr := store.Services()
 	services, tooMany := limit(services)
 	return &Reader{helpers, services, store, dropIns}, errors.Join(helpersErr, dropInsErr, servicesErr, tooMany)
@@ -62,10 +63,9 @@ func limit(services []name.Service) ([]name.Service, error) {
 		len(services), maxServices, name.Join(services[maxServices:], " "))
 }
 
-// Read reads all services below root. Whatever is unreadable is left out and
-// named in the error; the rest is good anyway.
-func Read(root string) (units.Host, error) {
-	r, err := Open(root)
+// Read reads all services below root, as Open does.
+func Read(root string, known *revision.Known) (units.Host, error) {
+	r, err := Open(root, known)
 	problems := []error{err}
 	h := units.Host{Helpers: r.Helpers, Services: make([]units.Service, len(r.Services))}
 	for i, service := range r.Services {

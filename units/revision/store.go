@@ -42,7 +42,10 @@ const (
 )
 
 // Store is a pair of folders with revisions and records. Root need not exist.
-type Store struct{ Root, Run string }
+type Store struct {
+	Root, Run string
+	Known     *Known // nil: every document is parsed whenever it is read
+}
 
 // Path returns the file of a revision.
 func (s Store) Path(r name.Revision) string { return of(s.Root, r.Service, string(r.Rev)+suffix) }
@@ -85,7 +88,7 @@ func (s Store) Services() ([]name.Service, error) {
 func (s Store) Save(r name.Revision, document []byte) error {
 	path := s.Path(r)
 	if have, err := os.ReadFile(path); err == nil {
-		if _, err := definition.Parse(string(r.Service), string(r.Rev), have); err == nil || bytes.Equal(have, document) {
+		if _, err := s.Parse(r, have); err == nil || bytes.Equal(have, document) {
 			return nil
 		}
 	}
@@ -104,7 +107,13 @@ func (s Store) Read(r name.Revision) (*definition.Definition, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: read the revision: %w", r, err)
 	}
-	return definition.Parse(string(r.Service), string(r.Rev), document)
+	return s.Parse(r, document)
+}
+
+// Parse returns the definition that the document of a revision holds, as definition.Parse
+// does.
+func (s Store) Parse(r name.Revision, document []byte) (*definition.Definition, error) {
+	return s.Known.parse(r, document)
 }
 
 // Revisions returns the names of all revisions of a service on disk, oldest first. The
@@ -181,6 +190,7 @@ func (s Store) Prune(service name.Service, busy func() ([]name.Rev, error)) erro
 		if err := os.Remove(s.Path(r)); err != nil {
 			return fmt.Errorf("%s: prune: %w", r, err)
 		}
+		s.Known.forget(r)
 		for _, path := range []string{s.PreStartedPath(r), s.scalePath(r)} {
 			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("%s: prune: %w", r, err)
@@ -209,6 +219,7 @@ func (s Store) Remove(service name.Service) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: remove the revisions: %w", service, err)
 	}
+	s.Known.forgetService(service)
 	if err := os.RemoveAll(doomed); err != nil {
 		return fmt.Errorf("%s: remove the revisions: %w", service, err)
 	}

@@ -228,6 +228,7 @@ func (a *Applier) take(d *definition.Definition, document []byte) (before, as na
 	if err := a.Revisions.Save(d.Revision, document); err != nil {
 		return "", "", err
 	}
+	a.Revisions.Known.Remember(d, document)
 	before = a.offered(d.Service)
 	if before == d.Rev {
 		return before, "", nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -38,7 +39,7 @@ func (l *lines) Error(format string, args ...any)   { l.add(format, args...) }
 func newApplier(t *testing.T) *Applier {
 	dir := t.TempDir()
 	return &Applier{
-		Revisions: revision.Store{Root: filepath.Join(dir, "revisions"), Run: filepath.Join(dir, "run")},
+		Revisions: revision.Store{Root: filepath.Join(dir, "revisions"), Run: filepath.Join(dir, "run"), Known: new(revision.Known)},
 		Stop:      func(context.Context, name.Service) error { return nil },
 		Reload:    func(context.Context) error { return nil },
 		Forget:    func(context.Context, name.Service) error { return nil },
@@ -270,6 +271,11 @@ func FuzzApply(f *testing.F) {
 			if state.Current == "" || state.Service != service {
 				t.Errorf("got %+v", state)
 			}
+		}
+		// The generator, which knows nothing, reads the same.
+		parsed, err := revision.Store{Root: a.Revisions.Root, Run: a.Revisions.Run}.States()
+		if err != nil || !reflect.DeepEqual(parsed, states) {
+			t.Errorf("known are %+v, on disk %+v, %v", states, parsed, err)
 		}
 	})
 }

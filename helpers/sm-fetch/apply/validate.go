@@ -82,7 +82,7 @@ func (a *Applier) name(service name.Service, draft draft) (r name.Revision, unch
 		means := meaning(document) == sum
 		called := strings.HasSuffix(string(current), "-"+sum)
 		if means || called {
-			_, invalid := definition.Parse(string(r.Service), string(r.Rev), document)
+			_, invalid := a.Revisions.Parse(r, document)
 			sound := err == nil && invalid == nil
 			switch {
 			case sound && means:
