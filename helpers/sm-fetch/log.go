@@ -3,13 +3,16 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/hint"
 	"service-manager/units/printable"
 )
 
-// journal writes lines that carry their priority when they go to the journal.
+// journal writes lines that carry their priority when they go to the journal. The way out
+// of an error among the arguments gets a line of its own.
 type journal struct {
 	mu         sync.Mutex
 	out        io.Writer
@@ -28,8 +31,18 @@ func (j *journal) line(priority, format string, args ...any) {
 	if !j.priorities {
 		priority = ""
 	}
+	args, hints := slices.Clone(args), ""
+	for i, arg := range args {
+		if err, ok := arg.(error); ok {
+			said, way := hint.Split(err)
+			args[i] = said
+			if way != "" {
+				hints += fmt.Sprintf("%ssm-fetch: hint: %s\n", priority, printable.Clean(way))
+			}
+		}
+	}
 	line := printable.Sprintf(format, args...)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	fmt.Fprintf(j.out, "%ssm-fetch: %s\n", priority, line)
+	fmt.Fprintf(j.out, "%ssm-fetch: %s\n%s", priority, line, hints)
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"service-manager/helpers/internal/recurring"
 	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/definition"
 	"service-manager/units/name"
@@ -62,16 +63,16 @@ func (a *Applier) do(ctx context.Context, service name.Service, w *work, failure
 	// seen this one go.
 	gone := func() bool {
 		stays := false
-		return a.repeat(ctx, nil, func() (err error) { stays, err = a.remove(ctx, service); return err }) &&
-			(stays || a.repeat(ctx, nil, func() error { return a.Reload(ctx) }) &&
-				a.repeat(ctx, nil, func() error { return a.Forget(ctx, service) }))
+		return a.repeat(ctx, service, nil, func() (err error) { stays, err = a.remove(ctx, service); return err }) &&
+			(stays || a.repeat(ctx, service, nil, func() error { return a.Reload(ctx) }) &&
+				a.repeat(ctx, service, nil, func() error { return a.Forget(ctx, service) }))
 	}
 	if failure == nil && !gone() {
 		return
 	}
 	for c := a.next(service, w); c != nil; c = a.next(service, w) {
 		marked := false
-		if !a.repeat(ctx, failure, func() (err error) {
+		if !a.repeat(ctx, service, failure, func() (err error) {
 			c = a.newer(w, c)
 			marked, err = a.apply(ctx, *c)
 			a.lookAgain(ctx)
@@ -113,16 +114,19 @@ func (a *Applier) next(service name.Service, w *work) *source.Change {
 	return c
 }
 
-// repeat does something until it succeeds, and reports whether it did. known is a failure
-// that has been reported.
-func (a *Applier) repeat(ctx context.Context, known error, do func() error) bool {
-	reported := ""
+// repeat does something for a service until it succeeds, and reports whether it did. known
+// is a failure that has been reported.
+func (a *Applier) repeat(ctx context.Context, service name.Service, known error, do func() error) bool {
+	var trouble recurring.Problem
 	if known != nil {
-		reported = known.Error()
+		trouble.News(known.Error())
 	}
 	for {
 		err := do()
 		if err == nil {
+			if after := trouble.Gone(); after != "" {
+				a.Log.Info("%s: succeeds after %s", service, after)
+			}
 			return true
 		}
 		if ctx.Err() != nil {
@@ -134,8 +138,7 @@ func (a *Applier) repeat(ctx context.Context, known error, do func() error) bool
 			a.mu.Unlock()
 			return false
 		}
-		if err.Error() != reported {
-			reported = err.Error()
+		if trouble.News(err.Error()) {
 			a.Log.Error("%v; trying again every %v", err, a.Retry)
 		}
 		if !a.pause(ctx, a.Retry) {

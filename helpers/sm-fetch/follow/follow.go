@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"service-manager/helpers/internal/notify"
+	"service-manager/helpers/internal/recurring"
 	"service-manager/helpers/sm-fetch/apply"
 	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/name"
@@ -27,8 +28,8 @@ type Follower struct {
 	Times     Times
 
 	state   *states
-	passed  bool   // since the store was last lost
-	trouble string // the known problem with the store
+	passed  bool              // since the store was last lost
+	trouble recurring.Problem // with the store
 
 	mu      sync.Mutex
 	ready   bool
@@ -186,9 +187,8 @@ func (f *Follower) once(ctx context.Context) error {
 		return err
 	}
 	f.passed = true
-	if f.trouble != "" {
-		f.Log.Info("%s answers again", f.Store.Name())
-		f.trouble = ""
+	if after := f.trouble.Gone(); after != "" {
+		f.Log.Info("%s answers again, after %s", f.Store.Name(), after)
 	}
 	f.started(func() { f.status(snapshot) })
 	return f.Store.Watch(ctx, snapshot.Position, func(c source.Change, position source.Position) error {
@@ -252,23 +252,22 @@ func (f *Follower) status(snapshot source.Snapshot) {
 func (f *Follower) lost(err error, wait time.Duration, trouble bool) {
 	problem := f.explain(err)
 	f.started(func() {
-		f.Notify.Status("%s; next try in %v; serving from disk", problem, wait.Round(time.Second/10))
+		f.Notify.Status("%v; next try in %v; serving from disk", problem, wait.Round(time.Second/10))
 	})
-	if trouble && problem != f.trouble {
-		f.Log.Warning("%s; it is tried again, and what is on disk keeps serving", problem)
-		f.trouble = problem
+	if trouble && f.trouble.News(problem.Error()) {
+		f.Log.Warning("%v; it is tried again, and what is on disk keeps serving", problem)
 	}
 }
 
-func (f *Follower) explain(err error) string {
+func (f *Follower) explain(err error) error {
 	var disk *diskError
 	switch {
 	case errors.As(err, &disk):
-		return disk.Error()
+		return disk
 	case f.passed:
-		return fmt.Sprintf("lost %s: %v", f.Store.Name(), err)
+		return fmt.Errorf("lost %s: %w", f.Store.Name(), err)
 	}
-	return fmt.Sprintf("cannot read %s: %v", f.Store.Name(), err)
+	return fmt.Errorf("cannot read %s: %w", f.Store.Name(), err)
 }
 
 // jitter keeps hosts that lost the same store from coming back all at once.

@@ -19,6 +19,8 @@ import (
 // diskError says that the disk, not the store, is in the way.
 type diskError struct{ error }
 
+func (e *diskError) Unwrap() error { return e.error }
+
 // pass applies what has changed since the last run, or everything when that followed
 // another store or everything is asked for. It also returns how many services it has
 // begun to remove.
@@ -224,7 +226,7 @@ func (f *Follower) Once(ctx context.Context, services []name.Service) error {
 	for removed := 1; removed > 0; {
 		var err error
 		if snapshot, removed, err = f.pass(ctx, true); err != nil {
-			return errors.New(f.explain(err))
+			return f.explain(err)
 		}
 		if err := f.Applier.Wait(); err != nil {
 			return err

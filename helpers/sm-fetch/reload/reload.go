@@ -19,6 +19,8 @@ import (
 	"sync"
 	"time"
 
+	"service-manager/helpers/internal/hint"
+	"service-manager/helpers/internal/recurring"
 	"service-manager/helpers/internal/watch"
 	"service-manager/helpers/sm-fetch/apply"
 	"service-manager/units"
@@ -41,8 +43,8 @@ type Reloader struct {
 	Log   apply.Log
 	Times Times
 
-	mu       sync.Mutex
-	reported string
+	mu      sync.Mutex
+	trouble recurring.Problem
 }
 
 // Times say how changes are gathered into one reload.
@@ -70,8 +72,8 @@ func (r *Reloader) Now(ctx context.Context) error {
 			return err
 		}
 		if reloaded && slices.EqualFunc(wanted, before, sameFile) {
-			return fmt.Errorf("systemd has reloaded and %s is not what the generator would write; "+
-				"see 'journalctl -k -g service-manager-generator' and run 'service-manager-generator --dry-run'", file)
+			return hint.Add(fmt.Errorf("systemd has reloaded and %s is not what the generator would write", file),
+				"see journalctl -k -g service-manager-generator, and run service-manager-generator --dry-run")
 		}
 		// After a reload, the wanted files are different only if there were changes
 		// meanwhile.
@@ -163,16 +165,15 @@ func (r *Reloader) Run(ctx context.Context) error {
 	}
 }
 
-// report reports a problem unless it was the last one reported.
+// report reports a problem that is news, and its end.
 func (r *Reloader) report(err error) {
-	problem := ""
-	if err != nil {
-		problem = err.Error()
+	if err == nil {
+		if after := r.trouble.Gone(); after != "" {
+			r.Log.Info("systemd has the units of all services again, after %s", after)
+		}
+	} else if r.trouble.News(err.Error()) {
+		r.Log.Error("%v", err)
 	}
-	if problem != "" && problem != r.reported {
-		r.Log.Error("%s", problem)
-	}
-	r.reported = problem
 }
 
 // watch watches everything. A folder that is made between the listing and the watch of

@@ -14,6 +14,7 @@ import (
 
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/ipvs"
+	"service-manager/helpers/internal/recurring"
 	"service-manager/helpers/internal/running"
 	"service-manager/helpers/internal/watch"
 	"service-manager/units/printable"
@@ -48,7 +49,7 @@ type Keeper struct {
 	wanted     []ipvs.Wanted       // when they last changed
 	restarting map[string]bool     // services of which one is restarted
 
-	warned string // the last warning
+	trouble recurring.Problem
 }
 
 const (
@@ -113,16 +114,15 @@ func processorTime() time.Duration {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-// warn reports what is wrong, once for as long as it stays the same.
+// warn reports what is wrong when that is news, and its end.
 func (k *Keeper) warn(err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	if text != k.warned && err != nil {
+	if err == nil {
+		if after := k.trouble.Gone(); after != "" {
+			fmt.Fprintf(k.w.Stdout, "no more errors, after %s\n", after)
+		}
+	} else if k.trouble.News(err.Error()) {
 		k.w.Warn(err)
 	}
-	k.warned = text
 }
 
 // sync starts to watch what is new, and stops watching what is gone.
