@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"service-manager/helpers/internal/systemd"
@@ -30,12 +31,23 @@ func (realSystem) reload(ctx context.Context) error {
 }
 
 func (realSystem) forget(ctx context.Context, service name.Service) error {
-	return ask(ctx, func(conn *systemd.Conn) error { return conn.ForgetFailures(ctx, service) })
+	return ask(ctx, func(conn *systemd.Conn) error {
+		loaded, err := unitsOf(ctx, conn, service)
+		if err != nil {
+			return err
+		}
+		var problems []error
+		for _, unit := range failures(service, loaded) {
+			problems = append(problems, conn.ResetFailed(ctx, unit))
+		}
+		return errors.Join(problems...)
+	})
 }
 
 func (realSystem) busy(ctx context.Context, service name.Service) (revs []name.Rev, err error) {
 	err = ask(ctx, func(conn *systemd.Conn) error {
-		revs, err = conn.BusyRevisions(ctx, service)
+		loaded, err := unitsOf(ctx, conn, service)
+		revs = busyRevisions(service, loaded)
 		return err
 	})
 	return revs, err
