@@ -189,17 +189,3 @@ func (s *Store) changes(ctx context.Context, since source.Since, options map[str
 }
 
 var errEnded = errors.New("the server ended the feed")
-
-// next contains a panic of the driver, which happens when a continuous feed ends without
-// a last line.
-func next(feed *kivik.Changes) (more bool, err error) {
-	defer func() {
-		if recover() != nil {
-			more, err = false, errEnded
-		}
-	}()
-	if feed.Next() {
-		return true, nil
-	}
-	return false, feed.Err()
-}
