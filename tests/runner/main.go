@@ -1,6 +1,6 @@
 // Command runner runs every check and test of the repository: formatting, vet,
-// staticcheck, all Go tests with the race detector, also those that talk to foreign
-// servers (tag peer), then those in containers with a systemd of their own (tag
+// staticcheck, all Go tests with the race detector (unless -short), also those that talk to
+// foreign servers (tag peer), then those in containers with a systemd of their own (tag
 // native), then those that need the virtual machine (tag machine).
 // It shows what it does meanwhile, and ends with the line
 // "N passed, N failed", which counts checks, tests and subtests.
@@ -27,7 +27,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("tests/run", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	short := flags.Bool("short", false, "leave out the tests that take minutes, and run each on one Debian release")
+	short := flags.Bool("short", false, "leave out the tests that take minutes and the race detector, and run each test on one Debian release")
 	long := flags.Bool("long", false, "run the tests that take many minutes, too, and all on each Debian release")
 	host := flags.Bool("host", false, "leave out the tests that need a machine, virtual or native")
 	err := flags.Parse(args)
@@ -57,8 +57,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	if *short {
 		extra = append(extra, "-short")
+		s.tests(part{"tests without a machine", false, append([]string{"-tags", "peer", "-timeout", "10m"}, extra...), "./..."})
+	} else {
+		s.tests(part{"race tests", false, append([]string{"-race", "-tags", "peer", "-timeout", "10m"}, extra...), "./..."})
 	}
-	s.tests(part{"race tests", false, append([]string{"-race", "-tags", "peer", "-timeout", "10m"}, extra...), "./..."})
 	if *long {
 		extra = append(extra, "-long") // which only the tests with machines know
 	}
