@@ -35,7 +35,7 @@ func (a *Applier) handOver(ctx context.Context, service name.Service) error {
 			continue
 		}
 		if failed && a.Retry == 0 {
-			return hint.Add(fmt.Errorf("%s: still serves %s, because %s, which gets that address, failed", service, address, successor), "run systemctl status %s@manager", successor)
+			return hint.Add(fmt.Errorf("%s: still serves %s, because %s, which gets that address, failed", service, address, successor), "run systemctl status %s", successor.Manager())
 		}
 		a.handingOver(service, true)
 		if told != successor {

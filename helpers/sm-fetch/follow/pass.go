@@ -210,8 +210,8 @@ func (f *Follower) say(state *State, c source.Change) {
 // it is news.
 func (f *Follower) keep(state *State, service name.Service) {
 	if !state.Services[service].Lacks {
-		f.Log.Warning("%s: %s does not have it; it stays as it is; to remove it, run systemctl stop %s@manager && rm -r %s/%s",
-			service, f.Store.Name(), service, f.Revisions, service)
+		f.Log.Warning("%s: %s does not have it; it stays as it is; to remove it, run systemctl stop %s && rm -r %s/%s",
+			service, f.Store.Name(), service.Manager(), f.Revisions, service)
 	}
 	state.Say(service, Word{Lacks: true})
 }
