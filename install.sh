@@ -9,7 +9,7 @@ umask 022
 
 usage() {
   cat <<'TEXT'
-Usage: ./install.sh [--prefix DIR]      install on this host, or update it
+Usage: ./install.sh [--prefix PREFIX]   install on this host, or update it
        ./install.sh --uninstall         remove it; definitions, revisions and
                                         settings stay
        ./install.sh --bundle DIR        build everything into DIR, which installs by
@@ -18,11 +18,11 @@ Usage: ./install.sh [--prefix DIR]      install on this host, or update it
                                         show it on a disposable virtual machine,
                                         without touching this one; as root
 
-The helpers go to DIR/bin and their manual pages to DIR/share/man; DIR is
-/usr/local unless --prefix says otherwise. --keep leaves the virtual machine up
-and says how to enter it; --install-packages installs, by apt-get, the Debian
-packages that the virtual machine needs and that are missing. --version prints
-which version this is.
+The helpers go to PREFIX/bin and their manual pages to PREFIX/share/man. Without
+--prefix, an update keeps the folder of the installation that it replaces, and a
+first installation uses /usr/local. --keep leaves the virtual machine running and
+prints how to log in; --install-packages installs the Debian packages that the
+machine needs and this host lacks, with apt-get. --version prints this version.
 TEXT
 }
 
@@ -53,7 +53,7 @@ find_go() {
     version=$("${go:-false}" env GOVERSION 2>/dev/null) || continue
     if printf 'go1.24\n%s\n' "$version" | sort -CV; then printf '%s' "$go"; return; fi
   done
-  fail "Go 1.24 is not installed; install Go 1.24 or newer, or run this in a bundle that another machine made with --bundle"
+  fail "no Go 1.24 or newer was found; install one, or run install.sh from a bundle that another machine made with --bundle"
 }
 
 # version: what this folder would install.
@@ -75,7 +75,7 @@ build() {
   local out=$1 go commit
   go=$(find_go)
   commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo 'unknown commit')
-  mkdir -p "$out/bin" "$out/units/examples" "$out/man"
+  mkdir -p "$out/bin" "$out/units/examples" "$out/units/definition" "$out/man"
   export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath -buildvcs=false"
   "$go" build -ldflags "-s -w -X service-manager/units/version.text=$(version) -X 'service-manager/units/version.commit=$commit'" -o "$out/bin/" ./generator $(printf './helpers/%s ' $HELPERS)
   mv "$out/bin/generator" "$out/bin/service-manager-generator"
@@ -83,6 +83,7 @@ build() {
   (cd units && cp $STATIC_UNITS "$out/units/")
   cp units/examples/* "$out/units/examples/"
   cp units/rollout.svg "$out/units/"
+  cp units/definition/schema.json "$out/units/definition/"
   cp install.sh README.md LICENSE "$out/"
 }
 
@@ -221,7 +222,7 @@ uninstall() {
     units=$(generated "$file")
     if [ -n "$units" ]; then
       say "stopping $units"
-      systemctl stop $units || say "some have not stopped in order; see journalctl -u UNIT"
+      systemctl stop $units || say "some did not stop cleanly; see journalctl -u UNIT"
       systemctl reset-failed $units 2>/dev/null || true # those that systemd has forgotten by now
     fi
   done
@@ -294,8 +295,8 @@ main() {
     shift
   done
   case $action$bundle in bundle|bundle-*) misused "--bundle needs a folder" ;; esac
-  [ $action != bundle ] || [ -z "$prefix" ] || misused "--prefix goes with the installation of a bundle, not with --bundle"
-  [ $action = demo ] || [ -z "$keep$install" ] || misused "--keep and --install-packages go with --demo"
+  [ $action != bundle ] || [ -z "$prefix" ] || misused "--prefix cannot be combined with --bundle; give it to the install.sh of the bundle"
+  [ $action = demo ] || [ -z "$keep$install" ] || misused "--keep and --install-packages need --demo"
   case $prefix in ''|/*) ;; *) misused "--prefix must be an absolute path (got $prefix)" ;; esac
   case $prefix in *[!A-Za-z0-9/._-]*) misused "--prefix must be made of letters, digits and /._- (got $prefix)" ;; esac
   if [ -n "$prefix" ]; then prefix=$(realpath -m -- "$prefix"); fi

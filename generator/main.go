@@ -25,8 +25,9 @@ const help = `Usage: service-manager-generator NORMAL-DIR [EARLY-DIR LATE-DIR]
        service-manager-generator --dry-run [--root DIR]
 
 Writes a manager unit for every service in /etc/service-manager/revisions and a
-runner unit for each of its revisions that matters. systemd runs it as a
-generator, at boot and at every daemon-reload; see systemd.generator(7).
+runner unit for its current revision, its good one and any that still runs.
+systemd runs it as a generator, at boot and at every daemon-reload; see
+systemd.generator(7).
 
 Flags:
   --dry-run  print every unit to standard output with its path as a heading, and

@@ -9,4 +9,8 @@
 //	load/    the client that counts lost requests
 //	app/     the application that is deployed
 //	runner/  runs all tests and counts them
+//	demo/    what install.sh --demo shows
+//	measure/ measures what a command takes
+//	pouchdb/ a foreign CouchDB server
+//	lint/    finds the sources that the rules of the repository hold for
 package tests

@@ -1,4 +1,4 @@
-// Sm-docker-run takes one container from its image to its exit, as the main
+// The sm-docker-run helper takes one container from its image to its exit, as the main
 // process of a systemd unit. It pulls the image, replaces what a crash may have
 // left of an earlier container of the same name, starts the container, says where
 // it can be reached, and then lives exactly as long as the container does.
@@ -28,8 +28,8 @@ func run(ctx context.Context, w command.World) error {
 
 const help = `
 Usage: sm-docker-run pull   [flags] IMAGE
-       sm-docker-run once   [flags] --done FILE IMAGE [ARGUMENT...]
-       sm-docker-run run    [flags] IMAGE [ARGUMENT...]
+       sm-docker-run once   [flags] --name NAME --done FILE IMAGE [ARGUMENT...]
+       sm-docker-run run    [flags] --name NAME IMAGE [ARGUMENT...]
        sm-docker-run remove [flags] --name NAME
        sm-docker-run sweep  [flags]
 

@@ -18,7 +18,7 @@ import (
 )
 
 const onceHelp = `
-Usage: sm-docker-run once [flags] --done FILE IMAGE [ARGUMENT...]
+Usage: sm-docker-run once [flags] --name NAME --done FILE IMAGE [ARGUMENT...]
 
 Runs a container to its end, replacing any older one of that name, and removes it:
 for what has to be done once, such as a migration of a database. If it ends with exit

@@ -41,7 +41,7 @@ type options struct {
 }
 
 const runHelp = `
-Usage: sm-docker-run run [flags] IMAGE [ARGUMENT...]
+Usage: sm-docker-run run [flags] --name NAME IMAGE [ARGUMENT...]
 
 Creates and starts a container, replacing any older one of that name, says
 READY=1, and waits for its end. It exits with the container's exit status (with 1 for
@@ -91,7 +91,7 @@ func (o *options) define(f *command.Flags) {
 	f.Var(&o.labels, "label", "set the label `name=value` (repeatable)")
 	f.StringVar(&o.logDriver, "log-driver", "", "log `driver`; the default is journald with --unit, else the daemon's")
 	f.Var(&o.logOpts, "log-opt", "log driver option `name=value` (repeatable)")
-	f.StringVar(&o.memory, "memory", "", "memory limit in `bytes`, such as 64m")
+	f.StringVar(&o.memory, "memory", "", "memory `limit`, such as 64m; bytes without a unit")
 	f.StringVar(&o.network, "network", "", "`network` to connect to")
 	f.Var(&o.publish, "publish", "publish a port: `[[ip:]port:]port[/protocol]` (repeatable)")
 	f.BoolVar(&o.readOnly, "read-only", false, "mount the root file system read-only")

@@ -19,8 +19,8 @@ Usage: sm-fetch follow [FLAGS]
 Keeps the revisions of services in /etc/service-manager/revisions equal to the
 store of their definitions, and reloads systemd when its units change.
 
-  follow  do so until stopped. It is ready when the store was read for the first
-          time, or cannot be reached: services keep running from disk
+  follow  do so until stopped. It is ready once it has read the store, has found it
+          unreachable, or has waited 10 seconds: services keep running from disk
   once    do so once, and wait until deleted services have stopped. The exit status
           is 1 if one of the named services, or any when none is named, is invalid
           or missing; the others are up to date anyway

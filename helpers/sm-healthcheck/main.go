@@ -1,4 +1,4 @@
-// Command sm-healthcheck waits until a service answers a probe, and, when asked,
+// The sm-healthcheck helper waits until a service answers a probe, and, when asked,
 // keeps answering for a while. As a step of a unit's start it decides whether what
 // the unit runs may get traffic. As a resident process, one for the whole host (watch), it
 // keeps asking, and sees to it that only what is healthy gets connections.

@@ -43,7 +43,7 @@ const (
 )
 
 const (
-	// pollInterval is the time between looks while connections are open.
+	// pollInterval is the time between checks while connections are open.
 	pollInterval = 100 * time.Millisecond
 	// settleInterval passes before "no connections" is believed: a connection
 	// may have been given to the destination just before its weight changed.

@@ -18,8 +18,9 @@ const listHelp = `
 Usage: sm-ipvs list [--json] [ADDRESS]
 
 Shows the virtual services of this host, or the one at ADDRESS, one line for each
-destination. A destination of weight 0 is draining. ACTIVE are open connections,
-INACTIVE closed ones that the kernel remembers for a while.
+destination. One of weight 0 gets no new connections: it is draining, has yet to
+open, or is unhealthy. ACTIVE are open connections, INACTIVE closed ones that the
+kernel remembers for a while.
 `
 
 func list(_ context.Context, w command.World) error {

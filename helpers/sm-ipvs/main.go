@@ -1,4 +1,4 @@
-// Command sm-ipvs puts destinations into the kernel's load balancer and takes
+// The sm-ipvs helper puts destinations into the kernel's load balancer and takes
 // them out again without losing a connection: add when a container serves, drain
 // before it stops, remove when it is gone. hold keeps clients waiting for the next
 // one, restore puts back what another program has removed; check and list look at the
@@ -31,7 +31,7 @@ Commands:
 
 ADDRESS is IP:port, followed by the protocol when that is not TCP:
 172.17.0.1:7001, [fd00::1]:7001, 172.17.0.1:53/udp. DESTINATION is IP:port.
-Every command but hold may be repeated: what is done already is no error.
+Every command but hold may be repeated: it is no error if nothing is left to do.
 'sm-ipvs COMMAND -h' explains each.
 
 In a unit:

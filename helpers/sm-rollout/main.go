@@ -49,7 +49,7 @@ such as :2; without one, it is the first.
           revision are stopped; accept does not wait for that. If it is the good one
           already, and more of its runners serve than it has replicas, the one that
           has served longest is stopped. Otherwise a newer one has replaced it,
-          and it is stopped, in order, as soon as it has started.
+          and it is drained and stopped as soon as it has started.
   reject  the unit has stopped. If it failed ($SERVICE_RESULT) and the revision
           never became good, the failure is recorded with its reason, and all runners
           but those of the good one are stopped. A good one is

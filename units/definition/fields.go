@@ -87,7 +87,7 @@ func init() {
 			},
 		},
 		{
-			name: "assign_address", says: "whether addresses that the host lacks are added to it, for as long as a service uses them",
+			name: "assign_address", says: "whether the host is given addresses that it lacks, for as long as a service uses them",
 			absent: `false`, example: `true`, schema: `{"type": "boolean"}`,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.AssignAddress = p.boolean(path, v) },
 		},
@@ -133,7 +133,7 @@ func init() {
 			},
 		},
 		{
-			name: "health_check.failures", says: "how many probes in a row must fail before a container that serves gets no new connections, unless no other container gets any; `0`: no probes once it serves",
+			name: "health_check.failures", says: "how many probes in a row must fail before a container that serves gets no new connections; the last one that gets any keeps them; `0`: no probes once it serves",
 			absent: `3`, example: `5`, schema: `{"type": "integer", "minimum": 0, "maximum": 1000}`,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.HealthCheck.Failures = p.count(path, v, 0, 1000) },
 		},
@@ -204,7 +204,7 @@ func init() {
 			},
 		},
 		{
-			name: "rollout.hold", says: "with `\"stop-first\"`: the longest that clients wait, instead of being refused, beyond the time that the old container may take to end",
+			name: "rollout.hold", says: "with `\"stop-first\"`: how long clients wait, instead of being refused, beyond the time that the old container may take to drain and stop",
 			absent: `"30s"`, example: `"10s"`, schema: duration,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.Rollout.Hold = p.duration(path, v, 0) },
 		},
@@ -234,7 +234,7 @@ func init() {
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.StopTimeout = p.duration(path, v, 0) },
 		},
 		{
-			name: "start_timeout", says: "the longest that a step of the start may go without progress (a pull: at least 5 minutes); never less than the health check and `pre_start` need",
+			name: "start_timeout", says: "how long a step of the start may take without progress (a pull: at least 5 minutes); raised if the health check or `pre_start` needs longer",
 			absent: `"5m"`, example: `"90s"`, schema: duration,
 			parse: func(p *parser, path string, v json.RawMessage) { p.d.StartTimeout = p.duration(path, v, time.Second) },
 		},

@@ -44,7 +44,7 @@ It says how the containers of the service run, and where clients reach them.
 An unknown field is an error, and so is anything else that is wrong.
 .BR sm-fetch (8)
 reports all of it at once, and the last valid revision stays.
-A duration is a string of numbers with units, such as "300ms", "30s" or "1m30s".
+A duration is a string of numbers with units, such as "300ms", "30s" or "1m30s", and at most "24h".
 .SH FIELDS
 `)
 	for _, f := range fields {
