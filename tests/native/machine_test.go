@@ -70,6 +70,14 @@ func long(t *testing.T) {
 	}
 }
 
+// medium marks a test that takes minutes.
+func medium(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes minutes; not run with -short")
+	}
+}
+
 // forReleases runs a test on each release, beside other tests; with -short on one.
 func forReleases(t *testing.T, test func(t *testing.T, release string)) {
 	t.Parallel()
@@ -86,9 +94,11 @@ func onEither(t *testing.T, test func(t *testing.T, release string)) {
 	on(t, either(t), test)
 }
 
-// alone runs a test on each release, on both at once, and beside no other test.
+// alone runs a test that measures on each release, on both at once, and beside no other
+// test.
 func alone(t *testing.T, test func(t *testing.T, release string)) {
 	t.Helper()
+	medium(t)
 	on(t, either(t), test)
 }
 

@@ -114,6 +114,7 @@ func TestManyRollouts(t *testing.T) {
 
 // Fifty definitions at once: they take turns, all serve, and none is rejected.
 func TestManyServices(t *testing.T) {
+	medium(t)
 	services := 50
 	if !*longTests {
 		services = 10
