@@ -67,12 +67,6 @@ func daemonFlag(f *command.Flags) *time.Duration {
 	return f.Duration("docker-timeout", patience, "wait at most `duration` for a Docker daemon that does not answer")
 }
 
-// connect connects to the daemon, with errors that name the container.
-func connect(ctx context.Context, w command.World, name string, patience time.Duration) (*docker.Daemon, error) {
-	d, err := docker.Connect(ctx, w.Notify, patience)
-	return d, about(name, err)
-}
-
 // about puts the container's name before an error, and marks one that is the host's.
 func about(name string, err error) error {
 	if err == nil {

@@ -53,12 +53,19 @@ func pull(ctx context.Context, w command.World) error {
 	if err := record.write(record{name: *name}, *record_); err != nil {
 		return about(*name, err)
 	}
-	d, err := connect(ctx, w, *name, *patience)
-	if err != nil {
-		return err
+	err := func() error {
+		d, err := docker.Connect(ctx, w.Notify, *patience)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		return ensureImage(ctx, w, d, f.Arg(0), string(*policy), stall)
+	}()
+	if err != nil && ctx.Err() != nil {
+		// Stopped, or out of time, which is the fault of Docker or of the registry.
+		err = &command.HostError{Err: err}
 	}
-	defer d.Close()
-	return about(*name, ensureImage(ctx, w, d, f.Arg(0), string(*policy), stall))
+	return about(*name, err)
 }
 
 // ensureImage makes sure that the image is here, by the policy. It gives up when a pull
@@ -87,7 +94,6 @@ func ensureImage(ctx context.Context, w command.World, d *docker.Daemon, image, 
 	begin := time.Now()
 	w.Notify.Status("pulling %s", shown)
 	w.Notify.ExtendTimeout(stall + slack)
-	told := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stalled := time.AfterFunc(stall, func() {
@@ -106,9 +112,6 @@ func ensureImage(ctx context.Context, w command.World, d *docker.Daemon, image, 
 		w.Notify.Status("pulling %s: %s", shown, p)
 		w.Notify.ExtendTimeout(stall + slack)
 	})
-	if err != nil && told.Err() != nil {
-		return &command.HostError{Err: err} // stopped, or out of time, which is the registry's fault
-	}
 	if err != nil {
 		return err
 	}

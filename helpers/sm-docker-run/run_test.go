@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/docker"
 	"service-manager/helpers/internal/notify"
 	"service-manager/helpers/internal/process"
 )
@@ -48,6 +49,8 @@ type daemon struct {
 	asked    string // the label that containers were asked for
 	overlaps bool   // the container was created beside that
 	vanish   string // the request at which it goes away
+	hang     string // the request that it never answers
+	onHang   func() // called at that
 	server   *http.Server
 }
 
@@ -57,6 +60,11 @@ func (d *daemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := apiVersion.ReplaceAllString(r.URL.Path, "")
 	w.Header().Set("Api-Version", "1.41")
 	request := r.Method + " " + path
+	if request == d.hang {
+		d.onHang()
+		<-r.Context().Done()
+		return
+	}
 	if path != "/_ping" {
 		d.mu.Lock()
 		d.requests = append(d.requests, request)
@@ -393,10 +401,25 @@ func TestDaemonVanishes(t *testing.T) {
 	}
 }
 
+// What ends a pull from outside is not the fault of the revision that it is for.
+func TestPullIsEnded(t *testing.T) {
+	for _, request := range []string{"HEAD /_ping", "GET /images/none/json", "POST /images/create"} {
+		t.Run(request, func(t *testing.T) {
+			ctx, end := context.WithCancel(t.Context())
+			d := &daemon{t: t, hang: request, onHang: end}
+			o := d.run(ctx, "pull", "--name", "web", "none")
+			w := command.World{Stderr: io.Discard, Env: func(string) (string, bool) { return "", false }}
+			if code := command.Report("sm-docker-run", w, o.err); code != command.TempFail {
+				t.Errorf("%v: status %d, want %d", o.err, code, command.TempFail)
+			}
+		})
+	}
+}
+
 func TestPullStalls(t *testing.T) {
 	(&daemon{t: t}).serve()
 	w := command.World{Stdout: io.Discard, Stderr: io.Discard, Env: func(string) (string, bool) { return "", false }}
-	d, err := connect(t.Context(), w, "web", patience)
+	d, err := docker.Connect(t.Context(), w.Notify, patience)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -603,3 +603,37 @@ test $(awk '{print int($1 * 1000)}' /proc/uptime) -gt $((began / 1000 + 36000))`
 		m.settled(t, "shop", "r0")
 	})
 }
+
+// A reload makes systemd count the time-out of a start from the beginning of its first step.
+// It does not end a step that comes after a long one.
+func TestReloadInALateStep(t *testing.T) {
+	onEither(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		m.output(t, `echo PARALLEL_STARTS=1 >> /etc/service-manager/service-manager.conf
+systemd-run --quiet --unit silent --socket-property ListenStream=/run/silent.sock sleep infinity
+mkdir -p /etc/systemd/system/shop@runner.service.d
+printf '[Service]\nEnvironment=DOCKER_HOST=unix:///run/silent.sock\n' > /etc/systemd/system/shop@runner.service.d/docker.conf`)
+		m.edit(t, "web", app("r0", neverHealthy).With("health_check", map[string]string{"timeout": "10m"}))
+		m.waitFor(t, patience, "systemctl show -P StatusText 'web@1-*' | grep 503")
+		m.edit(t, "shop", app("r0").With("address", "172.17.0.1:7002").With("start_timeout", "3s").With("health_check", map[string]string{"timeout": "3s"}))
+		// Longer than the 35s that one of its steps may take.
+		m.waitFor(t, patience, `systemctl show -P StatusText 'shop@1-*' | grep 'waiting for its turn'
+began=$(systemctl show -P InactiveExitTimestampMonotonic 'shop@1-*')
+test $(awk '{print int($1 * 1000)}' /proc/uptime) -gt $((began / 1000 + 36000))`)
+		m.edit(t, "web", app("r1"))
+		const step = "pid=$(systemctl show -P ControlPID 'shop@1-*'); echo $pid $(tr '\\0' ' ' < /proc/$pid/cmdline)"
+		m.waitFor(t, patience, step+" | grep 'sm-docker-run pull'")
+		before := m.output(t, step)
+		for range 5 {
+			m.output(t, "systemctl daemon-reload")
+		}
+		if after := m.output(t, step); after != before {
+			t.Errorf("after five reloads, it runs %q, before %q", after, before)
+		}
+		m.output(t, "rm -r /etc/systemd/system/shop@runner.service.d; systemctl daemon-reload")
+		m.settled(t, "shop", "r0")
+		if failed := m.output(t, "find /run/service-manager -name '*.failed'"); failed != "" {
+			t.Errorf("failed: %s", failed)
+		}
+	})
+}

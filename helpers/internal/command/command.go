@@ -30,6 +30,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -72,6 +73,7 @@ func Main(name string, run func(context.Context, World) error) {
 		Notify: notify.FromEnvironment(),
 	}
 	log.SetOutput(w.Stderr) // for libraries that log
+	w.Notify.Outlast(step)
 	if version.Asked(w.Args) {
 		fmt.Fprint(w.Stdout, version.Of(name))
 		return
@@ -85,6 +87,10 @@ func Main(name string, run func(context.Context, World) error) {
 	}
 	os.Exit(code)
 }
+
+// step is how long a step of a unit takes that asks for no time of its own. The steps before
+// it may have taken as long as all of the start or stop may.
+const step = 30 * time.Second
 
 // stderr returns the standard error of this process, for messages.
 func stderr() io.Writer { return printable.Messages(os.Stderr) }

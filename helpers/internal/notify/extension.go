@@ -11,14 +11,14 @@ import (
 // generated is the folder that every reload of systemd makes again, as the first thing.
 const generated = "/run/systemd/generator"
 
-// An extension is how long a step has asked systemd to let it run. A reload makes systemd
-// forget that: it counts the unit's own time-out from the beginning of the start or stop
-// again, and ends the step at once if that is over. What it is told during the reload it
-// reads before it looks at time-outs, so the extension is repeated then.
+// An extension is how long a step needs systemd to let it run. A reload makes systemd
+// forget what it was asked for: it counts the unit's own time-out from the beginning of the
+// start or stop again, however many steps that has had, and ends the running step at once if
+// that is over. What it is told during the reload it reads before it looks at time-outs, so
+// the extension is repeated then.
 type extension struct {
 	send   func(state string)
 	folder string        // see generated
-	after  time.Duration // how long a step runs before it matters: hardly a time-out is shorter
 	every  time.Duration // the time between looks at the folder; a reload takes longer
 
 	mu       sync.Mutex
@@ -26,7 +26,7 @@ type extension struct {
 	watching bool
 }
 
-// set extends the time of the running step.
+// set extends the time of the running step, as far as reloads are concerned.
 func (e *extension) set(d time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -35,8 +35,7 @@ func (e *extension) set(d time.Duration) {
 	}
 	if !e.watching {
 		e.watching = true
-		before := look(e.folder)
-		time.AfterFunc(e.after, func() { e.watch(before) })
+		go e.watch(look(e.folder))
 	}
 }
 

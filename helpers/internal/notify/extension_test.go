@@ -14,6 +14,9 @@ func TestExtensionOutlastsReloads(t *testing.T) {
 	e := &extension{send: func(state string) { sent <- state }, folder: folder, every: time.Millisecond}
 	e.set(time.Hour)
 	e.set(time.Minute) // less than before changes nothing
+	if len(sent) > 0 {
+		t.Errorf("%q before any reload", <-sent)
+	}
 	for range 3 {
 		if err := os.MkdirAll(folder, 0o755); err != nil {
 			t.Fatal(err)

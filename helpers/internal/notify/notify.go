@@ -29,7 +29,7 @@ func FromEnvironment() Notifier {
 		_, _ = daemon.SdNotify(false, state)
 	}}
 	if os.Getenv("NOTIFY_SOCKET") != "" {
-		n.extension = &extension{send: n.send, folder: generated, after: 10 * time.Second, every: 40 * time.Millisecond}
+		n.extension = &extension{send: n.send, folder: generated, every: 40 * time.Millisecond}
 	}
 	return n
 }
@@ -63,11 +63,17 @@ func (n Notifier) Status(format string, args ...any) {
 	n.message("STATUS=" + strings.ReplaceAll(printable.Sprintf(format, args...).String(), `\`, `\\`))
 }
 
+// Outlast keeps a reload of systemd from ending the running step within d from now. Other
+// than ExtendTimeout, it leaves the unit's time-outs as they are.
+func (n Notifier) Outlast(d time.Duration) {
+	if n.extension != nil {
+		n.extension.set(d)
+	}
+}
+
 // ExtendTimeout asks for at least another d for the running step, counted from now,
 // whatever the unit's time-outs say, and however often systemd reloads meanwhile.
 func (n Notifier) ExtendTimeout(d time.Duration) {
 	n.message(extend(d))
-	if n.extension != nil {
-		n.extension.set(d)
-	}
+	n.Outlast(d)
 }
