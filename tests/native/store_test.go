@@ -206,6 +206,29 @@ func TestReloadWhileTheHostFails(t *testing.T) {
 	})
 }
 
+// What the host has failed is tried again, although what does that is killed, too; and a
+// stop leaves no failed unit of it.
+func TestKilledWhileTheHostFails(t *testing.T) {
+	forReleases(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		m.first(t, "web", app("r0"))
+		before := m.revision(t, "web", "good")
+		m.edit(t, "web", app("bad").With("image", "127.0.0.1:5001/none:1"))
+		next := m.next(t, "web", before)
+		attempts := "journalctl -u web@" + next + " -o cat | grep -c 'connection refused'"
+		m.waitFor(t, patience, "test $("+attempts+") -ge 2; systemctl show -P StatusText web@"+next+" | grep 'waiting until .* after'")
+		n := m.number(t, attempts)
+		settle := "sm-settle@web@" + next
+		m.output(t, "systemctl kill --signal KILL "+settle)
+		m.waitFor(t, 2*patience, fmt.Sprintf("test $(%s) -ge %d", attempts, n+2))
+		m.waitFor(t, patience, "test $(systemctl show -P SubState "+settle+") = start")
+		m.output(t, "systemctl stop web@manager")
+		if failed := m.output(t, "systemctl list-units --failed --no-legend 'sm-*'"); failed != "" {
+			t.Errorf("failed units are left: %s", failed)
+		}
+	})
+}
+
 // gone waits until nothing of a service is left on disk, nor in its units.
 func (m *machine) gone(t testing.TB, service string) {
 	t.Helper()
