@@ -26,14 +26,26 @@ func (r rollout) otherRunner(ctx context.Context, revision name.Revision, waited
 	if err != nil {
 		return "", err
 	}
-	if revision.Rev != current {
-		if files, _ := filepath.Glob(r.alone(revision.Service.Revision("*")).path); len(files) == 0 {
-			return "", nil
-		}
-	} else if d, err := r.store.Read(revision); err != nil || !d.StopsFirst() {
+	d, err := r.store.Read(revision)
+	if err != nil {
 		return "", err
 	}
+	if !d.StopsFirst() {
+		if files, _ := filepath.Glob(r.alone(revision.Service.Revision("*")).path); revision.Rev == current || len(files) == 0 {
+			return "", nil
+		}
+	}
 	err = r.ask(ctx, fmt.Sprintf("%s: not started", revision), func(conn systemdConn) error {
+		if d.StopsFirst() {
+			left, err := r.leftBehind(ctx, conn, revision.First())
+			if err != nil {
+				return err
+			}
+			if left != "" {
+				what = fmt.Sprintf("for the end of container %s, whose unit has stopped: run docker rm -f %[1]s", left)
+				return nil
+			}
+		}
 		s, err := r.look(ctx, conn, revision.Service)
 		if err != nil {
 			return err

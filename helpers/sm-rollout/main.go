@@ -12,6 +12,7 @@ import (
 	"runtime"
 
 	"service-manager/helpers/internal/command"
+	"service-manager/helpers/internal/running"
 	"service-manager/units/host"
 	"service-manager/units/name"
 	"service-manager/units/revision"
@@ -91,7 +92,7 @@ func main() {
 // run is the whole helper. connect opens a connection to systemd, which only
 // some outcomes need.
 func run(ctx context.Context, w command.World, store revision.Store, connect func(context.Context) (systemdConn, error)) error {
-	r := rollout{w: w, store: store, connect: connect}
+	r := rollout{w: w, store: store, connect: connect, lives: running.Container.Lives}
 	return command.Verbs(w, help, map[string]func(command.World) error{
 		"start":   ofService(ctx, r.start),
 		"stop":    ofService(ctx, r.stop),

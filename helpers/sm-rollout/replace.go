@@ -2,10 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
+	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/hint"
+	"service-manager/helpers/internal/running"
+	"service-manager/helpers/internal/systemd"
 	"service-manager/units/name"
 )
 
@@ -28,7 +33,9 @@ func (r rollout) replace(ctx context.Context, runner name.Runner) error {
 		}
 		if s.MayServe(runner.Unit()) {
 			if err := startHold(ctx, conn, revision.Service); err != nil {
-				return fmt.Errorf("%s: clients cannot be kept waiting: %w", revision, err)
+				// No other runner was stopped: another try costs nothing.
+				_, clearErr := r.alone(revision).clear()
+				return &command.HostError{Err: errors.Join(fmt.Errorf("%s: clients cannot be kept waiting: %w", revision, err), clearErr)}
 			}
 		}
 		// A newer revision is about to stop this one.
@@ -46,8 +53,41 @@ func (r rollout) replace(ctx context.Context, runner name.Runner) error {
 		if err == nil && current != revision.Rev {
 			err = fmt.Errorf("%s: not started: %s has become current", revision, current)
 		}
+		if err != nil {
+			return err
+		}
+		left, err := r.leftBehind(ctx, conn, runner)
+		if err == nil && left != "" {
+			err = hint.Add(fmt.Errorf("%s: not started: container %s runs although its unit has stopped", revision, left), "run docker rm -f %s", left)
+		}
 		return err
 	})
+}
+
+// leftBehind returns a container of another runner of the service that runs although its
+// unit has stopped, which may have happened when Docker could not end it; empty when there
+// is none. What must not run twice must not run beside it.
+func (r rollout) leftBehind(ctx context.Context, conn systemdConn, runner name.Runner) (container string, err error) {
+	containers, err := running.Folder(filepath.Join(r.store.Run, filepath.Base(string(running.Host)))).All()
+	if err != nil {
+		return "", fmt.Errorf("%s: not started: %w", runner, err)
+	}
+	for _, c := range containers {
+		other, err := name.ParseUnit(c.Unit)
+		if err != nil || other.Service != runner.Service || other == runner {
+			continue
+		}
+		if lives, err := r.lives(c); err != nil || !lives {
+			if err != nil {
+				return "", fmt.Errorf("%s: not started: %w", runner, err)
+			}
+			continue
+		}
+		if unit, err := conn.State(ctx, c.Unit); err != nil || !systemd.Live(unit) {
+			return c.Name, err
+		}
+	}
+	return "", nil
 }
 
 // takePlace decides whether a revision replaces the others, and notes that it does. The

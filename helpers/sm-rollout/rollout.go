@@ -8,6 +8,7 @@ import (
 
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/overview"
+	"service-manager/helpers/internal/running"
 	"service-manager/helpers/internal/systemd"
 	"service-manager/units/name"
 	"service-manager/units/revision"
@@ -43,6 +44,7 @@ type rollout struct {
 	w       command.World
 	store   revision.Store
 	connect func(context.Context) (systemdConn, error)
+	lives   func(running.Container) (bool, error)
 	starts  int // how many runners may start at once
 }
 

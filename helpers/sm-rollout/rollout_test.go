@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/notify"
 	"service-manager/helpers/internal/overview"
+	"service-manager/helpers/internal/running"
 	"service-manager/helpers/internal/systemd"
 	"service-manager/units/name"
 	"service-manager/units/revision"
@@ -293,7 +295,7 @@ func TestOutcomes(t *testing.T) {
 			wantAsked: []string{"start sm-hold@web.service, and wait", "stop runners of web but " + two}},
 		{name: "there is no other", current: two, good: two, args: "replace web " + two, wantGood: two, wantAlone: true,
 			wantAsked: []string{"stop runners of web but " + two}},
-		{name: "clients cannot be kept waiting", current: two, good: one, args: "replace web " + two, wantGood: one, systemd: recorder{units: older, fail: errors.New("no")}, wantAlone: true,
+		{name: "clients cannot be kept waiting", current: two, good: one, args: "replace web " + two, wantGood: one, systemd: recorder{units: older, fail: errors.New("no")},
 			wantError: "web " + two + ": clients cannot be kept waiting: no", wantAsked: []string{"start sm-hold@web.service, and wait"}},
 		{name: "the good one stops none", current: three, good: two, args: "replace web " + two, wantGood: two},
 		{name: "an old one does not start", current: three, good: one, args: "replace web " + two, wantGood: one, wantError: "web " + two + ": not started: it would replace " + three + ", which is current"},
@@ -500,6 +502,42 @@ func TestOutcomes(t *testing.T) {
 			}
 			if status != test.wantStatus {
 				t.Errorf("status %q; want %q", status, test.wantStatus)
+			}
+		})
+	}
+}
+
+// What must not run twice does not start beside a container whose unit has stopped.
+func TestLeftBehind(t *testing.T) {
+	store := revision.Store{Root: t.TempDir(), Run: t.TempDir()}
+	must(t, store.Save(web.Revision(two), []byte(`{"image":"app","address":"10.0.0.1:80","port":80,"rollout":{"order":"stop-first"}}`)))
+	must(t, store.SetCurrent(web.Revision(two)))
+	id := strings.Repeat("0123456789abcdef", 4)
+	must(t, running.Folder(store.Run+"/containers").Note(running.Container{ID: id, Name: "web." + one, Unit: "web@" + one + ".service", PID: 1}))
+	runner := web.Revision(two).First()
+	for _, test := range []struct {
+		name  string
+		lives bool
+		unit  string
+		want  string // what it waits for
+	}{
+		{"ended", false, "inactive", ""},
+		{"its unit is live: replace stops it", true, "active", ""},
+		{"left behind", true, "failed", "for the end of container web." + one + ", whose unit has stopped: run docker rm -f web." + one},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			systemd := &recorder{units: map[string]dbus.UnitStatus{"web@" + one + ".service": {LoadState: "loaded", ActiveState: test.unit}}}
+			r := rollout{w: command.World{Stderr: io.Discard}, store: store, lives: func(c running.Container) (bool, error) { return test.lives && c.ID == id, nil },
+				connect: func(context.Context) (systemdConn, error) { return systemd, nil }}
+			if what, err := r.otherRunner(t.Context(), runner.Revision, time.Hour); err != nil || what != test.want {
+				t.Errorf("it waits %q, %v; want %q", what, err, test.want)
+			}
+			wantError := ""
+			if test.want != "" {
+				wantError = "web " + two + ": not started: container web." + one + " runs although its unit has stopped; run docker rm -f web." + one
+			}
+			if err := r.replace(t.Context(), runner); wantError == "" && err != nil || wantError != "" && fmt.Sprint(err) != wantError {
+				t.Errorf("replace: %v; want %s", err, wantError)
 			}
 		})
 	}

@@ -157,6 +157,18 @@ func (c Container) Open() (*process.Process, error) {
 	return p, err
 }
 
+// Lives reports whether the first process of a container runs.
+func (c Container) Lives() (bool, error) {
+	p, err := c.Open()
+	if errors.Is(err, ErrEnded) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, p.Close()
+}
+
 // Ended reports whether a container is known to have ended. One that is not noted is not
 // known to.
 func (f Folder) Ended(container string) (bool, error) {
@@ -164,12 +176,6 @@ func (f Folder) Ended(container string) (bool, error) {
 	if err != nil || !found {
 		return false, err
 	}
-	p, err := c.Open()
-	if errors.Is(err, ErrEnded) {
-		return true, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	return false, p.Close()
+	lives, err := c.Lives()
+	return !lives && err == nil, err
 }
