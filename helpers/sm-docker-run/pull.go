@@ -33,39 +33,53 @@ const slack = 10 * time.Second
 // policies are docker run's words for when to pull.
 var policies = []string{"missing", "always", "never"}
 
-func pull(ctx context.Context, w command.World) error {
+// pullOptions is what the command line of pull says.
+type pullOptions struct {
+	name, record, image string
+	policy              *pullPolicy
+	patience            *time.Duration
+}
+
+func parsePull(w command.World) (o pullOptions, err error) {
 	f := command.NewFlags("pull", pullHelp)
-	name := f.String("name", "", "`name` of the container that the image is for")
-	record_ := f.String("record", "", "run record: write the container's name to `file` first")
-	policy := pullFlag(f)
-	patience := daemonFlag(f)
+	f.StringVar(&o.name, "name", "", "`name` of the container that the image is for")
+	f.StringVar(&o.record, "record", "", "run record: write the container's name to `file` first")
+	o.policy = pullFlag(f)
+	o.patience = daemonFlag(f)
 	if err := f.Parse(w, w.Args); err != nil {
-		return err
+		return o, err
 	}
 	if f.NArg() != 1 {
-		return command.Usagef("pull takes one image (got %d)", f.NArg())
+		return o, command.Usagef("pull takes one image (got %d)", f.NArg())
 	}
-	if *name != "" || *record_ != "" {
-		if err := checkName(*name); err != nil {
-			return err
-		}
+	o.image = f.Arg(0)
+	if o.name != "" || o.record != "" {
+		return o, checkName(o.name)
 	}
-	if err := record.write(record{name: *name}, *record_); err != nil {
-		return about(*name, err)
+	return o, nil
+}
+
+func pull(ctx context.Context, w command.World) error {
+	o, err := parsePull(w)
+	if err != nil {
+		return err
 	}
-	err := func() error {
-		d, err := docker.Connect(ctx, w.Notify, *patience)
+	if err := record.write(record{name: o.name}, o.record); err != nil {
+		return about(o.name, err)
+	}
+	err = func() error {
+		d, err := docker.Connect(ctx, w.Notify, *o.patience)
 		if err != nil {
 			return err
 		}
 		defer d.Close()
-		return ensureImage(ctx, w, d, f.Arg(0), string(*policy), stall)
+		return ensureImage(ctx, w, d, o.image, string(*o.policy), stall)
 	}()
 	if err != nil && ctx.Err() != nil {
 		// Stopped, or out of time, which is the fault of Docker or of the registry.
 		err = &command.HostError{Err: err}
 	}
-	return about(*name, err)
+	return about(o.name, err)
 }
 
 // ensureImage makes sure that the image is here, by the policy. It gives up when a pull

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/docker"
@@ -23,32 +24,43 @@ Example:
   ExecStopPost=/usr/local/bin/sm-docker-run remove --name web
 `
 
-func remove(ctx context.Context, w command.World) error {
+// removeOptions is what the command line of remove says.
+type removeOptions struct {
+	name, record string
+	patience     *time.Duration
+}
+
+func parseRemove(w command.World) (o removeOptions, err error) {
 	f := command.NewFlags("remove", removeHelp)
-	name := f.String("name", "", "`name` of the container")
-	record := f.String("record", "", "run record: delete `file` first")
-	patience := daemonFlag(f)
+	f.StringVar(&o.name, "name", "", "`name` of the container")
+	f.StringVar(&o.record, "record", "", "run record: delete `file` first")
+	o.patience = daemonFlag(f)
 	if err := f.Parse(w, w.Args); err != nil {
-		return err
+		return o, err
 	}
 	if f.NArg() != 0 {
-		return command.Usagef("remove takes no arguments (got %q); the container is given by --name", f.Arg(0))
+		return o, command.Usagef("remove takes no arguments (got %q); the container is given by --name", f.Arg(0))
 	}
-	if err := checkName(*name); err != nil {
+	return o, checkName(o.name)
+}
+
+func remove(ctx context.Context, w command.World) error {
+	o, err := parseRemove(w)
+	if err != nil {
 		return err
 	}
-	if *record != "" {
-		if err := os.Remove(*record); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return about(*name, fmt.Errorf("delete the run record: %w", err))
+	if o.record != "" {
+		if err := os.Remove(o.record); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return about(o.name, fmt.Errorf("delete the run record: %w", err))
 		}
 	}
-	d, err := docker.ConnectToEnd(ctx, w.Notify, *patience)
+	d, err := docker.ConnectToEnd(ctx, w.Notify, *o.patience)
 	if err == nil {
 		defer d.Close()
-		_, err = d.RemoveNamed(ctx, *name)
+		_, err = d.RemoveNamed(ctx, o.name)
 	}
-	if err = about(*name, err); err != nil {
-		return hint.Add(fmt.Errorf("%w; the container is left as it is", err), "run docker rm -f %s, or start its unit again", *name)
+	if err = about(o.name, err); err != nil {
+		return hint.Add(fmt.Errorf("%w; the container is left as it is", err), "run docker rm -f %s, or start its unit again", o.name)
 	}
 	return nil
 }
