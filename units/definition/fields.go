@@ -19,7 +19,7 @@ import (
 type field struct {
 	name     string // "health_check.path" is the member path of the object health_check
 	says     string // what it says
-	absent   string // the JSON value that stands for it when it is absent; empty for none
+	absent   string // the JSON value that stands for it when it is absent; empty for none, and with a flag
 	required bool   // there is no definition, or no member of the list, without it
 	without  string // in words, where absent does not say it
 	example  string // a JSON value other than that
@@ -302,7 +302,7 @@ func position(name string) int {
 var absent = sync.OnceValue(func() parser {
 	var p parser
 	for _, f := range fields {
-		if f.absent != "" {
+		if f.absent != "" && f.parse != nil {
 			f.parse(&p, f.name, json.RawMessage(f.absent))
 		}
 	}

@@ -34,6 +34,13 @@ func TestFields(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range fields {
+		if f.flag == "" && f.parse == nil || f.flag != "" && f.parse != nil {
+			t.Errorf("%s must have either a flag or a parser", f.name)
+		}
+		if f.flag != "" && f.absent != "" {
+			t.Errorf("%s has a flag and must not have a default, which nothing would hand to Docker; without says what applies then", f.name)
+			continue
+		}
 		parent, name := split(f.name)
 		in := inGolden
 		if f.instead != "" || f.list || parent != "" && fields[position(parent)].list {
@@ -51,9 +58,6 @@ func TestFields(t *testing.T) {
 		}
 		if f.says == "" || f.example == "" || f.schema == "" && names(f.name) == nil {
 			t.Errorf("%s lacks what it says, its example, or its schema", f.name)
-		}
-		if f.flag == "" && f.parse == nil || f.flag != "" && f.parse != nil {
-			t.Errorf("%s must have either a flag or a parser", f.name)
 		}
 		if f.required && (f.absent != "" || f.without != "") {
 			t.Errorf("%s is required, and something holds without it", f.name)
