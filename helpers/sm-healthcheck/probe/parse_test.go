@@ -43,3 +43,15 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// The error for a URL that is of no kind names all that there are.
+func TestNoKind(t *testing.T) {
+	for _, url := range []string{"ftp://h", "h:80"} {
+		_, err := Parse(url, Options{})
+		for scheme := range kinds {
+			if err == nil || !strings.Contains(err.Error(), scheme+"://") || !strings.Contains(err.Error(), aliveURL) {
+				t.Errorf("%s: %v; want an error that names %s", url, err, scheme)
+			}
+		}
+	}
+}

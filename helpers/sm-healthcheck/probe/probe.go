@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"service-manager/helpers/internal/scheme"
 )
 
 // A Probe is a question to a service, of the kind that the scheme of its URL names.
@@ -39,7 +41,8 @@ var kinds = map[string]func(u *url.URL, text string, o Options) (Probe, error){
 	"unix":  newUnix,
 }
 
-const wantScheme = "must begin with http://, https://, tcp:// or unix://, or be " + aliveURL
+// wantScheme says how a URL begins.
+func wantScheme() string { return "must begin with " + scheme.List(kinds) + ", or be " + aliveURL }
 
 // ErrNoHost says that a URL has an empty host, as when it is made from the address of a
 // container that has none.
@@ -52,7 +55,7 @@ func Parse(text string, o Options) (Probe, error) {
 		return alive{}, nil
 	}
 	if !strings.Contains(text, "://") {
-		return nil, fmt.Errorf("URL %q: %s", text, wantScheme)
+		return nil, fmt.Errorf("URL %q: %s", text, wantScheme())
 	}
 	// An empty IPv6 address is as good as no host, but not for every url.Parse.
 	u, err := url.Parse(strings.Replace(text, "://[]", "://", 1))
@@ -64,7 +67,7 @@ func Parse(text string, o Options) (Probe, error) {
 	}
 	kind, ok := kinds[u.Scheme]
 	if !ok {
-		return nil, fmt.Errorf("URL %q: %s", text, wantScheme)
+		return nil, fmt.Errorf("URL %q: %s", text, wantScheme())
 	}
 	return kind(u, text, o)
 }
