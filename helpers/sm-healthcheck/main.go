@@ -94,7 +94,7 @@ func waitOnce(ctx context.Context, w command.World) error {
 		return &command.UsageError{Err: err}
 	}
 	if err == nil && len(headers) > 0 && !probe.TakesHeaders(asks) {
-		return command.Usagef("--header: must be with http or https (got %s)", asks)
+		return command.Usagef("--header: must be with a probe that sends headers, such as http (got %s)", asks)
 	}
 
 	watched, release, watchErr := mainprocess.Watch(ctx, w)
@@ -111,7 +111,7 @@ func waitOnce(ctx context.Context, w command.World) error {
 		return named(w, hint.Add(fmt.Errorf("wait for health: %w", err), "check with systemctl status that its container has started"))
 	}
 	if probe.NeedsProcess(asks) && w.Getenv("MAINPID") == "" {
-		return &command.UsageError{Err: probe.ErrNoProcess}
+		return command.Usagef("%s is for ExecStartPost= of a unit with a main process", flags.Arg(0))
 	}
 	container := w.Getenv("SM_CONTAINER_ID")
 	if *failures > 0 && container == "" {

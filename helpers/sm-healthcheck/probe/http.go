@@ -35,6 +35,7 @@ func newHTTP(u *url.URL, text string, o Options) (Probe, error) {
 
 func (g get) String() string                   { return "GET " + g.url.Redacted() }
 func (g get) place() (network, address string) { return "tcp", g.address }
+func (get) sendsHeaders()                      {}
 
 // ask returns the code and text of the status line. One that is not healthy is an
 // unhealthyStatus.
@@ -100,9 +101,3 @@ func isToken(s string) bool {
 }
 
 func isControl(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
-
-// TakesHeaders reports whether a probe sends headers.
-func TakesHeaders(p Probe) bool {
-	_, sends := p.(get)
-	return sends
-}

@@ -55,3 +55,24 @@ func TestNoKind(t *testing.T) {
 		}
 	}
 }
+
+func TestOptionalMethods(t *testing.T) {
+	type another struct {
+		connect
+		headed
+		process
+	}
+	for _, test := range []struct {
+		probe            Probe
+		headers, process bool
+	}{
+		{get{}, true, false},
+		{connect{}, false, false},
+		{alive{}, false, true},
+		{another{}, true, true},
+	} {
+		if headers, process := TakesHeaders(test.probe), NeedsProcess(test.probe); headers != test.headers || process != test.process {
+			t.Errorf("%T: takes headers: %t, needs a process: %t", test.probe, headers, process)
+		}
+	}
+}

@@ -26,9 +26,27 @@ type Probe interface {
 	ask(conn net.Conn) (seen string, err error)
 }
 
+// Methods that a probe may have in addition.
+type (
+	headed  interface{ sendsHeaders() } // for one that sends the headers of Options
+	process interface{ needsProcess() } // for one that is about the unit's main process alone
+)
+
+// TakesHeaders reports whether a probe sends headers.
+func TakesHeaders(p Probe) bool {
+	_, sends := p.(headed)
+	return sends
+}
+
+// NeedsProcess reports whether a probe is about the unit's main process alone.
+func NeedsProcess(p Probe) bool {
+	_, needs := p.(process)
+	return needs
+}
+
 // Options are what there is to say besides the URL.
 type Options struct {
-	Header http.Header // for http and https
+	Header http.Header // for probes that send headers
 	Verify bool        // whether a TLS certificate must be valid
 }
 
