@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
+	"service-manager/helpers/internal/scheme"
 	"service-manager/helpers/sm-fetch/source"
 	"service-manager/helpers/sm-fetch/source/couchdb"
 	"service-manager/helpers/sm-fetch/source/folder"
@@ -21,16 +23,30 @@ const file = "file://"
 
 // open opens the store that the settings name.
 func (s settings) open(log *journal) (source.Store, error) {
-	url := s.couchdb
-	if url == "" {
-		url = file + s.services
+	report := func(problem string) { log.Warning("%s", problem) }
+	if s.couchdb == "" {
+		return openFolder(file+s.services, report)
 	}
-	scheme, _, _ := strings.Cut(url, "://")
-	open := stores[scheme]
-	if open == nil {
+	store, err := openURL(s.couchdb, report)
+	if err != nil {
+		return nil, fmt.Errorf("COUCHDB_URL: %w", err)
+	}
+	return store, nil
+}
+
+// openURL opens the store at a URL. No error repeats any of that, which may have a password
+// in it.
+func openURL(url string, report func(string)) (source.Store, error) {
+	before, _, found := strings.Cut(url, "://")
+	open := stores[before]
+	switch {
+	case open != nil:
+	case found && !strings.ContainsAny(before, ":/@"):
+		return nil, errors.New("must begin with " + scheme.List(stores))
+	default: // without a scheme
 		open = openDatabase // which says what a URL looks like
 	}
-	return open(url, func(problem string) { log.Warning("%s", problem) })
+	return open(url, report)
 }
 
 func openFolder(url string, report func(string)) (source.Store, error) {
@@ -38,9 +54,5 @@ func openFolder(url string, report func(string)) (source.Store, error) {
 }
 
 func openDatabase(url string, report func(string)) (source.Store, error) {
-	database, err := couchdb.Open(url, couchdb.Heartbeat, report)
-	if err != nil {
-		return nil, fmt.Errorf("COUCHDB_URL: %w", err)
-	}
-	return database, nil
+	return couchdb.Open(url, couchdb.Heartbeat, report)
 }
