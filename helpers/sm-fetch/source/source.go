@@ -13,7 +13,8 @@ import (
 
 // Store is a place that service definitions come from.
 type Store interface {
-	// Name tells stores apart: a URL without credentials, or a path.
+	// Name tells stores apart, also those of different kinds: a URL without credentials, or a
+	// path. What has the name of the store that was followed last is taken for that store.
 	Name() string
 	// Pass delivers every document that changed after a position, up to now. Delivering a
 	// document again does no harm. A store that remembers no deletions finds them by had,
@@ -41,7 +42,9 @@ type Change struct {
 type Position struct {
 	Since Since `json:"since,omitempty"`
 	// Instance is the incarnation: it distinguishes a store from an earlier one of the
-	// same name. It is empty when the store does not know.
+	// same name, and is the same in every process that follows the store. It is empty when
+	// the store does not know. A store that finds deletions by what it was known to have
+	// must know: what an earlier incarnation had was not deleted from this one.
 	Instance string `json:"instance,omitempty"`
 }
 
@@ -82,8 +85,9 @@ type Snapshot struct {
 	Waiting bool
 }
 
-// ErrMissing says that the store answers but does not have the database.
-var ErrMissing = errors.New("the database does not exist")
+// ErrMissing says that the store does not exist, although its server answers. A store wraps
+// it in its own words: fmt.Errorf("the database %w", ErrMissing).
+var ErrMissing = errors.New("does not exist")
 
 // ErrAgain asks for a new Pass at once.
 var ErrAgain = errors.New("the store has been replaced")

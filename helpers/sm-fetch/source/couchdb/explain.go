@@ -58,10 +58,13 @@ func (s *Store) explain(err error) error {
 	return errors.New(clean)
 }
 
+// errMissing says that the server does not have the database.
+var errMissing = fmt.Errorf("the database %w", source.ErrMissing)
+
 func reason(err error) error {
 	switch kivik.HTTPStatus(err) {
 	case http.StatusNotFound:
-		return source.ErrMissing
+		return errMissing
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return hint.Add(errors.New("the server refuses this name and password"), "check COUCHDB_URL")
 	}

@@ -3,6 +3,7 @@ package couchdb
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"time"
 
@@ -44,7 +45,7 @@ func (s *Store) probe(ctx context.Context, instance string, stop context.CancelC
 		case <-ticker.C:
 		}
 		is, seq, err := s.describe(ctx)
-		if err == source.ErrMissing {
+		if errors.Is(err, source.ErrMissing) {
 			stop(err)
 			return
 		}
