@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"syscall"
@@ -20,12 +21,13 @@ type Waiter struct {
 	waiting func(holder string)
 	began   time.Time
 	told    bool
+	open    func(path string, flag int, mode fs.FileMode) (*os.File, error)
 }
 
 // NewWaiter returns a Waiter whose time begins now. After Patience, waiting is told
 // once who holds the lock, unless it is nil.
 func NewWaiter(waiting func(holder string)) *Waiter {
-	return &Waiter{waiting: waiting, began: time.Now(), told: waiting == nil}
+	return &Waiter{waiting: waiting, began: time.Now(), told: waiting == nil, open: os.OpenFile}
 }
 
 // Lock waits for the lock on a file until ctx ends; the error says who holds it then. It
@@ -52,10 +54,17 @@ func (w *Waiter) Lock(ctx context.Context, file *os.File) error {
 
 // Open opens the file at a path and waits for the lock on it; closing the file gives the
 // lock back. A file that is not there yet is made, for root alone: a user who can open it can
-// hold the lock. The holder may remove it.
+// hold the lock. The holder may remove it. On a read-only file system, one that is there
+// can be locked.
 func (w *Waiter) Open(ctx context.Context, path string) (*os.File, error) {
+	const flags = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 	for {
-		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+		file, err := w.open(path, os.O_RDWR|os.O_CREATE|flags, 0o600)
+		if errors.Is(err, syscall.EROFS) {
+			if there, absent := w.open(path, os.O_RDONLY|flags, 0); absent == nil {
+				file, err = there, nil
+			}
+		}
 		if err != nil {
 			return nil, fmt.Errorf("lock: %w", err)
 		}

@@ -2,10 +2,13 @@ package filelock
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -41,6 +44,32 @@ func TestLock(t *testing.T) {
 	}
 	if len(told) != 1 || !strings.HasPrefix(told[0], me) {
 		t.Errorf("told %q; want %q, once", told, me)
+	}
+}
+
+// After a failure of the disk, its file system may be read-only.
+func TestOpenReadOnly(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	w := NewWaiter(nil)
+	w.open = func(path string, flag int, mode fs.FileMode) (*os.File, error) {
+		if flag&(os.O_WRONLY|os.O_RDWR|os.O_CREATE) != 0 {
+			return nil, &fs.PathError{Op: "open", Path: path, Err: syscall.EROFS}
+		}
+		return os.OpenFile(path, flag, mode)
+	}
+	if _, err := w.Open(t.Context(), path); !errors.Is(err, syscall.EROFS) {
+		t.Fatalf("Open of a file that cannot be made = %v", err)
+	}
+	open(t, path)
+	file, err := w.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := NewWaiter(nil).Lock(ctx, open(t, path)); !errors.Is(err, context.Canceled) {
+		t.Errorf("Lock of a file that is locked = %v", err)
 	}
 }
 
