@@ -57,10 +57,7 @@ func hold(ctx context.Context, w command.World) error {
 		return err
 	}
 	defer handle.Close()
-	watcher, err := watch.New()
-	if err != nil {
-		return err
-	}
+	watcher := watch.New(w.Warn)
 	defer watcher.Close()
 	held, err := handle.Hold(ctx, given...)
 	if err != nil {
@@ -96,8 +93,13 @@ func await(ctx context.Context, watcher *watch.Watcher, held *ipvs.Hold, timeout
 		if err != nil || len(left) == 0 {
 			return nil, err
 		}
+		var again <-chan time.Time
+		if watcher.Blind() {
+			again = time.After(100 * time.Millisecond)
+		}
 		select {
 		case <-watcher.Changed():
+		case <-again:
 		case <-up:
 			return left, nil
 		case <-ctx.Done():

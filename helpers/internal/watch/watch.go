@@ -20,7 +20,8 @@ import (
 // Watcher watches folders. Its user looks at the folders after each Sync: that look sees
 // earlier changes, and later ones are reported.
 type Watcher struct {
-	notify *fsnotify.Watcher
+	notify *fsnotify.Watcher // nil as long as the Watcher is blind
+	warn   func(error)       // nil once it has been told
 	// watched folders, by path, as they were when they were added
 	watched map[string]fs.FileInfo
 	hidden  []string // the beginnings of names with a dot that count
@@ -28,23 +29,45 @@ type Watcher struct {
 }
 
 // New returns a Watcher that watches nothing yet. It passes over names that begin with a
-// dot, except those that begin with one of hidden.
-func New(hidden ...string) (*Watcher, error) {
-	notify, err := fsnotify.NewWatcher()
-	if err != nil {
-		return nil, hint.Add(fmt.Errorf("watch for changes of files: %w", err), "see fs.inotify.max_user_instances in inotify(7)")
-	}
-	w := &Watcher{notify, make(map[string]fs.FileInfo), hidden, make(chan struct{}, 1)}
-	go w.forward()
-	return w, nil
+// dot, except those that begin with one of hidden. warn is told, once, when it is blind.
+func New(warn func(error), hidden ...string) *Watcher {
+	return &Watcher{nil, warn, make(map[string]fs.FileInfo), hidden, make(chan struct{}, 1)}
 }
+
+// Instance returns an inotify instance. Tests replace it.
+var Instance = fsnotify.NewWatcher
+
+// open gets an inotify instance, to watch a folder and others, and reports whether there
+// was one to be had.
+func (w *Watcher) open(folder string) bool {
+	notify, err := Instance()
+	if err == nil {
+		w.notify = notify
+		go w.forward()
+	} else if w.warn != nil {
+		w.warn(hint.Add(fmt.Errorf("watch %s for changes: %w; it is looked at again and again until that works", folder, err),
+			"see fs.inotify.max_user_instances in inotify(7)"))
+		w.warn = nil
+	}
+	return err == nil
+}
+
+// Blind reports whether the Watcher has no inotify instance: each user has a few, and
+// containers that run as root use those of root. Changed delivers nothing then, and the
+// folders have to be looked at from time to time. Each Sync tries to get an instance.
+func (w *Watcher) Blind() bool { return w.notify == nil }
 
 // Changed delivers a value after something has changed in a watched folder: one value,
 // however much has changed.
 func (w *Watcher) Changed() <-chan struct{} { return w.changed }
 
 // Close ends watching.
-func (w *Watcher) Close() error { return w.notify.Close() }
+func (w *Watcher) Close() error {
+	if w.Blind() {
+		return nil
+	}
+	return w.notify.Close()
+}
 
 // counts reports whether a file of that name may matter. Most files that begin with a dot
 // are unfinished, or for others.
@@ -77,8 +100,12 @@ func (w *Watcher) forward() {
 
 // Sync makes the Watcher watch these folders and no others. Of a folder that
 // does not exist, the nearest parent that does is watched. A folder's own parent
-// is watched too, because only that tells when the folder is replaced.
+// is watched too, because only that tells when the folder is replaced. It is no error
+// that the Watcher is blind.
 func (w *Watcher) Sync(folders []string) error {
+	if w.Blind() && (len(folders) == 0 || !w.open(folders[0])) {
+		return nil
+	}
 	var wanted map[string]bool
 	for {
 		before := wanted

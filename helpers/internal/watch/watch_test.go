@@ -27,10 +27,7 @@ func TestWatcher(t *testing.T) {
 		return func() error { return os.WriteFile(filepath.Join(folder, name), nil, 0o644) }
 	}
 	mkdir := func() error { return os.MkdirAll(folder, 0o755) }
-	w, err := New()
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := New(func(err error) { t.Error(err) })
 	defer w.Close()
 	sync := func() {
 		t.Helper()

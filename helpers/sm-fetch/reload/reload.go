@@ -53,10 +53,11 @@ type Times struct {
 	Burst time.Duration // at most, for any change
 	Retry time.Duration // before a reload that failed is tried again
 	Later time.Duration // before one that did not help is
+	Look  time.Duration // between comparisons while changes cannot be watched
 }
 
 // DefaultTimes suit a real host, where a reload holds up everything for a moment.
-var DefaultTimes = Times{Quiet: 20 * time.Millisecond, Burst: time.Second, Retry: 5 * time.Second, Later: time.Minute}
+var DefaultTimes = Times{Quiet: 20 * time.Millisecond, Burst: time.Second, Retry: 5 * time.Second, Later: time.Minute, Look: 3 * time.Second}
 
 // Now reloads if that is needed. The error says that the reload failed or that it
 // did not help.
@@ -131,10 +132,7 @@ func equal(path string, file units.File) bool {
 
 // Run reloads whenever that is needed, until the context ends.
 func (r *Reloader) Run(ctx context.Context) error {
-	watcher, err := watch.New(revision.ScalePrefix)
-	if err != nil {
-		return err
-	}
+	watcher := watch.New(func(err error) { r.Log.Warning("%v", err) }, revision.ScalePrefix)
 	defer watcher.Close()
 	for {
 		if err := r.watch(watcher); err != nil {
@@ -152,6 +150,8 @@ func (r *Reloader) Run(ctx context.Context) error {
 			retry = time.After(r.Times.Retry)
 		case err != nil:
 			retry = time.After(r.Times.Later)
+		case watcher.Blind(): // a reload that did not help is not repeated so soon
+			retry = time.After(r.Times.Look)
 		}
 		select {
 		case <-ctx.Done():

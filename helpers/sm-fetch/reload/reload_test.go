@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"service-manager/helpers/internal/watch/watchtest"
 	"service-manager/units"
 	"service-manager/units/name"
 	"service-manager/units/revision"
@@ -30,13 +31,14 @@ type host struct {
 	meanwhile  func() // happens in the next reload, after the generator has run
 	times      Times
 	log        []string
+	warnings   []string
 	comparison chan struct{}
 }
 
 func newHost(t *testing.T) *host {
 	dir := t.TempDir()
 	return &host{t: t, root: filepath.Join(dir, "revisions"), generated: filepath.Join(dir, "generator"), comparison: make(chan struct{}, 1000),
-		times: Times{Quiet: 50 * time.Millisecond, Burst: time.Second, Retry: 20 * time.Millisecond, Later: time.Hour}}
+		times: Times{Quiet: 50 * time.Millisecond, Burst: time.Second, Retry: 20 * time.Millisecond, Later: time.Hour, Look: time.Hour}}
 }
 
 func (h *host) reloader() *Reloader {
@@ -99,7 +101,11 @@ func (h *host) reload(context.Context) error {
 }
 
 func (h *host) Info(format string, args ...any) { h.Error(format, args...) }
-func (h *host) Warning(string, ...any)          {}
+func (h *host) Warning(format string, args ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.warnings = append(h.warnings, fmt.Sprintf(format, args...))
+}
 func (h *host) Error(format string, args ...any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -343,6 +349,25 @@ func TestChangeDuringAReload(t *testing.T) {
 	if n := h.count(); n != 2 {
 		t.Errorf("systemd was reloaded %d times", n)
 	}
+}
+
+// Where folders cannot be watched, it compares every so often.
+func TestRunBlind(t *testing.T) {
+	watchtest.UseUp(t)
+	h := newHost(t)
+	h.times.Look = 10 * time.Millisecond
+	h.link("web", "1")
+	h.run()
+	h.generatedHas("web", "1")
+	h.link("web", "2")
+	h.generatedHas("web", "2")
+	h.link("api", "1")
+	h.generatedHas("api", "1")
+	h.set(func() {
+		if len(h.warnings) != 1 || !strings.HasPrefix(h.warnings[0], "watch "+h.root+" for changes: too many open files; ") {
+			t.Errorf("it warned %q", h.warnings)
+		}
+	})
 }
 
 // A reload that fails is repeated.

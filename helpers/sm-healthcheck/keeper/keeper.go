@@ -65,15 +65,13 @@ const (
 
 // Run watches until ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
-	files, err := watch.New()
-	if err != nil {
-		return err
-	}
+	files := watch.New(k.w.Warn)
 	defer files.Close()
 	ready := sync.OnceFunc(k.w.Notify.Ready)
 	status := ""
 	for read := true; ; {
 		begin := processorTime()
+		var err error
 		if read {
 			err = errors.Join(files.Sync([]string{string(k.containers), ipvs.NoteFolder}), k.sync(ctx))
 		}
@@ -94,7 +92,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case <-time.After(rest):
 		}
 		// What could not be read is read again.
-		read, err = err != nil, nil
+		read = err != nil || files.Blind()
 		select {
 		case <-ctx.Done():
 		case <-files.Changed():

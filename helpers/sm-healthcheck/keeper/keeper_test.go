@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -12,7 +13,9 @@ import (
 
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/ipvs"
+	"service-manager/helpers/internal/notify"
 	"service-manager/helpers/internal/running"
+	"service-manager/helpers/internal/watch/watchtest"
 	"service-manager/helpers/sm-healthcheck/probe"
 )
 
@@ -222,6 +225,48 @@ func TestStatus(t *testing.T) {
 	k.subjects["web-1"].ended = time.Now()
 	if got, want := k.status(), "watching 1 container"; got != want {
 		t.Errorf("got %q; want %q", got, want)
+	}
+}
+
+// Where files cannot be watched, it finds what is new by looking.
+func TestRunBlind(t *testing.T) {
+	watchtest.UseUp(t)
+	k, _, said := keeping(t)
+	clear(k.subjects)
+	ready := make(chan struct{})
+	k.w.Notify = notify.To(func(state string) {
+		if state == "READY=1" {
+			close(ready)
+		}
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- k.Run(ctx) }()
+	select {
+	case <-ready:
+	case err := <-ended:
+		t.Fatalf("Run = %v", err)
+	}
+	id := strings.Repeat("a", 64)
+	if err := k.containers.Note(running.Container{ID: id, Name: "web-3", PID: os.Getpid()}); err != nil {
+		t.Fatal(err)
+	}
+	late := time.Now().Add(20 * time.Second)
+	for found := false; !found; time.Sleep(time.Millisecond) {
+		k.mu.Lock()
+		found = k.subjects[id] != nil
+		k.mu.Unlock()
+		if time.Now().After(late) {
+			t.Fatal("a new container is not found")
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(said.String(), "for changes: too many open files"); n != 1 {
+		t.Errorf("it warned %d times:\n%s", n, said)
 	}
 }
 

@@ -40,13 +40,15 @@ type Times struct {
 	// Look is how often to look although nothing seems to have changed: links in the middle
 	// of the way to a file, and files that another host changes, are not watched.
 	Look time.Duration
+	// Blind is how often to look while changes cannot be watched.
+	Blind time.Duration
 }
 
 // patience is how long a Pass waits at most for files to settle.
 func (t Times) patience() time.Duration { return 2 * (t.Settle + t.Absent) }
 
 // DefaultTimes suit people and their editors.
-var DefaultTimes = Times{Quiet: 20 * time.Millisecond, Settle: 2 * time.Second, Absent: time.Second, Look: time.Minute}
+var DefaultTimes = Times{Quiet: 20 * time.Millisecond, Settle: 2 * time.Second, Absent: time.Second, Look: time.Minute, Blind: time.Second}
 
 // Open returns the folder at path, which need not exist.
 func Open(path string, times Times, report func(problem string)) *Store {
@@ -112,10 +114,7 @@ func (s *Store) Get(_ context.Context, service name.Service) (source.Change, err
 
 // Watch delivers what changes in the folder after the last Pass.
 func (s *Store) Watch(ctx context.Context, from source.Position, handle func(source.Change, source.Position) error) error {
-	watcher, err := watch.New()
-	if err != nil {
-		return err
-	}
+	watcher := watch.New(func(err error) { s.scan.once("", err.Error()) })
 	defer watcher.Close()
 	existed := s.scan.exists()
 	for {
@@ -142,6 +141,8 @@ func (s *Store) Watch(ctx context.Context, from source.Position, handle func(sou
 		var again <-chan time.Time
 		if found.unsettled {
 			again = time.After(s.times.Quiet)
+		} else if watcher.Blind() {
+			again = time.After(s.times.Blind)
 		}
 		select {
 		case <-ctx.Done():

@@ -15,12 +15,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"service-manager/helpers/internal/watch/watchtest"
 	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/definition"
 	"service-manager/units/name"
 )
 
-var quick = Times{Quiet: 5 * time.Millisecond, Settle: 200 * time.Millisecond, Absent: 200 * time.Millisecond, Look: time.Hour}
+var quick = Times{Quiet: 5 * time.Millisecond, Settle: 200 * time.Millisecond, Absent: 200 * time.Millisecond, Look: time.Hour, Blind: 5 * time.Millisecond}
 
 const (
 	first  = `{"image": "nginx:1", "address": "172.17.0.1:7001", "port": 80}` + "\n"
@@ -368,6 +369,45 @@ func TestLinkOnTheWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.waitFor("web second")
+}
+
+// Where files cannot be watched, it finds what has changed by looking.
+func TestBlind(t *testing.T) {
+	watchtest.UseUp(t)
+	path := t.TempDir()
+	w := watchFolder(t, path)
+	w.write("web.json", first)
+	w.waitFor("web first")
+	w.write("web.json", second)
+	w.waitFor("web second")
+	w.remove("web.json")
+	w.waitFor("web deleted")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	want := []string{"watch FOLDER for changes: too many open files; it is looked at again and again until that works; see fs.inotify.max_user_instances in inotify(7)"}
+	if diff := cmp.Diff(want, w.problems); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// It says so once, also when it is followed again.
+func TestBlindAgain(t *testing.T) {
+	watchtest.UseUp(t)
+	problems := 0
+	s := Open(t.TempDir(), quick, func(string) { problems++ })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 3 {
+		if _, err := s.Pass(t.Context(), source.Position{}, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Watch(ctx, source.Position{}, nil); !errors.Is(err, context.Canceled) {
+			t.Errorf("Watch = %v", err)
+		}
+	}
+	if problems != 1 {
+		t.Errorf("%d problems were reported; want one", problems)
+	}
 }
 
 // A folder that goes says nothing about the services in it.
