@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"service-manager/helpers/sm-fetch/follow"
 	"service-manager/helpers/sm-fetch/source"
 	"service-manager/units/host"
 	"service-manager/units/name"
+	"service-manager/units/revision/atomicfile"
 )
 
 // A life of a host whose store is a folder, phase by phase.
@@ -377,4 +379,20 @@ func TestOnceReadsSettings(t *testing.T) {
 		t.Error(err)
 	}
 	m.waitCurrent("web", 1)
+}
+
+// What a write left unfinished a moment before the start, as in a crash, is removed when it
+// is clear that no one writes it.
+func TestCleansAgain(t *testing.T) {
+	defer func(before time.Duration) { cleanAgain = before }(cleanAgain)
+	cleanAgain = time.Second
+	m := newMachine(t)
+	left := filepath.Join(m.store.Root, atomicfile.TempPrefix+"1")
+	almost := time.Now().Add(cleanAgain/2 - atomicfile.Longest)
+	if err := errors.Join(os.MkdirAll(m.store.Root, 0o700), os.WriteFile(left, nil, 0o600), os.Chtimes(left, almost, almost)); err != nil {
+		t.Fatal(err)
+	}
+	stop := m.follow()
+	m.eventually("nothing is left", func() bool { _, err := os.Lstat(left); return errors.Is(err, os.ErrNotExist) })
+	stop()
 }

@@ -20,6 +20,7 @@ import (
 	"service-manager/units/host"
 	"service-manager/units/name"
 	"service-manager/units/revision"
+	"service-manager/units/revision/atomicfile"
 )
 
 // Where things are below the root.
@@ -34,6 +35,10 @@ const stopRetry = 5 * time.Second
 
 // cleanWait is how long a start waits for locks before it cleans up without them.
 const cleanWait = 5 * time.Second
+
+// cleanAgain is how long after the start what was too young to be removed then is old
+// enough. A variable for tests.
+var cleanAgain = atomicfile.Longest + time.Second
 
 // run is the whole helper. system is what it asks of systemd.
 func run(ctx context.Context, w command.World, system system) error {
@@ -189,6 +194,16 @@ func (p *parts) resume(ctx context.Context) {
 	}
 }
 
+// clean removes what the last run left behind. What holds a lock now may be writing; what
+// it leaves behind is removed at the next start.
+func (p *parts) clean(ctx context.Context) {
+	short, cancel := context.WithTimeout(ctx, cleanWait)
+	defer cancel()
+	if err := p.follower.Applier.Revisions.Clean(short); err != nil && ctx.Err() == nil {
+		p.log.Warning("clean up after the last run: %v", err)
+	}
+}
+
 // once is sm-fetch once.
 func (s settings) once(ctx context.Context, w command.World, system system, services []name.Service) error {
 	p, err := s.assemble(w, system, 0)
@@ -216,15 +231,10 @@ func (s settings) follow(ctx context.Context, w command.World, system system) er
 	if err := os.MkdirAll(revisions.Root, 0o700); err != nil {
 		return fmt.Errorf("make the folder of the revisions: %w", err)
 	}
-	// What holds a lock now may be writing; what it leaves behind is removed at the next
-	// start.
-	short, cancel := context.WithTimeout(ctx, cleanWait)
-	if err := revisions.Clean(short); err != nil {
-		p.log.Warning("clean up after the last run: %v", err)
-	}
-	cancel()
-	ctx, cancel = context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	p.clean(ctx)
+	defer time.AfterFunc(cleanAgain, func() { p.clean(ctx) }).Stop()
 	p.resume(ctx)
 	reloaded := make(chan error, 1)
 	go func() {

@@ -310,7 +310,8 @@ func (m *machine) settled(t testing.TB, service, revision string) time.Duration 
 	return m.waitFor(t, patience, serving(service, revision)+`test "$(readlink current)" = "$(readlink good)"`)
 }
 
-// serving is the script of machine.serves.
+// serving is the script of machine.serves. Files that a kill has left unfinished may be
+// there for two minutes, until sm-fetch removes them.
 func serving(service, revision string) string {
 	return strings.NewReplacer("SERVICE", service, "REVISION", revision).Replace(`PATH=$PATH:/opt/service-manager/bin
 cd /etc/service-manager/revisions/SERVICE
@@ -326,7 +327,7 @@ test "$(sm-ipvs list --json $address | jq -r '.[].destinations[] | "\(.address) 
 test "$(docker ps -a --filter label=service-manager.unit --format '{{.Names}} {{.State}}' | grep '^SERVICE\.')" = "SERVICE.$name running"
 test "$(docker inspect -f '{{.Id}} {{.NetworkSettings.IPAddress}}' SERVICE.$name)" = "$SM_CONTAINER_ID $SM_CONTAINER_IP"
 test "$(pgrep -fc "^/[a-z/-]*/sm-docker-run run .*SERVICE[@.]$name")" = 1
-test -z "$(find /etc/service-manager /run/service-manager -name '.tmp-*')"
+test -z "$(find /etc/service-manager /run/service-manager -name '.tmp-*' -mmin +2)"
 flock -n ../.lock-SERVICE true
 systemctl is-active SERVICE@manager.service "SERVICE@$name.service"
 test "$(systemctl list-jobs --no-legend | wc -l)" = 0

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"service-manager/units/name"
 	"service-manager/units/revision/atomicfile"
@@ -95,9 +96,11 @@ func TestCleanLeavesWriters(t *testing.T) {
 	s.mustSave(t, 1)
 	left := s.Root + "/zoo/" + atomicfile.TempPrefix + "1"
 	write(t, left, "")
+	age(t, left)
 	unlock := s.mustLock(t, "web")
 	unfinished := s.Root + "/web/" + atomicfile.TempPrefix + "2"
 	write(t, unfinished, "")
+	age(t, unfinished)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := s.Clean(ctx); err == nil || !strings.Contains(err.Error(), "web: lock") {
@@ -108,6 +111,33 @@ func TestCleanLeavesWriters(t *testing.T) {
 	}
 	must(t, os.Rename(unfinished, s.Root+"/web/finished"))
 	unlock()
+}
+
+// Not everything that writes has the lock: what runs once notes there that it did.
+func TestCleanLeavesWhatIsNew(t *testing.T) {
+	s := newStore(t)
+	s.mustSave(t, 1)
+	file, link := s.Root+"/web/"+atomicfile.TempPrefix+"1", s.Root+"/web/"+atomicfile.TempPrefix+"2"
+	write(t, file, "")
+	must(t, os.Symlink("nowhere", link))
+	must(t, s.Clean(t.Context()))
+	for _, path := range []string{file, link} {
+		if _, err := os.Lstat(path); err != nil {
+			t.Errorf("it may be being written: %v", err)
+		}
+	}
+	age(t, file)
+	must(t, s.Clean(t.Context()))
+	if _, err := os.Lstat(file); err == nil {
+		t.Error("what a crash has left stays for ever")
+	}
+}
+
+// age makes an unfinished file look like what a crash has left.
+func age(t *testing.T, path string) {
+	t.Helper()
+	old := time.Now().Add(-atomicfile.Longest - time.Second)
+	must(t, os.Chtimes(path, old, old))
 }
 
 // Earlier releases let everyone read revisions, and hold a lock on their folder.

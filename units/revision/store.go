@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"service-manager/units/definition"
 	"service-manager/units/name"
@@ -227,8 +228,9 @@ func (s Store) Remove(service name.Service) error {
 }
 
 // Clean removes what writes and removals that were cut short left behind, and
-// takes from other users what earlier releases let them read. It leaves a service
-// alone whose lock it does not get before the context ends.
+// takes from other users what earlier releases let them read. It leaves files alone
+// that may still be being written, and a service whose lock it does not get before the
+// context ends.
 func (s Store) Clean(ctx context.Context) error {
 	problems := []error{removeTemporary(s.Root), tighten(s.Root, folderMode)}
 	entries, err := os.ReadDir(s.Root)
@@ -258,6 +260,10 @@ func removeTemporary(dir string) error {
 	left, err := filepath.Glob(filepath.Join(dir, atomicfile.TempPrefix+"*"))
 	problems := []error{err}
 	for _, path := range left {
+		// Not everything that writes has the lock.
+		if info, err := os.Lstat(path); err == nil && !info.IsDir() && time.Since(info.ModTime()).Abs() < atomicfile.Longest {
+			continue
+		}
 		problems = append(problems, os.RemoveAll(path))
 	}
 	return errors.Join(problems...)

@@ -306,6 +306,7 @@ func TestRemoveAndClean(t *testing.T) {
 	write(t, s.Root+"/"+atomicfile.TempPrefix+"removed-db/current", "")
 	s.mustSave(t, 2)
 	write(t, s.Root+"/web/"+atomicfile.TempPrefix+"9", "")
+	age(t, s.Root+"/web/"+atomicfile.TempPrefix+"9")
 	must(t, s.Clean(t.Context()))
 	for _, dir := range []string{s.Root, s.Root + "/web"} {
 		entries, err := filepath.Glob(dir + "/[^.]*")

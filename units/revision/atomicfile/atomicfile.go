@@ -7,11 +7,16 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // TempPrefix begins the name of every file that is not finished yet. What a
 // crash left behind can be told by it.
 const TempPrefix = ".tmp-"
+
+// Longest is longer than a write takes. An unfinished file that is younger may be being
+// written.
+const Longest = time.Minute
 
 // Write makes path a file with that content and those permissions.
 func Write(path string, data []byte, mode fs.FileMode) (err error) {
