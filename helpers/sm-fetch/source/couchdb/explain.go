@@ -21,7 +21,7 @@ import (
 // statusError is an answer that reports an error.
 type statusError struct {
 	status int
-	reason string // as the server gives it, printable
+	reason string // as the server gives it
 }
 
 func (e *statusError) Error() string {
@@ -45,17 +45,26 @@ func (s *Store) explain(err error) error {
 	if err == nil || errors.Is(err, source.ErrMissing) || errors.Is(err, context.Canceled) {
 		return err
 	}
+	var status *statusError
+	if errors.As(err, &status) {
+		return &statusError{status.status, s.clean(status.reason)}
+	}
 	text := err.Error()
-	clean := printable(text)
+	if clean := s.clean(text); clean != text {
+		return errors.New(clean)
+	}
+	return err
+}
+
+// clean returns a foreign text as one short line without credentials. They are replaced
+// before it is cut: half a password is not recognized.
+func (s *Store) clean(text string) string {
 	for _, secret := range s.secrets {
 		if len(secret) > 2 { // shorter ones are in every text
-			clean = strings.ReplaceAll(clean, secret, "***")
+			text = strings.ReplaceAll(text, secret, "***")
 		}
 	}
-	if clean == text {
-		return err
-	}
-	return errors.New(clean)
+	return printable(text)
 }
 
 // errMissing says that the server does not have the database.

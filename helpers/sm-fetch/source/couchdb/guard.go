@@ -206,7 +206,7 @@ func location(header string) string {
 		return "a URL that cannot be understood"
 	}
 	u.User, u.RawQuery, u.ForceQuery, u.Fragment, u.RawFragment = nil, "", false, "", ""
-	return printable(u.String())
+	return u.String()
 }
 
 // problem returns the error that an answer reports. Its text is used only when it is
@@ -217,7 +217,7 @@ func (g *guard) problem(response *http.Response) error {
 	if err != nil || json.Unmarshal(body, &answer) != nil {
 		answer.Reason = ""
 	}
-	return &statusError{response.StatusCode, printable(answer.Reason)}
+	return &statusError{response.StatusCode, answer.Reason}
 }
 
 // whole reads an answer that is one JSON value.

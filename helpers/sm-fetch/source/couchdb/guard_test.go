@@ -2,9 +2,12 @@ package couchdb
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-kivik/kivik/v4"
 
 	"service-manager/helpers/sm-fetch/source"
 	"service-manager/helpers/sm-fetch/source/couchdb/wiretest"
@@ -62,5 +65,40 @@ func TestCredentialsComeBack(t *testing.T) {
 		if text := err.Error(); strings.ContainsAny(text, "\r\n\x1b") || strings.Contains(text, reason) {
 			t.Errorf("got error %q", err)
 		}
+	}
+}
+
+// A text is cut after the credentials in it are replaced: a half of them would not be
+// recognized.
+func TestCredentialsAtTheCut(t *testing.T) {
+	const password = "p/ss@w#rd"
+	for _, answer := range []string{
+		"HTTP/1.1 500 Oops\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n{\"reason\":\"%sp/ss@w#rd\"}",
+		"HTTP/1.1 302 Found\r\nLocation: http://couch.example/%[2]sp%%2Fss@w%%23rd\r\nContent-Length: 0\r\n\r\n",
+	} {
+		for before := 200; before < 310; before++ {
+			server := wiretest.Start(t)
+			padding := strings.Repeat("x", before)
+			server.On("/services", wiretest.Answer{Bytes: fmt.Appendf(nil, answer, len(`{"reason":""}`)+len(padding)+len(password), padding)})
+			s, err := Open("http://admin:p%2Fss%40w%23rd@"+server.Address+"/services", time.Second, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _, err = pass(t, s, source.Position{})
+			if err == nil || !strings.Contains(err.Error(), padding[:200]) {
+				t.Fatalf("got error %v", err)
+			}
+			if strings.Contains(err.Error(), "xp") {
+				t.Errorf("after %d letters: got error %v", before, err)
+			}
+		}
+	}
+}
+
+// By its status, a position is known that the server does not understand.
+func TestLongReasonKeepsItsStatus(t *testing.T) {
+	err := (&Store{}).explain(&statusError{http.StatusBadRequest, strings.Repeat("\n", 1000)})
+	if status := kivik.HTTPStatus(err); status != http.StatusBadRequest || len([]rune(err.Error())) > 400 {
+		t.Errorf("got status %d of the error %q", status, err)
 	}
 }
