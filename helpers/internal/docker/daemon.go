@@ -183,9 +183,11 @@ func brokeOff(err error) bool {
 }
 
 // Reason returns what the daemon says in err as one line, without the phrases that the
-// layers in between have wrapped around it.
+// layers in between have wrapped around it, and without the queries of URLs: every user
+// may read it, and what a registry has signed gives away what it leads to.
 func Reason(err error) string {
 	reason := strings.Join(strings.Fields(err.Error()), " ")
+	reason = query.ReplaceAllString(reason, "$1…")
 	for _, noise := range []string{
 		"Error response from daemon: ", "Error: ",
 		"failed to create task for container: ", "failed to create shim task: ",
@@ -202,6 +204,10 @@ func Reason(err error) string {
 	reason = strings.TrimSuffix(strings.Join(parts, ": "), ".")
 	return dockerHelp.ReplaceAllString(reason, "")
 }
+
+// query matches a URL up to the end of its query, which is what follows the group: not the
+// punctuation around the URL.
+var query = regexp.MustCompile(`(://[^\s"?]*\?)[^\s"]*[^\s"'\\:;,.)>\]}]`)
 
 // Brief returns err with its Reason as the text.
 func Brief(err error) error { return &briefError{Reason(err), err} }

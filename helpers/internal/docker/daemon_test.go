@@ -234,6 +234,35 @@ func TestReason(t *testing.T) {
 	}
 }
 
+// Everyone who has the query of a URL that a registry has signed gets what it leads to.
+func TestReasonWithoutQueries(t *testing.T) {
+	const (
+		store = "docker-images-prod.6aa30f8b08e16409b46e0173d6de2f56.r2.cloudflarestorage.com"
+		blob  = "https://" + store + "/registry-v2/docker/registry/v2/blobs/sha256/4f/4f4fb700ef54461cfa02571ae0db9a0dc1e0cdb5577484a6d75e68dc38e8acc1/data"
+		query = "?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=f1baa2dd9b876aeb89efebbfc9e5d5f4%2F20251201%2Fauto%2Fs3%2Faws4_request" +
+			"&X-Amz-Date=20251201T101500Z&X-Amz-Expires=1200&X-Amz-SignedHeaders=host&X-Amz-Signature=0f4c6c2b6a7c9c4fb4d1d3e7a3a7d2f1"
+	)
+	for _, test := range []struct{ before, url, after string }{
+		{`error pulling image configuration: download failed after attempts=6: Get "`, blob, `": dial tcp: lookup ` + store + " on 127.0.0.53:53: server misbehaving"},
+		{"failed to copy: httpReadSeeker: failed open: unexpected status code ", blob, ": 403 Forbidden"},
+		{"(a redirect to ", "HTTPS://S3.example:9000/", ") was refused"},
+		{`the proxy says \"Get `, blob, `\"`},
+	} {
+		got, want := Reason(errors.New(test.before+test.url+query+test.after)), test.before+test.url+"?…"+test.after
+		if got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+		twice := test.before + test.url + query + test.after + ", " + test.url + query
+		if got := explain(errors.New(twice), "docker.io"); strings.Contains(got, "X-Amz") {
+			t.Errorf("to be read by all: %s", got)
+		}
+	}
+	const plain = "is it there? see https://docs.docker.com/go/access-tokens/, or ask"
+	if got := Reason(errors.New(plain)); got != plain {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestOfHost(t *testing.T) {
 	for text, want := range map[string]bool{
 		`Get "http://localhost:5000/v2/": dial tcp [::1]:5000: connect: connection refused`:                                                        true,
