@@ -31,18 +31,22 @@ func (j *journal) line(priority, format string, args ...any) {
 	if !j.priorities {
 		priority = ""
 	}
-	args, hints := slices.Clone(args), ""
+	args = slices.Clone(args)
+	var ways []string
 	for i, arg := range args {
 		if err, ok := arg.(error); ok {
 			said, way := hint.Split(err)
 			args[i] = said
 			if way != "" {
-				hints += fmt.Sprintf("%ssm-fetch: hint: %s\n", priority, printable.Clean(way))
+				ways = append(ways, way)
 			}
 		}
 	}
 	line := printable.Sprintf(format, args...)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	fmt.Fprintf(j.out, "%ssm-fetch: %s\n%s", priority, line, hints)
+	fmt.Fprintf(j.out, "%ssm-fetch: %s\n", priority, line)
+	for _, way := range ways { // each write is one line
+		fmt.Fprintf(j.out, "%ssm-fetch: hint: %s\n", priority, printable.Clean(way))
+	}
 }

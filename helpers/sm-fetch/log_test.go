@@ -8,6 +8,7 @@ import (
 
 	"service-manager/helpers/internal/command"
 	"service-manager/helpers/internal/hint"
+	"service-manager/units/printable"
 )
 
 func TestJournal(t *testing.T) {
@@ -18,7 +19,7 @@ func TestJournal(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder
-			log := newJournal(command.World{Stderr: &out, Env: func(string) (string, bool) { return test.stream, test.stream != "" }})
+			log := newJournal(command.World{Stderr: printable.Messages(&out), Env: func(string) (string, bool) { return test.stream, test.stream != "" }})
 			log.Error("%v; trying again every %v", err, "5s")
 			if out.String() != test.want {
 				t.Errorf("got  %q\nwant %q", out.String(), test.want)
