@@ -52,7 +52,7 @@ type Times struct {
 	Quiet time.Duration // without a change
 	Burst time.Duration // at most, for any change
 	Retry time.Duration // before a reload that failed is tried again
-	Later time.Duration // before one that did not help is
+	Later time.Duration // before one that did not help is, and between comparisons while nothing changes
 	Look  time.Duration // between comparisons while changes cannot be watched
 }
 
@@ -152,6 +152,9 @@ func (r *Reloader) Run(ctx context.Context) error {
 			retry = time.After(r.Times.Later)
 		case watcher.Blind(): // a reload that did not help is not repeated so soon
 			retry = time.After(r.Times.Look)
+		default:
+			// In a reload that another program has asked for, the generator may have failed.
+			retry = time.After(r.Times.Later)
 		}
 		select {
 		case <-ctx.Done():

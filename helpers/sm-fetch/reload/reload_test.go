@@ -337,6 +337,19 @@ func TestReloadHelpsLater(t *testing.T) {
 	}
 }
 
+// A generator that failed in a reload of another program's has left units out.
+func TestUnitsAreLost(t *testing.T) {
+	h := newHost(t)
+	h.times.Later = 20 * time.Millisecond
+	h.link("web", "1")
+	h.run()
+	h.generatedHas("web", "1")
+	if err := os.RemoveAll(h.generated); err != nil {
+		t.Fatal(err)
+	}
+	h.generatedHas("web", "1")
+}
+
 // What changes during a reload needs another one, which is nothing to report.
 func TestChangeDuringAReload(t *testing.T) {
 	h := newHost(t)
