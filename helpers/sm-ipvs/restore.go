@@ -44,8 +44,13 @@ func restore(ctx context.Context, w command.World) error {
 	return errors.Join(ipvs.Configure(), putBack(ctx, w, handle, given...))
 }
 
+// restorer is what putBack needs of the kernel's load balancer.
+type restorer interface {
+	Restore(ctx context.Context, addresses ...ipvs.Address) ([]ipvs.Place, error)
+}
+
 // putBack restores destinations at the addresses, and reports which.
-func putBack(ctx context.Context, w command.World, handle *ipvs.Handle, addresses ...ipvs.Address) error {
+func putBack(ctx context.Context, w command.World, handle restorer, addresses ...ipvs.Address) error {
 	restored, err := handle.Restore(ctx, addresses...)
 	for _, r := range restored {
 		fmt.Fprintf(w.Stdout, "put %s back at %s: it was missing in the kernel\n", r.Destination, r.Address)
