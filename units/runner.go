@@ -11,7 +11,8 @@ import (
 	"service-manager/units/unitfile"
 )
 
-// slack is what a step may take beyond the time for its own work.
+// slack is what a step may take beyond the time for its own work. What undoes a step gives up
+// before that: otherwise systemd would skip what undoes those before it.
 const slack = 30 * time.Second
 
 // lastDropIn sorts behind the drop-ins of the host's administrator.

@@ -21,7 +21,7 @@ func run(ctx context.Context, w command.World) error {
 		"pull":   func(w command.World) error { return pull(ctx, w) },
 		"once":   func(w command.World) error { return once(ctx, w) },
 		"run":    func(w command.World) error { return runContainer(ctx, w) },
-		"remove": func(w command.World) error { return remove(ctx, w) },
+		"remove": func(w command.World) error { return remove(ctx, w, docker.Removal) },
 		"sweep":  func(w command.World) error { return sweep(ctx, w) },
 	})
 }

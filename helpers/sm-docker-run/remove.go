@@ -18,7 +18,8 @@ Usage: sm-docker-run remove [flags] --name NAME
 
 Removes the container of that name and its anonymous volumes, running or not.
 Succeeds if there is none. The run record is removed first: the container's address
-may soon be another container's.
+may soon be another container's. Fails when Docker has not done it 5 s after
+--docker-timeout, so that the next command of the unit runs.
 
 Example:
   ExecStopPost=/usr/local/bin/sm-docker-run remove --name web
@@ -44,7 +45,10 @@ func parseRemove(w command.World) (o removeOptions, err error) {
 	return o, checkName(o.name)
 }
 
-func remove(ctx context.Context, w command.World) error {
+// remove removes a container, unless the daemon takes longer than its patience and removal.
+// With the default patience that is less than the 30 s that a generated unit gives a command
+// of ExecStopPost= at least: when one takes longer, systemd skips those that follow.
+func remove(ctx context.Context, w command.World, removal time.Duration) error {
 	o, err := parseRemove(w)
 	if err != nil {
 		return err
@@ -54,10 +58,16 @@ func remove(ctx context.Context, w command.World) error {
 			return about(o.name, fmt.Errorf("delete the run record: %w", err))
 		}
 	}
-	d, err := docker.ConnectToEnd(ctx, w.Notify, *o.patience)
+	limit := *o.patience + removal
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	d, err := docker.ConnectToEnd(limited, w.Notify, *o.patience)
 	if err == nil {
 		defer d.Close()
-		_, err = d.RemoveNamed(ctx, o.name)
+		_, err = d.RemoveNamed(limited, o.name)
+	}
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		err = &command.HostError{Err: fmt.Errorf("the Docker daemon did not remove it within %s", limit)}
 	}
 	if err = about(o.name, err); err != nil {
 		return hint.Add(fmt.Errorf("%w; the container is left as it is", err), "run docker rm -f %s, or start its unit again", o.name)

@@ -20,8 +20,10 @@ var ErrGone = errors.New("another program removed the container")
 // up with one whose id begins so.
 func (d *Daemon) Find(ctx context.Context, name string) (c container.InspectResponse, found bool, err error) {
 	err = d.Retry(ctx, func() error {
-		c, err = d.ContainerInspect(ctx, name)
-		return err
+		return d.Within(ctx, d.patience, func(ctx context.Context) error {
+			c, err = d.ContainerInspect(ctx, name)
+			return err
+		})
 	})
 	if cerrdefs.IsNotFound(err) {
 		return c, false, nil
@@ -72,6 +74,10 @@ func (d *Daemon) RemoveNamed(ctx context.Context, name string) (bool, error) {
 	return true, d.Remove(ctx, c.ID)
 }
 
+// Removal is how long the daemon may take to kill a container and to remove it, before its
+// silence tries the patience with it.
+const Removal = 5 * time.Second
+
 // Remove removes the container with that id and its anonymous volumes. It is
 // killed if it runs. One that is gone already is fine, and one that the daemon
 // is removing already is waited for.
@@ -79,7 +85,9 @@ func (d *Daemon) Remove(ctx context.Context, id string) error {
 	deadline := time.Now().Add(d.patience)
 	for {
 		err := d.Retry(ctx, func() error {
-			return d.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
+			return d.Within(ctx, Removal+d.patience, func(ctx context.Context) error {
+				return d.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
+			})
 		})
 		if err == nil || cerrdefs.IsNotFound(err) {
 			return nil

@@ -50,17 +50,13 @@ func connect(ctx context.Context, n notify.Notifier, patience time.Duration, end
 	ping := d.unlessAsleep(ctx, func() error {
 		// A daemon that is starting, or a systemd socket that has yet to start it,
 		// accepts the connection and says nothing.
-		limited, cancel := context.WithTimeout(ctx, patience)
-		defer cancel()
-		ping, err := c.Ping(limited)
-		if err != nil {
-			if limited.Err() != nil && ctx.Err() == nil {
-				return d.absent(err)
+		return d.Within(ctx, patience, func(ctx context.Context) error {
+			ping, err := c.Ping(ctx)
+			if err == nil {
+				c.NegotiateAPIVersionPing(ping)
 			}
 			return err
-		}
-		c.NegotiateAPIVersionPing(ping)
-		return nil
+		})
 	})
 	if err := d.retry(ctx, ping, ping); err != nil {
 		c.Close()
@@ -94,7 +90,7 @@ func (d *Daemon) retry(ctx context.Context, f, again func() error) error {
 			return hint.Add(fmt.Errorf("no permission to use the Docker daemon at %s", d.DaemonHost()), "run this as root or as a member of its group")
 		}
 		if d.ending && errors.Is(err, ErrStopped) || time.Since(since)+pause > d.patience {
-			return d.absent(err)
+			return d.absent(err, d.patience)
 		}
 		d.notify.Status("waiting for the Docker daemon at %s", d.DaemonHost())
 		select {
@@ -105,21 +101,36 @@ func (d *Daemon) retry(ctx context.Context, f, again func() error) error {
 	}
 }
 
+// Within calls f with a context that ends after limit. If f fails by then because of that,
+// the daemon hangs: Absent is true of the error.
+func (d *Daemon) Within(ctx context.Context, limit time.Duration, f func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := f(limited)
+	if err == nil || limited.Err() == nil || ctx.Err() != nil || Absent(err) {
+		return err
+	}
+	return d.absent(err, limit)
+}
+
+// Absent reports whether err says that the daemon cannot be reached, or does not answer.
+func Absent(err error) bool { return errors.As(err, new(*absentError)) }
+
 // absent is the error for a daemon that has been unreachable for too long.
-func (d *Daemon) absent(err error) error {
+func (d *Daemon) absent(err error, waited time.Duration) error {
 	if errors.Is(err, ErrStopped) {
-		waited := ""
+		suffix := ""
 		if !d.ending {
-			waited = fmt.Sprintf(" (waited %s for it)", d.patience)
+			suffix = fmt.Sprintf(" (waited %s for it)", waited)
 		}
-		return hint.Add(&absentError{fmt.Sprintf("%v%s", err, waited), err}, "run systemctl start %s", Unit)
+		return hint.Add(&absentError{fmt.Sprintf("%v%s", err, suffix), err}, "run systemctl start %s", Unit)
 	}
 	remedy := "check DOCKER_HOST, which names it"
 	if d.local() {
 		remedy = "run systemctl status " + Unit
 	}
 	return hint.Add(&absentError{fmt.Sprintf("the Docker daemon at %s does not answer (waited %s%s)",
-		d.DaemonHost(), d.patience, cause(err)), err}, "%s", remedy)
+		d.DaemonHost(), waited, cause(err)), err}, "%s", remedy)
 }
 
 // cause returns, after a colon, why there was no connection, where that says more than
@@ -150,7 +161,7 @@ func (e *absentError) Unwrap() error { return e.err }
 // something for the moment, so that the same request may succeed later. The daemon says
 // so only in prose.
 func OfHost(err error) bool {
-	if errors.As(err, new(*absentError)) {
+	if Absent(err) {
 		return true
 	}
 	text := strings.ToLower(err.Error())
@@ -170,7 +181,7 @@ var hostWords = []string{
 
 // unreachable reports whether err says that the daemon is not there, or went away.
 func unreachable(err error) bool {
-	if err == nil || errors.As(err, new(*absentError)) {
+	if err == nil || Absent(err) {
 		return false
 	}
 	return errors.Is(err, ErrStopped) || client.IsErrConnectionFailed(err) || brokeOff(err)

@@ -200,6 +200,34 @@ func TestRemove(t *testing.T) {
 	}
 }
 
+// A daemon that answers a ping may still hang when it is asked about one container.
+func TestRemoveWithHangingDaemon(t *testing.T) {
+	for _, test := range []struct {
+		hangs  string
+		limit  time.Duration // beyond the patience
+		remove func(d *Daemon) error
+	}{
+		{http.MethodGet, 0, func(d *Daemon) error { _, err := d.RemoveNamed(t.Context(), "web"); return err }},
+		{http.MethodDelete, Removal, func(d *Daemon) error { return d.Remove(t.Context(), "0123") }},
+	} {
+		t.Run(test.hangs, func(t *testing.T) {
+			released := make(chan struct{})
+			d := dial(t, func(method, path string) (int, any) {
+				if method == test.hangs {
+					<-released
+				}
+				return http.StatusNotFound, "No such container: 0123"
+			}, time.Minute)
+			t.Cleanup(func() { close(released) })
+			d.patience = 50*time.Millisecond - test.limit
+			err := test.remove(d)
+			if err == nil || !strings.Contains(err.Error(), "does not answer (waited 50ms)") || !Absent(err) || !OfHost(err) {
+				t.Errorf("got %v; want that the daemon does not answer", err)
+			}
+		})
+	}
+}
+
 func TestEndedGone(t *testing.T) {
 	d := dial(t, func(string, string) (int, any) { return http.StatusNotFound, "No such container: 0123" }, time.Second)
 	if _, err := d.Ended(context.Background(), "0123"); err != ErrGone {
