@@ -154,7 +154,7 @@ func (r *runner) toItsEnd(ctx context.Context, id string, timeout time.Duration)
 
 // stopped stops a container; how it ends then does not matter.
 func (r *runner) stopped(ctx context.Context, id string) error {
-	err := r.stop(ctx, id)
+	err := r.stop(ctx, id, nil)
 	if errors.As(err, new(*command.ExitError)) || errors.As(err, new(*command.SignalError)) {
 		return nil
 	}

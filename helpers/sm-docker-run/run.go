@@ -236,7 +236,7 @@ func (r *runner) end(ctx context.Context, id string, p *process.Process, waited 
 	defer d.Close()
 	r.d = d
 	if ctx.Err() != nil {
-		return about(r.o.name, asTold(r.stop(whole, id)))
+		return about(r.o.name, asTold(r.stop(whole, id, p)))
 	}
 	// Its process has ended, so the daemon should soon know how. A unit whose container
 	// is dead must not stay up for a daemon that does not.
@@ -252,7 +252,7 @@ func (r *runner) end(ctx context.Context, id string, p *process.Process, waited 
 	case err == nil:
 		err = r.result(whole, c)
 	case ctx.Err() != nil:
-		err = asTold(r.stop(whole, id))
+		err = asTold(r.stop(whole, id, p))
 	case limited.Err() != nil:
 		err = hint.Add(fmt.Errorf("its process has ended, and the Docker daemon did not say how within %s", *r.o.patience), "run docker inspect %s", r.o.name)
 	}

@@ -26,24 +26,34 @@ func asTold(err error) error {
 	return &command.QuietError{Err: err}
 }
 
-// stop stops the container gracefully.
-func (r *runner) stop(ctx context.Context, id string) error {
+// stop stops the container gracefully. If the daemon hangs or goes away meanwhile, it does
+// so without the daemon, by the container's first process; p is nil when that cannot be
+// seen from here.
+func (r *runner) stop(ctx context.Context, id string, p *process.Process) error {
 	seconds := r.o.stopTimeout.seconds()
 	limit := time.Duration(seconds) * time.Second
-	r.w.Notify.ExtendTimeout(limit + *r.o.patience)
+	longest := limit + *r.o.patience
+	// Not just so long: what then follows has to ask for more in time.
+	r.w.Notify.ExtendTimeout(longest + *r.o.patience)
 	begin := time.Now()
-	err := r.d.Retry(ctx, func() error {
-		return r.d.ContainerStop(ctx, id, container.StopOptions{Timeout: &seconds})
-	})
-	if err != nil && !cerrdefs.IsNotFound(err) {
-		return fmt.Errorf("stop the container: %w", docker.Brief(err))
-	}
-	c, err := r.d.Ended(ctx, id)
-	if errors.Is(err, docker.ErrGone) {
-		return &command.SignalError{Signal: unix.SIGTERM}
-	}
-	if err != nil {
+	var c container.InspectResponse
+	err := r.d.Within(ctx, longest, func(ctx context.Context) error {
+		err := r.d.Retry(ctx, func() error {
+			return r.d.ContainerStop(ctx, id, container.StopOptions{Timeout: &seconds})
+		})
+		if err != nil && !cerrdefs.IsNotFound(err) {
+			return err
+		}
+		c, err = r.d.Ended(ctx, id)
 		return err
+	})
+	switch {
+	case errors.Is(err, docker.ErrGone):
+		return &command.SignalError{Signal: unix.SIGTERM}
+	case docker.Absent(err) && p != nil:
+		return r.stopProcess(ctx, p)
+	case err != nil:
+		return fmt.Errorf("stop the container: %w", docker.Brief(err))
 	}
 	asked := parseSignal(c.Config.StopSignal)
 	switch ended := signalOf(c.State.ExitCode); {
@@ -56,8 +66,8 @@ func (r *runner) stop(ctx context.Context, id string) error {
 	return r.result(ctx, c)
 }
 
-// stopProcess does what stop does to the first process of a container whose daemon has
-// been stopped and left it running (live-restore). A stop signal that only the image
+// stopProcess does what stop does to the first process of a container whose daemon hangs,
+// or has been stopped and left it running (live-restore). A stop signal that only the image
 // names is not known without the daemon.
 func (r *runner) stopProcess(ctx context.Context, p *process.Process) error {
 	limit := time.Duration(r.o.stopTimeout.seconds()) * time.Second
