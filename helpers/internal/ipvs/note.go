@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"service-manager/units/revision/atomicfile"
 )
 
 // A note records what was made of a destination until it is removed, for two reasons.
@@ -33,8 +35,11 @@ type note struct {
 // NoteFolder has a file for each destination.
 const NoteFolder = runFolder + "/ipvs"
 
+// noteFolder is NoteFolder, except in tests.
+var noteFolder = NoteFolder
+
 func notePath(at Address, to netip.AddrPort) string {
-	return filepath.Join(NoteFolder, at.fileName()+"_"+to.String())
+	return filepath.Join(noteFolder, at.fileName()+"_"+to.String())
 }
 
 // Place is where a destination is: at the address of a virtual service.
@@ -45,13 +50,13 @@ type Place struct {
 
 // noted returns what there are notes about, in the order of their file names.
 func noted() ([]Place, error) {
-	entries, err := os.ReadDir(NoteFolder)
+	entries, err := os.ReadDir(noteFolder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("look up what destinations there were: %w", err)
 	}
 	var places []Place
 	for _, entry := range entries {
-		// A file that notePath would name otherwise is no note.
+		// A file that notePath would name otherwise is no note; it may be an unfinished one.
 		first, second, _ := strings.Cut(entry.Name(), "_")
 		at, err := addressOf(first)
 		if err != nil {
@@ -92,9 +97,10 @@ func notesHere(addresses ...Address) (about []Place, notes map[Place]note, err e
 	return about, notes, errors.Join(problems...)
 }
 
-// write makes n the note about a destination. The lock must be held.
+// write makes n the note about a destination. If it fails, the note stays as it was. The
+// lock must be held.
 func (n note) write(at Address, to netip.AddrPort) error {
-	err := os.MkdirAll(NoteFolder, 0o755)
+	err := os.MkdirAll(noteFolder, 0o755)
 	if err == nil {
 		text := fmt.Appendf(nil, "%s\n%s %d %s", n.owner, n.scheduler, n.weight, n.namespace)
 		if n.assign {
@@ -103,7 +109,7 @@ func (n note) write(at Address, to netip.AddrPort) error {
 		if n.watch {
 			text = append(text, " watch"...)
 		}
-		err = os.WriteFile(notePath(at, to), append(text, '\n'), 0o644)
+		err = atomicfile.Write(notePath(at, to), append(text, '\n'), 0o644)
 	}
 	if err != nil {
 		return fmt.Errorf("write the note of %s at %s: %w", to, at, err)
