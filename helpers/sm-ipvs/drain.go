@@ -191,6 +191,14 @@ func awaitForgotten(handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort) err
 	}
 }
 
+// drainer is what quiesce needs of the kernel's load balancer.
+type drainer interface {
+	Fill(ctx context.Context, at ipvs.Address, to netip.AddrPort, owner string) (mine bool, err error)
+	Quiesce(ctx context.Context, at ipvs.Address, to netip.AddrPort, owner string) (mine bool, err error)
+	Destination(at ipvs.Address, to netip.AddrPort) (ipvs.Destination, bool, error)
+	Connections(at ipvs.Address, to netip.AddrPort) (ipvs.Connections, error)
+}
+
 // quiesce stops new connections to a destination; mine is false when it is another
 // owner's.
 //
@@ -198,15 +206,25 @@ func awaitForgotten(handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort) err
 // same time. At weight 0 the kernel gives the client's packet to another destination, and
 // a client that has the answer of this one by then is reset. So this one is full, and
 // keeps its weight, until no connection is opening or the time is up.
-func quiesce(ctx context.Context, w command.World, handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort, limit time.Duration) (mine bool, err error) {
+func quiesce(ctx context.Context, w command.World, handle drainer, at ipvs.Address, to netip.AddrPort, limit time.Duration) (mine bool, err error) {
 	// What has begun ends at weight 0, whatever happens.
 	whole := context.WithoutCancel(ctx)
+	warned := false
 	for deadline := time.Now().Add(limit); ; {
 		if mine, err = handle.Fill(whole, at, to, owner(w)); err != nil || !mine {
 			return mine, err
 		}
 		waited := awaitOpen(ctx, w, handle, at, to, deadline)
-		if mine, err = handle.Quiesce(whole, at, to, owner(w)); err != nil || !mine || waited != nil {
+		mine, err = handle.Quiesce(whole, at, to, owner(w))
+		if errors.Is(err, ipvs.ErrUnnoted) {
+			// An error would cut connections. The note only matters to what may give the
+			// destination its weight back.
+			if !warned {
+				w.Warning("drain %s: %v", to, err)
+			}
+			warned, err = true, nil
+		}
+		if err != nil || !mine || waited != nil {
 			return mine, errors.Join(err, waited)
 		}
 		// One may have come just before.
@@ -219,7 +237,7 @@ func quiesce(ctx context.Context, w command.World, handle *ipvs.Handle, at ipvs.
 
 // awaitOpen returns when no connection of a destination is opening, at the deadline, or
 // when ctx ends.
-func awaitOpen(ctx context.Context, w command.World, handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort, deadline time.Time) error {
+func awaitOpen(ctx context.Context, w command.World, handle drainer, at ipvs.Address, to netip.AddrPort, deadline time.Time) error {
 	for status := ""; ; {
 		begin := time.Now()
 		n, err := countOpening(handle, at, to)
@@ -247,7 +265,7 @@ func awaitOpen(ctx context.Context, w command.World, handle *ipvs.Handle, at ipv
 }
 
 // countOpening returns how many connections of a destination are opening.
-func countOpening(handle *ipvs.Handle, at ipvs.Address, to netip.AddrPort) (int, error) {
+func countOpening(handle drainer, at ipvs.Address, to netip.AddrPort) (int, error) {
 	d, found, err := handle.Destination(at, to)
 	if err != nil || !found || d.ActiveConnections == 0 {
 		return 0, err // without the list of all connections, which may be long

@@ -153,22 +153,26 @@ func (h *Handle) Fill(ctx context.Context, at Address, to netip.AddrPort, owner 
 
 // Quiesce sets the weight of a destination to 0: it keeps its connections and gets no new
 // ones. A destination that is not there, or belongs to another owner, is left alone; mine
-// is false in the latter case.
+// is false in the latter case. The error is ErrUnnoted when only the kernel knows it.
 func (h *Handle) Quiesce(ctx context.Context, at Address, to netip.AddrPort, owner string) (mine bool, err error) {
 	return own(ctx, h.Waiting, at, to, owner, func(n note, found bool) error {
-		if found {
-			n.weight = 0
-			if err := n.write(at, to); err != nil {
-				return err
-			}
-		}
+		// First: without the note, the connections can still be waited for.
 		err := h.moby.UpdateDestination(at.key(), destination(to))
 		if err != nil && !absent(err) {
 			return fmt.Errorf("set the weight of %s at %s to 0: %w", to, at, err)
 		}
+		if !found || n.weight == 0 {
+			return nil
+		}
+		if err := n.quiesce(at, to); err != nil {
+			return fmt.Errorf("the weight of %s at %s is 0, and %w: %w", to, at, ErrUnnoted, err)
+		}
 		return nil
 	})
 }
+
+// ErrUnnoted says that the kernel has done what was asked, and the note stays as it was.
+var ErrUnnoted = errors.New("that could not be noted")
 
 // Remove removes a destination from the virtual service at an address, and the service
 // too when it has no destination left. What is not there, or belongs to another owner, is

@@ -12,8 +12,8 @@ import (
 const runFolder = "/run/service-manager"
 
 // lockFile keeps two helpers from changing virtual services at the same time: one would
-// remove a service that has become empty just as another adds to it.
-const lockFile = runFolder + "/ipvs.lock"
+// remove a service that has become empty just as another adds to it. Tests have their own.
+var lockFile = runFolder + "/ipvs.lock"
 
 // lock waits for the right to change virtual services; waiting, if not nil, is told who
 // has it when that takes long. The returned function gives it back, as does the end of

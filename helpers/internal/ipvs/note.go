@@ -117,6 +117,19 @@ func (n note) write(at Address, to netip.AddrPort) error {
 	return nil
 }
 
+// quiesce sets the weight in the note about a destination to 0. It writes over the digits
+// of a weight that is not 0: for that there is room even where no file can be written. The
+// lock must be held.
+func (n note) quiesce(at Address, to netip.AddrPort) error {
+	file, err := os.OpenFile(notePath(at, to), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	zeros := strings.Repeat("0", len(strconv.Itoa(n.weight)))
+	_, err = file.WriteAt([]byte(zeros), int64(len(n.owner+"\n"+n.scheduler+" ")))
+	return errors.Join(err, file.Close())
+}
+
 // noteScheduler sets the scheduler in every note about the virtual service at an address.
 // The lock must be held.
 func noteScheduler(at Address, scheduler string) error {

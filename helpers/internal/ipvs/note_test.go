@@ -18,9 +18,9 @@ var (
 // inFolder makes notes and the lock files of a folder of the test's own.
 func inFolder(t *testing.T) {
 	t.Helper()
-	before := noteFolder
-	t.Cleanup(func() { noteFolder = before })
-	noteFolder = filepath.Join(t.TempDir(), "ipvs")
+	notes, lock := noteFolder, lockFile
+	t.Cleanup(func() { noteFolder, lockFile = notes, lock })
+	noteFolder, lockFile = filepath.Join(t.TempDir(), "ipvs"), filepath.Join(t.TempDir(), "lock")
 }
 
 // What cannot be written whole must not cost what was noted before, such as the owner.
