@@ -613,6 +613,9 @@ func TestStartEnds(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			h := newHost(t, &fakeStore{looks: []look{test.look}}, time.Millisecond)
 			h.follower.Times.Start = 20 * time.Millisecond
+			if test.look.during == nil { // it need not be told that it takes long
+				h.follower.Times.Start = time.Hour
+			}
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan struct{})
 			go func() { defer close(ended); h.follower.Run(ctx) }()

@@ -341,6 +341,7 @@ func TestReloadHelpsLater(t *testing.T) {
 func TestUnitsAreLost(t *testing.T) {
 	h := newHost(t)
 	h.times.Later = 20 * time.Millisecond
+	h.generated = filepath.Join(t.TempDir(), "generator") // its parent is not watched
 	h.link("web", "1")
 	h.run()
 	h.generatedHas("web", "1")
