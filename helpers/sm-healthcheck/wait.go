@@ -103,7 +103,7 @@ func (v *vigil) note(err error, at time.Time) {
 
 // firstInterval is the first interval; each is twice as long as the one before it, so
 // that the wait for what is ready within moments is not much longer than that.
-const firstInterval = 20 * time.Millisecond
+const firstInterval = 5 * time.Millisecond
 
 // pause waits for the next probe: one interval after the beginning of the last
 // one, or the end of the hold or of the time when that comes first.

@@ -57,7 +57,7 @@ type Times struct {
 }
 
 // DefaultTimes suit a real host, where a reload holds up everything for a moment.
-var DefaultTimes = Times{Quiet: 20 * time.Millisecond, Burst: time.Second, Retry: 5 * time.Second, Later: time.Minute, Look: 3 * time.Second}
+var DefaultTimes = Times{Quiet: 10 * time.Millisecond, Burst: time.Second, Retry: 5 * time.Second, Later: time.Minute, Look: 3 * time.Second}
 
 // Now reloads if that is needed. The error says that the reload failed or that it
 // did not help.

@@ -44,11 +44,17 @@ type Times struct {
 	Blind time.Duration
 }
 
+// burst is how long files wait at most for a time without changes.
+func (t Times) burst() time.Duration { return 40 * t.Quiet }
+
+// again is how often files that have yet to settle are read.
+func (t Times) again() time.Duration { return 4 * t.Quiet }
+
 // patience is how long a Pass waits at most for files to settle.
 func (t Times) patience() time.Duration { return 2 * (t.Settle + t.Absent) }
 
 // DefaultTimes suit people and their editors.
-var DefaultTimes = Times{Quiet: 20 * time.Millisecond, Settle: 2 * time.Second, Absent: time.Second, Look: time.Minute, Blind: time.Second}
+var DefaultTimes = Times{Quiet: 5 * time.Millisecond, Settle: 2 * time.Second, Absent: time.Second, Look: time.Minute, Blind: time.Second}
 
 // Open returns the folder at path, which need not exist.
 func Open(path string, times Times, report func(problem string)) *Store {
@@ -94,7 +100,7 @@ func (s *Store) Pass(ctx context.Context, from source.Position, had []name.Servi
 		select {
 		case <-ctx.Done():
 			return source.Snapshot{}, context.Cause(ctx)
-		case <-time.After(s.times.Quiet):
+		case <-time.After(s.times.again()):
 		}
 	}
 }
@@ -140,7 +146,7 @@ func (s *Store) Watch(ctx context.Context, from source.Position, handle func(sou
 		}
 		var again <-chan time.Time
 		if found.unsettled {
-			again = time.After(s.times.Quiet)
+			again = time.After(s.times.again())
 		} else if watcher.Blind() {
 			again = time.After(s.times.Blind)
 		}
@@ -159,7 +165,7 @@ func (s *Store) Watch(ctx context.Context, from source.Position, handle func(sou
 
 // quiet waits until nothing has changed for a while, but not for ever.
 func (s *Store) quiet(ctx context.Context, watcher *watch.Watcher) error {
-	end := time.After(10 * s.times.Quiet)
+	end := time.After(s.times.burst())
 	for {
 		select {
 		case <-ctx.Done():
