@@ -135,6 +135,7 @@ const firewalld = "systemctl unmask firewalld; systemctl start firewalld; firewa
 // those of other networks, with its own address; the host's rules for incoming packets
 // decide, and those for forwarded ones do not.
 func TestReach(t *testing.T) {
+	medium(t)
 	forReleases(t, func(t *testing.T, release string) {
 		g := start(t, installed(t, release), vm.Options{})
 		addClient(t, g, "outside", "10.99.0")

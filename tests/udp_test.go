@@ -13,6 +13,7 @@ import (
 // A rollout moves the flows of UDP, which never end: a client that waits for each answer
 // gets it, whether it keeps its port or not.
 func TestDatagrams(t *testing.T) {
+	medium(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
 	both := func(revision string) definition {
 		d := app(revision).With("endpoints", []map[string]any{

@@ -13,6 +13,7 @@ import (
 // With the kernel's own table: what another program deletes is back before clients have
 // given up, what is unhealthy gets no requests, and what is not ours is left alone.
 func TestWatch(t *testing.T) {
+	medium(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
 	const shop = "172.17.0.1:7100"
 	example(t, g, "shop@.service", "/etc/systemd/system/shop@.service")
