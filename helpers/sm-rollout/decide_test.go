@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -251,7 +253,7 @@ func TestTurns(t *testing.T) {
 	turns := r.turns()
 	take := func(unit string) bool {
 		t.Helper()
-		turns.looked = time.Time{}
+		_ = os.Remove(turns.looked())
 		taken, err := turns.take(unit, starting)
 		must(t, err)
 		return taken
@@ -277,12 +279,43 @@ func TestTurns(t *testing.T) {
 	}
 }
 
+// Of many that wait, one asks systemd every few seconds.
+func TestTurnsAskSeldom(t *testing.T) {
+	turns := rollout{store: revision.Store{Run: t.TempDir()}, starts: 1}.turns()
+	asked := 0
+	starting := func(string) (bool, error) { asked++; return true, nil }
+	if taken, err := turns.take("a", starting); err != nil || !taken {
+		t.Fatalf("the first turn: %t, %v", taken, err)
+	}
+	for i := range 100 {
+		another := rollout{store: revision.Store{Run: filepath.Dir(turns.folder)}, starts: 1}.turns()
+		unit := fmt.Sprintf("b%d", i)
+		if another.none(unit) {
+			continue
+		}
+		if taken, err := another.take(unit, starting); err != nil || taken {
+			t.Fatalf("more than one turn: %t, %v", taken, err)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("systemd was asked %d times", asked)
+	}
+	must(t, os.Chtimes(turns.looked(), time.Time{}, time.Now().Add(-lookForStale)))
+	if turns.none("b") {
+		t.Error("stale turns are not looked for again")
+	}
+	turns.release("a")
+	if turns.none("b") {
+		t.Error("there is a turn, and it is not seen")
+	}
+}
+
 // What mends a service need not wait for what it replaces.
 func TestTurnsOfOneService(t *testing.T) {
 	turns := rollout{store: revision.Store{Run: t.TempDir()}, starts: 1}.turns()
 	take := func(rev name.Rev, service name.Service) bool {
 		t.Helper()
-		turns.looked = time.Time{}
+		_ = os.Remove(turns.looked())
 		taken, err := turns.take(service.Revision(rev).First().Unit(), func(string) (bool, error) { return true, nil })
 		must(t, err)
 		return taken

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,14 +22,31 @@ import (
 type turns struct {
 	folder string
 	limit  int
-	looked time.Time // when this last looked for such files
 }
 
 func (r rollout) turns() *turns {
 	return &turns{folder: filepath.Join(r.store.Run, ".starts"), limit: r.starts}
 }
 
+// lookForStale is how often one of those that wait looks for such files.
 const lookForStale = 3 * time.Second
+
+// none reports whether there is certainly no turn for a unit now, without asking systemd:
+// many may wait.
+func (t *turns) none(unit string) bool {
+	full, err := t.full(unit)
+	return full && err == nil && !t.due()
+}
+
+// due reports whether it is time to look for stale turns.
+func (t *turns) due() bool {
+	info, err := os.Stat(t.looked())
+	return err != nil || time.Since(info.ModTime()).Abs() >= lookForStale
+}
+
+// looked is the file that was last modified when one of those that wait last looked for
+// stale turns.
+func (t *turns) looked() string { return filepath.Join(t.folder, ".looked") }
 
 // take takes a turn for a unit and reports whether there was one. starting says whether
 // another unit is still in its start.
@@ -40,10 +58,17 @@ func (t *turns) take(unit string, starting func(unit string) (bool, error)) (boo
 		if err != nil {
 			return false, err
 		}
-		if time.Since(t.looked) < lookForStale {
+		if !t.due() {
 			return false, nil
 		}
-		t.looked = time.Now()
+		// Removed first: what is written over an empty file does not modify it.
+		err := os.Remove(t.looked())
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			err = os.WriteFile(t.looked(), nil, 0o600)
+		}
+		if err != nil {
+			return false, fmt.Errorf("take a turn: %w", err)
+		}
 		if err := t.removeStale(unit, starting); err != nil {
 			return false, err
 		}

@@ -55,6 +55,10 @@ func (r rollout) obstacle(ctx context.Context, runner name.Runner, turns *turns,
 		}
 		return fmt.Sprintf("until %s, after %s", p.next().Format(time.TimeOnly), failures), nil
 	}
+	forTurn := fmt.Sprintf("for its turn: no more than %d start at once (PARALLEL_STARTS=)", turns.limit)
+	if turns.none(runner.Unit()) {
+		return forTurn, nil
+	}
 	state, err := r.docker(ctx, runner)
 	if err != nil {
 		return "", err
@@ -69,7 +73,7 @@ func (r rollout) obstacle(ctx context.Context, runner name.Runner, turns *turns,
 	if err != nil || taken {
 		return "", err
 	}
-	return fmt.Sprintf("for its turn: no more than %d start at once (PARALLEL_STARTS=)", turns.limit), nil
+	return forTurn, nil
 }
 
 // docker returns the state of Docker's unit. Asking Docker itself would start it, through
