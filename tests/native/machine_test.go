@@ -94,12 +94,14 @@ func onEither(t *testing.T, test func(t *testing.T, release string)) {
 	on(t, either(t), test)
 }
 
-// alone runs a test that measures on each release, on both at once, and beside no other
+// alone runs a test that measures on each release, one after the other, and beside no other
 // test.
 func alone(t *testing.T, test func(t *testing.T, release string)) {
 	t.Helper()
 	medium(t)
-	on(t, either(t), test)
+	for _, release := range either(t) {
+		t.Run(release, func(t *testing.T) { test(t, release) })
+	}
 }
 
 // either returns one release, with -long both.
