@@ -173,7 +173,7 @@ func failure(err error) error {
 
 // unstarted is the error of a container that could not be started.
 func (r *runner) unstarted(ctx context.Context, err error) error {
-	if ctx.Err() != nil && !errors.As(err, new(*leftError)) {
+	if ctx.Err() != nil && !errors.As(err, new(*leftError)) && !errors.As(err, new(*command.HostError)) {
 		// A stop in the middle of the start; nothing is left of it.
 		return &command.SignalError{Signal: unix.SIGTERM}
 	}

@@ -73,9 +73,9 @@ func (e *leftError) Error() string { return fmt.Sprintf("%v, and then: %v", e.st
 func (e *leftError) Unwrap() error { return e.remove }
 
 // start creates and starts a container, replacing any older one of its name. When it
-// fails, no container is left, unless the error is a leftError. Only the parts that
-// create nothing end early with ctx: the daemon may still carry out a request that is cut
-// off.
+// fails, no container is left, unless the error is a leftError, or the daemon hangs. Only the
+// parts that create nothing end at once with ctx: the daemon may still carry out a request
+// that is cut off.
 func (r *runner) start(ctx context.Context, config *container.Config, host *container.HostConfig) (c container.InspectResponse, err error) {
 	cgroup, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -96,14 +96,20 @@ func (r *runner) start(ctx context.Context, config *container.Config, host *cont
 	if err := ctx.Err(); err != nil {
 		return c, err
 	}
-	whole := context.WithoutCancel(ctx)
+	whole, cancel := outlasting(ctx, *r.o.patience)
+	defer cancel()
+	defer func() {
+		if err != nil && whole.Err() != nil {
+			err = &command.HostError{Err: fmt.Errorf("stopped while it was starting, and the Docker daemon has not answered within %s", *r.o.patience)}
+		}
+	}()
 	r.w.Notify.Status("starting")
 	id, err := r.create(whole, config, host)
 	if err != nil {
 		return c, err
 	}
 	defer func() {
-		if err == nil {
+		if err == nil || whole.Err() != nil {
 			return
 		}
 		if removeErr := r.d.Remove(whole, id); removeErr != nil {
@@ -118,6 +124,20 @@ func (r *runner) start(ctx context.Context, config *container.Config, host *cont
 		return c, fmt.Errorf("start the container: %w", docker.Brief(err))
 	}
 	return r.d.Inspect(whole, id)
+}
+
+// outlasting returns a context that ends patience after ctx does, so that what the daemon may
+// carry out anyway is waited for, and a daemon that hangs is not.
+func outlasting(ctx context.Context, patience time.Duration) (context.Context, context.CancelFunc) {
+	whole, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-whole.Done():
+		case <-time.After(patience):
+			cancel()
+		}
+	})
+	return whole, func() { stop(); cancel() }
 }
 
 // slice returns the slice of that control group, so that the container gets into it, too.

@@ -418,6 +418,21 @@ func TestPullIsEnded(t *testing.T) {
 	}
 }
 
+// A daemon that hangs while a container starts is the host's failure, too.
+func TestStartHangs(t *testing.T) {
+	for _, request := range []string{"POST /containers/create", "POST /containers/0123/start", "GET /containers/0123/json"} {
+		t.Run(request, func(t *testing.T) {
+			ctx, end := context.WithCancel(t.Context())
+			d := &daemon{t: t, hang: request, onHang: end}
+			o := d.run(ctx, "run", "--name", "web", "--docker-timeout", "50ms", "img")
+			w := command.World{Stderr: io.Discard, Env: func(string) (string, bool) { return "", false }}
+			if code := command.Report("sm-docker-run", w, o.err); code != command.TempFail {
+				t.Errorf("%v: status %d, want %d", o.err, code, command.TempFail)
+			}
+		})
+	}
+}
+
 func TestPullStalls(t *testing.T) {
 	(&daemon{t: t}).serve()
 	w := command.World{Stdout: io.Discard, Stderr: io.Discard, Env: func(string) (string, bool) { return "", false }}
