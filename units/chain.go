@@ -69,7 +69,7 @@ func (c chain) writeEnd(t *unitfile.Text) {
 		}
 		t.Attempt("ExecStopPost", s.undo...)
 		if s.lasting {
-			// Once more, because a command may be killed, for example by the kernel when
+			// Twice, because a command may be killed, for example by the kernel when
 			// memory is short, and a destination that outlives its container would lose
 			// requests.
 			t.Attempt("ExecStopPost", s.undo...)

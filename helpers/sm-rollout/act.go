@@ -81,7 +81,7 @@ func retire(ctx context.Context, conn systemdConn, runner dbus.UnitStatus) error
 	return nil
 }
 
-// retireOnceStarted stops a runner that starts now, in order, as soon as it has
+// retireOnceStarted drains and stops a runner that starts now as soon as it has
 // started. If its start fails, its failed state is cleared.
 func retireOnceStarted(ctx context.Context, conn systemdConn, runner string) error {
 	_, err := conn.Start(ctx, name.Retire(runner))

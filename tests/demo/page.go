@@ -88,7 +88,7 @@ func (p *page) command(text string) {
 	}
 }
 
-// output prints what a command said. On a terminal what is wider goes on in
+// output prints what a command said. On a terminal what is wider continues in
 // further lines, indented.
 func (p *page) output(text string) {
 	for _, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {

@@ -68,8 +68,8 @@ type qemuSpec struct {
 }
 
 func qemuArguments(s qemuSpec) []string {
-	// Without flushes a snapshot or a test is faster; what is written is there
-	// all the same for as long as the host runs.
+	// Without flushes a snapshot or a test is faster; what is written is there anyway for as
+	// long as the host runs.
 	cache := "unsafe"
 	if s.powerSafe {
 		cache = "writeback"

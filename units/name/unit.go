@@ -55,7 +55,7 @@ func Start(unit string) string { return startPrefix + unit }
 // revision was accepted or rejected.
 func Settle(runner string) string { return settlePrefix + runner }
 
-// Retire returns the unit that stops a runner, in order, as soon as its start is
+// Retire returns the unit that drains and stops a runner as soon as its start is
 // over.
 func Retire(runner string) string { return retirePrefix + runner }
 

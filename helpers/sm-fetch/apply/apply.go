@@ -26,7 +26,7 @@ import (
 // Applier applies changes to the revisions on disk. Fields are set before use.
 type Applier struct {
 	Revisions revision.Store
-	// Stop stops a service, in order, and returns when nothing of it runs.
+	// Stop drains and stops a service, and returns when nothing of it runs.
 	Stop func(ctx context.Context, service name.Service) error
 	// Reload reloads systemd where that is needed: after it, a service that was
 	// removed has no units.

@@ -204,7 +204,7 @@ func TestChangesDuringRemoval(t *testing.T) {
 			}
 			settled := make(chan struct{})
 			if a.Unsettled(func() { close(settled) }) == nil {
-				t.Error("a removal goes on and is not told")
+				t.Error("a removal continues and is not told")
 			}
 			close(stop)
 			<-settled
@@ -212,7 +212,7 @@ func TestChangesDuringRemoval(t *testing.T) {
 				t.Errorf("current is %q, want %q", got, test.want)
 			}
 			if a.Unsettled(nil) != nil {
-				t.Error("no removal goes on, and one is told")
+				t.Error("no removal continues, and one is told")
 			}
 			if err := a.Wait(); err != nil {
 				t.Error(err)
