@@ -22,7 +22,7 @@ test -n "$SM_CONTAINER_ID"
 test "$(head -qn 1 /run/service-manager/ipvs/*)" = "$SM_CONTAINER_ID"
 test "$(ipvsadm -Sn)" = "-A -t ` + address + ` -s rr
 -a -t ` + address + ` -r $SM_CONTAINER_IP:80 -m -w 1"
-test -z "$(find /etc/service-manager /run/service-manager -name '.tmp-*')"
+test -z "$(find /etc/service-manager /run/service-manager -name '.tmp-*' -mmin +2)"
 test "$(pgrep -fc '^/usr/local/[a-z/]*/sm-docker-run run ')" = 1
 flock -n ../.lock-web true
 systemctl is-active web@manager.service "web@$good.service"

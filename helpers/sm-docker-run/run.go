@@ -100,7 +100,8 @@ func (r *runner) start(ctx context.Context, config *container.Config, host *cont
 	defer cancel()
 	defer func() {
 		if err != nil && whole.Err() != nil {
-			err = &command.HostError{Err: fmt.Errorf("stopped while it was starting, and the Docker daemon has not answered within %s", *r.o.patience)}
+			err = hint.Add(&command.HostError{Err: fmt.Errorf("stopped while it was starting, and the Docker daemon has not answered within %s; it may still make the container", *r.o.patience)},
+				"run systemctl status %s", docker.Unit)
 		}
 	}()
 	r.w.Notify.Status("starting")
@@ -149,9 +150,11 @@ func (r *runner) slice(ctx context.Context, cgroup string) (string, error) {
 	}
 	var driver string
 	err := r.d.Retry(ctx, func() error {
-		info, err := r.d.Info(ctx)
-		driver = info.CgroupDriver
-		return err
+		return r.d.Within(ctx, *r.o.patience, func(ctx context.Context) error {
+			info, err := r.d.Info(ctx)
+			driver = info.CgroupDriver
+			return err
+		})
 	})
 	if err != nil {
 		return "", fmt.Errorf("ask Docker for its cgroup driver: %w", err)

@@ -28,7 +28,8 @@ store of their definitions, and reloads systemd when its units change.
 The store is the CouchDB database that COUCHDB_URL names, in the environment or
 else in /etc/service-manager/service-manager.conf, like
 http://user:password@127.0.0.1:5984/services, or without that the folder
-/etc/service-manager/services: one file NAME.json for each service.
+/etc/service-manager/services: one file NAME.json for each service. A folder may
+be named in COUCHDB_URL, too, like file:///srv/services.
 
 A definition is validated before anything is written. An invalid one is reported
 on standard error, one line for each problem, and the last valid one stays. A

@@ -21,22 +21,23 @@ func (r rollout) alone(revision name.Revision) mark {
 // otherRunner returns which other runner of its service a start has to wait for, after
 // having waited for that long; empty when it need not wait.
 func (r rollout) otherRunner(ctx context.Context, revision name.Revision, waited time.Duration) (what string, err error) {
-	// systemd is asked only if needed: many may wait for their turn at once.
+	// systemd is asked only if one of them must run alone: many may wait at once.
 	current, err := r.store.Current(revision.Service)
 	if err != nil {
 		return "", err
 	}
 	d, err := r.store.Read(revision)
-	if err != nil {
+	if err != nil && revision.Rev == current {
 		return "", err
 	}
-	if !d.StopsFirst() {
+	stopsFirst := err == nil && d.StopsFirst() // the unit of a good one may still be loaded when its file is damaged
+	if !stopsFirst {
 		if files, _ := filepath.Glob(r.alone(revision.Service.Revision("*")).path); revision.Rev == current || len(files) == 0 {
 			return "", nil
 		}
 	}
 	err = r.ask(ctx, fmt.Sprintf("%s: not started", revision), func(conn systemdConn) error {
-		if d.StopsFirst() {
+		if stopsFirst {
 			left, err := r.leftBehind(ctx, conn, revision.First())
 			if err != nil {
 				return err

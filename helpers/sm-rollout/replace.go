@@ -26,18 +26,18 @@ func (r rollout) replace(ctx context.Context, runner name.Runner) error {
 	if err != nil || !replaces {
 		return err
 	}
-	return r.ask(ctx, fmt.Sprintf("%s: the others are not stopped", revision), func(conn systemdConn) error {
+	stopping := false
+	err = r.ask(ctx, fmt.Sprintf("%s: the others are not stopped", revision), func(conn systemdConn) error {
 		s, err := r.look(ctx, conn, revision.Service)
 		if err != nil {
 			return err
 		}
 		if s.MayServe(runner.Unit()) {
 			if err := startHold(ctx, conn, revision.Service); err != nil {
-				// No other runner was stopped: another try costs nothing.
-				_, clearErr := r.alone(revision).clear()
-				return &command.HostError{Err: errors.Join(fmt.Errorf("%s: clients cannot be kept waiting: %w", revision, err), clearErr)}
+				return fmt.Errorf("%s: clients cannot be kept waiting: %w", revision, err)
 			}
 		}
+		stopping = true
 		// A newer revision is about to stop this one.
 		stays := func(rev name.Rev) bool {
 			current, err := r.store.Current(revision.Service)
@@ -62,25 +62,40 @@ func (r rollout) replace(ctx context.Context, runner name.Runner) error {
 		}
 		return err
 	})
+	if err != nil && !stopping {
+		// No other runner was stopped, so another try costs nothing.
+		err = &command.HostError{Err: errors.Join(err, r.givePlaceUp(context.WithoutCancel(ctx), revision))}
+	}
+	return err
+}
+
+// givePlaceUp undoes what a revision has done to replace the others, before it stops any.
+func (r rollout) givePlaceUp(ctx context.Context, revision name.Revision) error {
+	err := r.ask(ctx, fmt.Sprintf("%s: clients may still be kept waiting", revision), func(conn systemdConn) error {
+		return endHold(ctx, conn, revision.Service)
+	})
+	if err == nil { // otherwise reject tries again
+		_, err = r.alone(revision).clear()
+	}
+	return err
 }
 
 // leftBehind returns a container of another runner of the service that runs although its
 // unit has stopped, which may have happened when Docker could not end it; empty when there
 // is none. What must not run twice must not run beside it.
 func (r rollout) leftBehind(ctx context.Context, conn systemdConn, runner name.Runner) (container string, err error) {
-	containers, err := running.Folder(filepath.Join(r.store.Run, filepath.Base(string(running.Host)))).All()
-	if err != nil {
-		return "", fmt.Errorf("%s: not started: %w", runner, err)
-	}
+	// What is noted of another service, and cannot be read, must not be in the way.
+	containers, _ := running.Folder(filepath.Join(r.store.Run, filepath.Base(string(running.Host)))).All()
 	for _, c := range containers {
 		other, err := name.ParseUnit(c.Unit)
 		if err != nil || other.Service != runner.Service || other == runner {
 			continue
 		}
-		if lives, err := r.lives(c); err != nil || !lives {
-			if err != nil {
-				return "", fmt.Errorf("%s: not started: %w", runner, err)
-			}
+		lives, err := r.lives(c)
+		if err != nil {
+			return "", &command.HostError{Err: fmt.Errorf("%s: not started: look whether container %s runs: %w", runner, c.Name, err)}
+		}
+		if !lives {
 			continue
 		}
 		if unit, err := conn.State(ctx, c.Unit); err != nil || !systemd.Live(unit) {

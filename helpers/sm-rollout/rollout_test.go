@@ -43,6 +43,7 @@ type recorder struct {
 	exits     []systemd.Exit
 	stopping  bool // the runner has a stop job
 	lost      int  // how often the connection is lost
+	lostStart int  // how often it is lost while a start is waited for
 	status    string
 	fail      error
 	result    string
@@ -113,7 +114,12 @@ func (r *recorder) StartAgain(_ context.Context, unit string) error {
 	return r.record("start %s again", unit)
 }
 func (r *recorder) StartAndWait(_ context.Context, unit string) error {
-	return errors.Join(r.record("start %s, and wait", unit), r.failStart)
+	err := errors.Join(r.record("start %s, and wait", unit), r.failStart)
+	if err == nil && r.lostStart > 0 {
+		r.lostStart--
+		return systemd.ErrConnectionLost
+	}
+	return err
 }
 func (r *recorder) TryRestartAndWait(_ context.Context, unit string) error {
 	return r.record("restart %s, and wait", unit)
@@ -297,6 +303,8 @@ func TestOutcomes(t *testing.T) {
 			wantAsked: []string{"stop runners of web but " + two}},
 		{name: "clients cannot be kept waiting", current: two, good: one, args: "replace web " + two, wantGood: one, systemd: recorder{units: older, fail: errors.New("no")},
 			wantError: "web " + two + ": clients cannot be kept waiting: no", wantAsked: []string{"start sm-hold@web.service, and wait"}},
+		{name: "replace continues when systemd re-executes itself", current: two, good: one, args: "replace web " + two, wantGood: one, systemd: recorder{units: older, lostStart: 1}, wantAlone: true,
+			wantAsked: []string{"start sm-hold@web.service, and wait", "start sm-hold@web.service, and wait", "stop runners of web but " + two}},
 		{name: "the good one stops none", current: three, good: two, args: "replace web " + two, wantGood: two},
 		{name: "an old one does not start", current: three, good: one, args: "replace web " + two, wantGood: one, wantError: "web " + two + ": not started: it would replace " + three + ", which is current"},
 		{name: "the good one comes back after one that fails", current: two, good: one, alone: true, env: failure, systemd: recorder{status: "not healthy", units: with("web@"+one+".service", "inactive")}, args: "reject web " + two, wantGood: one,

@@ -233,6 +233,10 @@ func (s Store) Remove(service name.Service) error {
 // context ends.
 func (s Store) Clean(ctx context.Context) error {
 	problems := []error{removeTemporary(s.Root), tighten(s.Root, folderMode)}
+	records, _ := filepath.Glob(filepath.Join(s.Run, "*")) // of services, and of what the helpers keep beside them
+	for _, dir := range records {
+		problems = append(problems, removeTemporary(dir))
+	}
 	entries, err := os.ReadDir(s.Root)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		problems = append(problems, err)

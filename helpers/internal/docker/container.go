@@ -52,8 +52,10 @@ func (d *Daemon) Inspect(ctx context.Context, id string) (c container.InspectRes
 // Labelled returns all containers with a label, which is NAME or NAME=VALUE.
 func (d *Daemon) Labelled(ctx context.Context, label string) (containers []container.Summary, err error) {
 	err = d.Retry(ctx, func() error {
-		containers, err = d.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", label))})
-		return err
+		return d.Within(ctx, d.patience, func(ctx context.Context) error {
+			containers, err = d.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", label))})
+			return err
+		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list the containers with label %s: %w", label, Brief(err))

@@ -29,8 +29,10 @@ func ParseImage(name string) (shown string, named reference.Named, err error) {
 // HasImage reports whether the image is here.
 func (d *Daemon) HasImage(ctx context.Context, name string) (bool, error) {
 	err := d.Retry(ctx, func() error {
-		_, err := d.ImageInspect(ctx, name)
-		return err
+		return d.Within(ctx, d.patience, func(ctx context.Context) error {
+			_, err := d.ImageInspect(ctx, name)
+			return err
+		})
 	})
 	if cerrdefs.IsNotFound(err) {
 		return false, nil

@@ -63,8 +63,8 @@ func (n Notifier) Status(format string, args ...any) {
 	n.message("STATUS=" + strings.ReplaceAll(printable.Sprintf(format, args...).String(), `\`, `\\`))
 }
 
-// Outlast keeps a reload of systemd from ending the running step within d from now. Other
-// than ExtendTimeout, it leaves the unit's time-outs as they are.
+// Outlast keeps a reload of systemd from ending the running step within d from now. Unlike
+// ExtendTimeout, it leaves the unit's time-outs as they are.
 func (n Notifier) Outlast(d time.Duration) {
 	if n.extension != nil {
 		n.extension.set(d)

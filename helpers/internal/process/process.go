@@ -23,6 +23,9 @@ type Process struct{ pidfd *os.File }
 // when there is none.
 func Open(pid int) (*Process, error) {
 	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	if pid > 0 && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT)) {
+		err = unix.ESRCH // by now the id is that of another process's thread
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open process %d: %w", pid, err)
 	}

@@ -21,7 +21,7 @@ func (p *Problem) News(text string) bool {
 }
 
 // Gone records that nothing is wrong any more. It returns how often something was, like
-// "12 attempts", or the empty string when nothing was.
+// "12 failed attempts", or the empty string when nothing was.
 func (p *Problem) Gone() (after string) {
 	times := p.times
 	*p = Problem{}

@@ -8,6 +8,8 @@ import (
 
 	godbus "github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
+
+	"service-manager/helpers/internal/command"
 )
 
 // ErrConnectionLost says that systemd has dropped its clients, as it does when it
@@ -46,7 +48,7 @@ func Patiently(ctx context.Context, f func() error) error {
 			since = time.Now()
 		}
 		if time.Since(since) > absence {
-			return err
+			return &command.HostError{Err: err}
 		}
 		select {
 		case <-ctx.Done():
