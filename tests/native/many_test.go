@@ -4,17 +4,19 @@ package native
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 )
 
-// editMany puts the definitions of that many services, s0 and so on, into the folder
+// editMany puts that definition of that many services, s0 and so on, into the folder
 // store at once, each with an address of its own.
-func (m *machine) editMany(t testing.TB, services int, revision string) {
+func (m *machine) editMany(t testing.TB, services int, each definition) {
 	t.Helper()
-	d := app(revision).With("address", "172.17.0.1:PORT").With("drain_timeout", "0s").JSON(t)
+	d := each.With("address", "172.17.0.1:PORT").With("drain_timeout", "0s").JSON(t)
 	m.output(t, fmt.Sprintf(`cd /etc/service-manager/services
 for n in $(seq 0 %d); do sed s/PORT/$((7200 + n))/ > s$n.json.new <<'END'
 %s
@@ -79,7 +81,7 @@ func TestManyRollouts(t *testing.T) {
 	round := func() {
 		rounds++
 		revision := fmt.Sprintf("r%d", rounds)
-		m.editMany(t, services, revision)
+		m.editMany(t, services, app(revision))
 		m.waitFor(t, 3*patience, manySettled(services, revision))
 	}
 	for range first {
@@ -119,7 +121,7 @@ func TestManyServices(t *testing.T) {
 	if !*longTests {
 		services = 10
 	}
-	manyServices(t, start(t, bookworm), services)
+	manyServices(t, start(t, bookworm), services, app("r1"))
 }
 
 // The same with as many as a large host has.
@@ -129,39 +131,54 @@ func TestTwoHundredServices(t *testing.T) {
 	// Some kernels do not survive the end of a thousand threads that have a filter of
 	// system calls each.
 	m.output(t, `sed -i 's/^{/{"seccomp-profile":"unconfined",/' /etc/docker/daemon.json; systemctl restart docker`)
+	if err := m.Put(ctx(t, patience), "/bin/busybox", "/root/small/bin/busybox"); err != nil {
+		t.Fatal(err)
+	}
+	m.output(t, `cd /root/small; mkdir www; echo ok > www/index.html; tar -c . | docker import - small:1`)
+	small := app("r1").With("image", "small:1").With("command", []string{"/bin/busybox", "httpd", "-f", "-p", "80", "-h", "/www"}).With("stop_timeout", "1s")
 	const services = 200
 	t.Cleanup(func() {
 		for first := 0; first < services; first += 20 {
 			m.output(t, fmt.Sprintf("systemctl stop $(seq -f s%%g@manager %d %d)", first, first+19))
 		}
 	})
-	manyServices(t, m, services)
+	manyServices(t, m, services, small)
 }
 
-func manyServices(t *testing.T, m *machine, services int) {
+// memory is how much the processes of a helper have resident, in KB.
+type memory struct{ one, all int }
+
+func manyServices(t *testing.T, m *machine, services int, each definition) {
 	t.Helper()
 	limit := max(5*time.Minute, time.Duration(services)*6*time.Second)
 	const reloads = "journalctl -b -o cat _PID=1 | grep -cE '^Reloading(\\.|\\.\\.\\.)?$' || true"
 	const processor = "systemctl show -P CPUUsageNSec sm-fetch"
 	was, used := m.number(t, reloads), m.number(t, processor)
 	took := time.Now()
-	m.editMany(t, services, "r1")
-	var most int
+	m.editMany(t, services, each)
+	helpers := map[string]memory{}
 	for settled := false; !settled; {
-		result := m.output(t, "ps -C sm-docker-run,sm-rollout,sm-healthcheck,sm-ipvs -o rss= | awk '{kb += $1} END {print kb + 0}'; if bash -e <<'END' >/dev/null 2>&1\n"+manySettled(services, "r1")+"END\nthen echo settled; fi")
-		kb, _, _ := strings.Cut(result, "\n")
-		n, err := strconv.Atoi(kb)
-		if err != nil {
-			t.Fatal(err)
+		result := m.output(t, "ps -C sm-docker-run,sm-rollout,sm-healthcheck,sm-ipvs -o comm=,rss= | awk '{all[$1] += $2; if ($2 > one[$1]) one[$1] = $2} END {for (c in all) print c, one[c], all[c]}'; if bash -e <<'END' >/dev/null 2>&1\n"+manySettled(services, "r1")+"END\nthen echo settled; fi")
+		for _, line := range strings.Split(result, "\n") {
+			var helper string
+			var now memory
+			if settled = line == "settled"; settled || line == "" {
+				continue
+			}
+			if _, err := fmt.Sscan(line, &helper, &now.one, &now.all); err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			helpers[helper] = memory{max(helpers[helper].one, now.one), max(helpers[helper].all, now.all)}
 		}
-		most = max(most, n)
-		settled = strings.HasSuffix(result, "settled")
 		if time.Since(took) > limit {
 			t.Fatalf("after %s not all serve:\n%s", limit, m.output(t, "systemctl list-units --all --no-pager 's[0-9]*@*'"))
 		}
 	}
-	t.Logf("FIGURE %d services at once: all serve after %.1fs, %d reloads, %.2fs of processor in sm-fetch, helpers have %d MB resident at most",
-		services, time.Since(took).Seconds(), m.number(t, reloads)-was, float64(m.number(t, processor)-used)/1e9, most>>10)
+	t.Logf("FIGURE %d services at once: all serve after %.1fs, %d reloads, %.2fs of processor in sm-fetch",
+		services, time.Since(took).Seconds(), m.number(t, reloads)-was, float64(m.number(t, processor)-used)/1e9)
+	for _, helper := range slices.Sorted(maps.Keys(helpers)) {
+		t.Logf("FIGURE %d services starting: one %s has %.1f MB resident at most, all together %d MB", services, helper, float64(helpers[helper].one)/1024, helpers[helper].all>>10)
+	}
 	if rejected := m.output(t, "find /run/service-manager -name '*.failed'"); rejected != "" {
 		t.Errorf("rejected: %s", rejected)
 	}
