@@ -181,7 +181,7 @@ func synsAgain(t testing.TB, g *vm.Guest) (n int) {
 // The application drops what is under way when it is told to stop: only the drain can
 // save requests that take long.
 func TestSlowRequests(t *testing.T) {
-	medium(t)
+	long(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
 	impolite := func(revision string) definition {
 		return app(revision, "APP_SHUTDOWN=at-once").With("drain_timeout", "20s")
@@ -299,7 +299,7 @@ echo $(( ($(date +%%s%%N) - begin) / 1000000 ))`, app("r1").JSON(t), file, file,
 // A revision that is replaced when it is already healthy may have connections, which only
 // a stop in order drains.
 func TestReplacedWithConnections(t *testing.T) {
-	medium(t)
+	long(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
 	first(t, g, app("r0"), "r0")
 	checkOthers := otherClients(t, g)
