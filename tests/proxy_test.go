@@ -89,7 +89,7 @@ func TestProxies(t *testing.T) {
 	first(t, g, behind("r0"), "r0")
 	rollouts, proxies := 20, proxies
 	if !*longTests {
-		rollouts = 2
+		rollouts = 1
 	} else { // it takes minutes to build
 		putTraefik(t, g)
 		proxies = append(proxies[:len(proxies):len(proxies)], traefik)

@@ -12,7 +12,7 @@ import (
 // systemd re-executes itself when it is updated, and drops every client that waits for it
 // then. Clients of the service must not notice, whatever happens at that time.
 func TestSystemdExecutedAnew(t *testing.T) {
-	medium(t)
+	long(t)
 	g := start(t, installed(t, bookworm), vm.Options{})
 	first(t, g, app("r0"), "r0")
 	l := startLoad(t, g, "", "--connections-per-second", "10", "--keep-alive", "2", "http://"+address+"/")

@@ -11,7 +11,7 @@ import (
 // A step of a new revision that is killed ends the one attempt that the revision
 // has. The old one keeps serving.
 func TestKilledInARollout(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.first(t, "web", app("r0"))
 		good := m.revision(t, "web", "good")
@@ -83,7 +83,7 @@ func (f fault) name() string {
 // A step that is killed while a revision stops, because another has replaced it,
 // leaves nothing of it behind.
 func TestKilledWhileRetiring(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.first(t, "web", app("r0"))
 		n := 0
@@ -123,7 +123,7 @@ func TestKilledWhileRetiring(t *testing.T) {
 
 // The good revision is started again, whatever of it is killed, until it serves.
 func TestKilledWhileServing(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.first(t, "web", app("r0"))
 		unit := "web@" + m.revision(t, "web", "good")

@@ -47,7 +47,7 @@ const definitions = "cd /etc/service-manager && find services revisions -type f 
 
 // Installing, updating and removing, on a host that serves.
 func TestInstall(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := withBundle(t, release)
 		m.output(t, places+" > /root/before")
 		m.output(t, "/root/bundle/install.sh")

@@ -78,7 +78,8 @@ func medium(t *testing.T) {
 	}
 }
 
-// forReleases runs a test on each release, beside other tests; with -short on one.
+// forReleases runs a test of the graph of units, which depends on systemd's release, on each
+// release, beside other tests; with -short on one.
 func forReleases(t *testing.T, test func(t *testing.T, release string)) {
 	t.Parallel()
 	if testing.Short() {
@@ -88,7 +89,7 @@ func forReleases(t *testing.T, test func(t *testing.T, release string)) {
 	}
 }
 
-// onEither is forReleases for what does not depend on the release of systemd.
+// onEither is forReleases for what hardly depends on the release: with -long on both.
 func onEither(t *testing.T, test func(t *testing.T, release string)) {
 	t.Parallel()
 	on(t, either(t), test)

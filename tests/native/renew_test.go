@@ -35,7 +35,7 @@ func happened(since, order string) string {
 // A reload of the manager replaces the container by one of the same revision, beside the
 // one that serves, and what fails then changes nothing.
 func TestRenew(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.first(t, "web", app("r0"))
 		events := m.output(t, "date +%s")

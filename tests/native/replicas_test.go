@@ -35,7 +35,7 @@ test "$(systemctl list-jobs --no-legend | wc -l)" = 0
 // A revision with several replicas becomes good when all of them serve, and not at all if
 // one does not; a change of their number alone touches no other container.
 func TestReplicas(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		of := func(revision string, replicas, parallel int, settings ...string) definition {
 			return app(revision, settings...).With("replicas", replicas).With("rollout", map[string]any{"parallel": parallel})

@@ -10,7 +10,7 @@ import (
 // "docker restart" restarts the container and not the unit: the same container
 // serves at the same address, and the unit is what it was.
 func TestDockerRestart(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.first(t, "web", app("r0"))
 		unit := "web@" + m.revision(t, "web", "good")

@@ -9,7 +9,7 @@ import (
 
 // What the other tests take for granted.
 func TestMachine(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		t.Log(m.output(t, `. /etc/os-release; echo "$PRETTY_NAME, kernel $(uname -r), $(systemctl --version | head -1), Docker $(docker version -f '{{.Server.Version}}')"`))
 		m.first(t, "web", app("r0"))

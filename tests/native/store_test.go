@@ -209,7 +209,7 @@ func TestReloadWhileTheHostFails(t *testing.T) {
 // What the host has failed is tried again, although what does that is killed, too; and a
 // stop leaves no failed unit of it.
 func TestKilledWhileTheHostFails(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.first(t, "web", app("r0"))
 		before := m.revision(t, "web", "good")

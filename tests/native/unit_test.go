@@ -14,7 +14,7 @@ import (
 
 // The service as a unit among others: what an operator sees and does.
 func TestUnits(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.first(t, "web", app("r0"))
 		container := "docker ps -q"
@@ -118,7 +118,7 @@ ln -sfn %s.json new && mv -T new current && systemctl daemon-reload`, rev, app("
 // meanwhile.
 func TestDrain(t *testing.T) {
 	standIn(t)
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.first(t, "web", app("r0").With("drain_timeout", "10m"))
 		old := m.revision(t, "web", "good")
@@ -264,7 +264,7 @@ curl -fsS -m 5 http://$SM_CONTAINER_IP:6379/`)
 
 // Drop-ins for the units of a service with a definition.
 func TestDropIns(t *testing.T) {
-	forReleases(t, func(t *testing.T, release string) {
+	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
 		m.first(t, "web", app("r0"))
 		good := m.revision(t, "web", "good")
