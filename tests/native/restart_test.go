@@ -61,3 +61,24 @@ func TestDockerRestartedInARollout(t *testing.T) {
 		}
 	})
 }
+
+// systemd re-executes itself when it is updated, and drops every client that waits for it
+// then. No rollout ends because of that.
+func TestSystemdExecutesItself(t *testing.T) {
+	onEither(t, func(t *testing.T, release string) {
+		m := start(t, release)
+		m.first(t, "web", app("r0"))
+		const before = "docker ps -q; systemctl show -P InvocationID sm-fetch sm-watch 'web@*' | sort"
+		was := m.output(t, before)
+		m.output(t, "systemctl daemon-reexec")
+		m.settled(t, "web", "r0")
+		if now := m.output(t, before); now != was {
+			t.Errorf("units or containers are others:\n%s\nbefore:\n%s", now, was)
+		}
+		m.edit(t, "web", app("r1", "APP_START_DELAY=3s"))
+		// Before that, runc asks systemd for a scope, once.
+		m.waitFor(t, patience, "docker ps --format '{{.Names}}' | grep -c ^web | grep -x 2")
+		m.output(t, "until test $(readlink /etc/service-manager/revisions/web/good) = $(readlink /etc/service-manager/revisions/web/current); do systemctl daemon-reexec; sleep 0.1; done; systemctl daemon-reexec")
+		m.settled(t, "web", "r1")
+	})
+}
