@@ -173,7 +173,7 @@ var loads int
 // live; tests stop the client. An emulated processor that has to wait for a real one
 // makes everything wait: that is slow, and the report says how slow, but nothing is lost
 // by it.
-const patient = "--for 30m --connect-timeout 60s --answer-timeout 90s"
+const patient = "--for 30m --connect-timeout 120s --answer-timeout 90s"
 
 // startLoad starts the load client with its arguments, the last of which is the
 // URL, and waits for the first answer. A prefix such as "ip netns exec client" goes
@@ -256,8 +256,7 @@ func noneLost(t testing.TB, what string, r traffic.Report) {
 }
 
 // longestConnect is, in seconds, where patience with an emulated processor ends: the
-// seventh attempt to connect goes out after 63 seconds. A swap that fails keeps clients
-// waiting for 40 there.
+// seventh attempt to connect goes out after 63 seconds.
 const longestConnect = 63
 
 // noneSentLost fails the test when a request that was sent was lost, or when there
