@@ -45,7 +45,12 @@ func Open(paths ...Path) error {
 		if len(mine) == 0 {
 			continue
 		}
-		if err := family.open(mine); err != nil {
+		err := family.open(mine)
+		if errors.Is(err, unix.ENOENT) {
+			// Another program has removed meanwhile what this has just made.
+			err = family.open(mine)
+		}
+		if err != nil {
 			return fmt.Errorf("complete the table %s of nftables: %w", tableName, err)
 		}
 	}
