@@ -1,7 +1,7 @@
 package revision
 
 import (
-	"crypto/sha256"
+	"hash/maphash"
 	"sync"
 
 	"service-manager/units/definition"
@@ -20,8 +20,12 @@ type Known struct {
 type known struct {
 	definition *definition.Definition
 	size       int
-	sum        [sha256.Size]byte // of the document
+	sum        uint64 // of the document
 }
+
+// seed makes the sums of this process its own: no document can be made to have that of
+// another one.
+var seed = maphash.MakeSeed()
 
 // mostKnown bounds the bytes of the documents whose definitions are remembered. A host
 // with more of them parses some again.
@@ -32,7 +36,7 @@ func (k *Known) Remember(d *definition.Definition, document []byte) {
 	if k == nil {
 		return
 	}
-	k.remember(known{d, len(document), sha256.Sum256(document)})
+	k.remember(known{d, len(document), maphash.Bytes(seed, document)})
 }
 
 func (k *Known) remember(n known) {
@@ -51,7 +55,7 @@ func (k *Known) parse(r name.Revision, document []byte) (*definition.Definition,
 	if k == nil {
 		return definition.Parse(string(r.Service), string(r.Rev), document)
 	}
-	sum := sha256.Sum256(document)
+	sum := maphash.Bytes(seed, document)
 	k.mu.Lock()
 	n, ok := k.definitions[r]
 	k.mu.Unlock()
