@@ -577,19 +577,26 @@ func TestTurns(t *testing.T) {
 	})
 }
 
+// shopWaitsForItsTurn makes shop wait for its turn, which web has, for longer than a step of
+// its start may take.
+func (m *machine) shopWaitsForItsTurn(t testing.TB) {
+	t.Helper()
+	m.output(t, "echo PARALLEL_STARTS=1 >> /etc/service-manager/service-manager.conf")
+	m.edit(t, "web", app("r0", neverHealthy).With("health_check", map[string]string{"timeout": "10m"}))
+	m.waitFor(t, patience, "systemctl show -P StatusText 'web@1-*' | grep 503")
+	m.edit(t, "shop", app("r0").With("address", "172.17.0.1:7002").With("start_timeout", "3s").With("health_check", map[string]string{"timeout": "3s"}))
+	// One may take 35s.
+	m.waitFor(t, patience, `systemctl show -P StatusText 'shop@1-*' | grep 'waiting for its turn'
+began=$(systemctl show -P InactiveExitTimestampMonotonic 'shop@1-*')
+test $(awk '{print int($1 * 1000)}' /proc/uptime) -gt $((began / 1000 + 36000))`)
+}
+
 // The time that a step has asked systemd for, to wait for its turn, outlasts reloads, each
 // of which makes systemd forget it.
 func TestReloadWhileItWaits(t *testing.T) {
 	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
-		m.output(t, "echo PARALLEL_STARTS=1 >> /etc/service-manager/service-manager.conf")
-		m.edit(t, "web", app("r0", neverHealthy).With("health_check", map[string]string{"timeout": "10m"}))
-		m.waitFor(t, patience, "systemctl show -P StatusText 'web@1-*' | grep 503")
-		m.edit(t, "shop", app("r0").With("address", "172.17.0.1:7002").With("start_timeout", "3s").With("health_check", map[string]string{"timeout": "3s"}))
-		// Longer than the 35s that one of its steps may take.
-		m.waitFor(t, patience, `systemctl show -P StatusText 'shop@1-*' | grep 'waiting for its turn'
-began=$(systemctl show -P InactiveExitTimestampMonotonic 'shop@1-*')
-test $(awk '{print int($1 * 1000)}' /proc/uptime) -gt $((began / 1000 + 36000))`)
+		m.shopWaitsForItsTurn(t)
 		const begun = "systemctl show -P InvocationID -P SubState 'web@1-*' 'shop@1-*'"
 		before := m.output(t, begun)
 		for range 5 {
@@ -609,17 +616,10 @@ test $(awk '{print int($1 * 1000)}' /proc/uptime) -gt $((began / 1000 + 36000))`
 func TestReloadInALateStep(t *testing.T) {
 	onEither(t, func(t *testing.T, release string) {
 		m := start(t, release)
-		m.output(t, `echo PARALLEL_STARTS=1 >> /etc/service-manager/service-manager.conf
-systemd-run --quiet --unit silent --socket-property ListenStream=/run/silent.sock sleep infinity
+		m.output(t, `systemd-run --quiet --unit silent --socket-property ListenStream=/run/silent.sock sleep infinity
 mkdir -p /etc/systemd/system/shop@runner.service.d
 printf '[Service]\nEnvironment=DOCKER_HOST=unix:///run/silent.sock\n' > /etc/systemd/system/shop@runner.service.d/docker.conf`)
-		m.edit(t, "web", app("r0", neverHealthy).With("health_check", map[string]string{"timeout": "10m"}))
-		m.waitFor(t, patience, "systemctl show -P StatusText 'web@1-*' | grep 503")
-		m.edit(t, "shop", app("r0").With("address", "172.17.0.1:7002").With("start_timeout", "3s").With("health_check", map[string]string{"timeout": "3s"}))
-		// Longer than the 35s that one of its steps may take.
-		m.waitFor(t, patience, `systemctl show -P StatusText 'shop@1-*' | grep 'waiting for its turn'
-began=$(systemctl show -P InactiveExitTimestampMonotonic 'shop@1-*')
-test $(awk '{print int($1 * 1000)}' /proc/uptime) -gt $((began / 1000 + 36000))`)
+		m.shopWaitsForItsTurn(t)
 		m.edit(t, "web", app("r1"))
 		const step = "pid=$(systemctl show -P ControlPID 'shop@1-*'); echo $pid $(tr '\\0' ' ' < /proc/$pid/cmdline)"
 		m.waitFor(t, patience, step+" | grep 'sm-docker-run pull'")
