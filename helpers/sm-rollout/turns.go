@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -61,12 +60,7 @@ func (t *turns) take(unit string, starting func(unit string) (bool, error)) (boo
 		if !t.due() {
 			return false, nil
 		}
-		// Removed first: what is written over an empty file does not modify it.
-		err := os.Remove(t.looked())
-		if err == nil || errors.Is(err, fs.ErrNotExist) {
-			err = os.WriteFile(t.looked(), nil, 0o600)
-		}
-		if err != nil {
+		if err := os.WriteFile(t.looked(), nil, 0o600); err != nil {
 			return false, fmt.Errorf("take a turn: %w", err)
 		}
 		if err := t.removeStale(unit, starting); err != nil {
