@@ -159,7 +159,7 @@ func manyServices(t *testing.T, m *machine, services int, each definition) {
 	m.editMany(t, services, each)
 	helpers := map[string]memory{}
 	for settled := false; !settled; {
-		result := m.output(t, "ps -C sm-docker-run,sm-rollout,sm-healthcheck,sm-ipvs -o comm=,rss= | awk '{all[$1] += $2; if ($2 > one[$1]) one[$1] = $2} END {for (c in all) print c, one[c], all[c]}'; if bash -e <<'END' >/dev/null 2>&1\n"+manySettled(services, "r1")+"END\nthen echo settled; fi")
+		result := m.output(t, "ps -C sm-docker-run,sm-rollout,sm-healthcheck,sm-ipvs -o comm=,rss= | awk 'NF == 2 && $2 {all[$1] += $2; if ($2 > one[$1]) one[$1] = $2} END {for (c in all) print c, one[c], all[c]}'; if bash -e <<'END' >/dev/null 2>&1\n"+manySettled(services, "r1")+"END\nthen echo settled; else sleep 0.3; fi")
 		for _, line := range strings.Split(result, "\n") {
 			var helper string
 			var now memory
