@@ -21,7 +21,7 @@ type Conn struct{ *dbus.Conn }
 // Connect opens a connection. It prefers systemd's private socket, which root
 // can reach without the message bus, early at boot and late at shutdown.
 func Connect(ctx context.Context) (*Conn, error) {
-	conn, err := dbus.NewSystemdConnectionContext(ctx)
+	conn, err := connectPrivately(ctx)
 	if err == nil {
 		return &Conn{conn}, nil
 	}
