@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -249,14 +250,16 @@ func TestPace(t *testing.T) {
 func TestTurns(t *testing.T) {
 	r := rollout{store: revision.Store{Run: t.TempDir()}, starts: 2}
 	starts := map[string]bool{"a": true, "b": true}
-	starting := func(unit string) (bool, error) { return starts[unit], nil }
+	stale := func(units []string) ([]string, error) {
+		return slices.DeleteFunc(units, func(unit string) bool { return starts[unit] }), nil
+	}
 	turns := r.turns()
 	take := func(unit string) bool {
 		t.Helper()
 		_ = os.Remove(turns.looked())
-		taken, err := turns.take(unit, starting)
+		what, err := turns.take(unit, noObstacle, stale)
 		must(t, err)
-		return taken
+		return what == ""
 	}
 	if !take("a") || !take("b") || take("c") {
 		t.Fatal("two turns are not what two units got and a third did not")
@@ -279,34 +282,99 @@ func TestTurns(t *testing.T) {
 	}
 }
 
-// Of many that wait, one asks systemd every few seconds.
+func noObstacle() (string, error) { return "", nil }
+
+func noneStale([]string) ([]string, error) { return nil, nil }
+
+// Of many that wait, one at a time asks systemd: about stale turns, every few seconds, and
+// about what is in the way of a turn that is free.
 func TestTurnsAskSeldom(t *testing.T) {
 	turns := rollout{store: revision.Store{Run: t.TempDir()}, starts: 1}.turns()
 	asked := 0
-	starting := func(string) (bool, error) { asked++; return true, nil }
-	if taken, err := turns.take("a", starting); err != nil || !taken {
-		t.Fatalf("the first turn: %t, %v", taken, err)
+	stale := func([]string) ([]string, error) { asked++; return nil, nil }
+	take := func(unit string, obstacle func() (string, error)) string {
+		t.Helper()
+		another := rollout{store: revision.Store{Run: filepath.Dir(turns.folder)}, starts: 1}.turns()
+		what, err := another.take(unit, obstacle, stale)
+		must(t, err)
+		return what
+	}
+	mustNotAsk := func() (string, error) { t.Error("asked for obstacles without a turn"); return "", nil }
+	if what := take("a", noObstacle); what != "" {
+		t.Fatalf("the first turn: %s", what)
 	}
 	for i := range 100 {
-		another := rollout{store: revision.Store{Run: filepath.Dir(turns.folder)}, starts: 1}.turns()
-		unit := fmt.Sprintf("b%d", i)
-		if another.none(unit) {
-			continue
-		}
-		if taken, err := another.take(unit, starting); err != nil || taken {
-			t.Fatalf("more than one turn: %t, %v", taken, err)
+		if take(fmt.Sprintf("b%d", i), mustNotAsk) == "" {
+			t.Fatal("more than one turn")
 		}
 	}
 	if asked != 1 {
-		t.Errorf("systemd was asked %d times", asked)
+		t.Errorf("systemd was asked %d times about stale turns", asked)
 	}
 	must(t, os.Chtimes(turns.looked(), time.Time{}, time.Now().Add(-lookForStale)))
-	if turns.none("b") {
+	if take("b", mustNotAsk) == "" || asked != 2 {
 		t.Error("stale turns are not looked for again")
 	}
 	turns.release("a")
-	if turns.none("b") {
-		t.Error("there is a turn, and it is not seen")
+	what := take("c", func() (string, error) {
+		if take("d", mustNotAsk) == "" {
+			t.Error("another one took the turn meanwhile")
+		}
+		return "for Docker", nil
+	})
+	if what != "for Docker" {
+		t.Errorf("c waits %q", what)
+	}
+	if what := take("d", noObstacle); what != "" {
+		t.Errorf("a turn that c did not take is not free: %s", what)
+	}
+}
+
+// Those that wait leave systemd alone for ever longer, until something happens to their
+// service.
+func TestRests(t *testing.T) {
+	r := rollout{store: revision.Store{Root: t.TempDir(), Run: t.TempDir()}, starts: 9}
+	rests := r.rests(web, time.Hour)
+	expect := func(after string, want time.Duration) {
+		t.Helper()
+		rests.look()
+		if rests.next != want {
+			t.Errorf("after %s the next rest takes %s; want %s", after, rests.next, want)
+		}
+	}
+	expect("the beginning", firstRest)
+	for i := range 2 {
+		if !rests.rest(t.Context()) {
+			t.Fatal("the context has ended")
+		}
+		expect("a rest", firstRest<<(i+1))
+	}
+	_, err := r.turns().take(name.Service("shop").Revision(one).First().Unit(), noObstacle, noneStale)
+	must(t, err)
+	expect("a turn of another service", firstRest<<2)
+	for what, f := range map[string]func() error{
+		"a turn": func() error {
+			_, err := r.turns().take(web.Revision(one).First().Unit(), noObstacle, noneStale)
+			return err
+		},
+		"a mark":     r.ready(web.Revision(one).First()).set,
+		"a revision": func() error { return os.MkdirAll(filepath.Join(r.store.Root, string(web)), 0o700) },
+	} {
+		rests.next = time.Hour
+		done := make(chan bool)
+		go func() { done <- rests.rest(t.Context()) }()
+		must(t, f())
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s does not end a rest", what)
+		}
+		expect(what, firstRest)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if rests.rest(ended) {
+		t.Error("it rests although the context has ended")
 	}
 }
 
@@ -316,9 +384,9 @@ func TestTurnsOfOneService(t *testing.T) {
 	take := func(rev name.Rev, service name.Service) bool {
 		t.Helper()
 		_ = os.Remove(turns.looked())
-		taken, err := turns.take(service.Revision(rev).First().Unit(), func(string) (bool, error) { return true, nil })
+		what, err := turns.take(service.Revision(rev).First().Unit(), noObstacle, noneStale)
 		must(t, err)
-		return taken
+		return what == ""
 	}
 	if !take(one, web) || take(one, "shop") {
 		t.Fatal("one turn is not what the first service got and the second did not")

@@ -15,7 +15,8 @@ import (
 // service serves or is stopped. Until the manager is up it also does what the
 // manager cannot do when it is stopped before its start has begun.
 func (r rollout) outage(ctx context.Context, service name.Service) error {
-	for {
+	for rests := r.rests(service, 5*time.Second); ; {
+		rests.look()
 		what, why := watching, ""
 		err := r.ask(ctx, fmt.Sprintf("%s: not watched", service), func(conn systemdConn) error {
 			s, err := r.look(ctx, conn, service)
@@ -43,7 +44,7 @@ func (r rollout) outage(ctx context.Context, service name.Service) error {
 			return nil
 		}
 		r.w.Notify.Status("watching: %s", why)
-		if !sleep(ctx, time.Second) {
+		if !rests.rest(ctx) {
 			return &command.SignalError{Signal: unix.SIGTERM}
 		}
 	}

@@ -84,18 +84,22 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// reporter writes what a long wait is about to the unit's status, and to the
-// journal at most once a minute and only when it has changed.
+// reporter writes what a long wait is about to the unit's status when it has changed, and
+// then to the journal, too, at most once a minute.
 type reporter struct {
-	w    command.World
-	last string
-	when time.Time
+	w      command.World
+	status string
+	last   string
+	when   time.Time
 }
 
 const reportEvery = time.Minute
 
 func (p *reporter) report(now time.Time, text string) {
-	p.w.Notify.Status("%s", text)
+	if text != p.status {
+		p.status = text
+		p.w.Notify.Status("%s", text)
+	}
 	if text != p.last && now.Sub(p.when) >= reportEvery {
 		p.last, p.when = text, now
 		fmt.Fprintln(p.w.Stdout, text)

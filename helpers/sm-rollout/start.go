@@ -36,7 +36,8 @@ func (r rollout) start(ctx context.Context, service name.Service) error {
 	tried := make(map[string]bool) // units
 	reporter := reporter{w: r.w}
 	began := time.Now()
-	for {
+	for rests := r.rests(service, 5*time.Second); ; {
+		rests.look()
 		var plan startPlan
 		err := r.ask(ctx, fmt.Sprintf("%s: not started", service), func(conn systemdConn) (err error) {
 			plan, err = r.step(ctx, conn, service, tried, restarted)
@@ -63,11 +64,7 @@ func (r rollout) start(ctx context.Context, service name.Service) error {
 		default:
 			reporter.report(time.Now(), plan.status)
 		}
-		pause := 100 * time.Millisecond
-		if time.Since(began) > 10*time.Second {
-			pause = time.Second
-		}
-		if !sleep(ctx, pause) {
+		if !rests.rest(ctx) {
 			return r.interrupted(ctx, service)
 		}
 	}

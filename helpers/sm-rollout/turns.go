@@ -30,13 +30,6 @@ func (r rollout) turns() *turns {
 // lookForStale is how often one of those that wait looks for such files.
 const lookForStale = 3 * time.Second
 
-// none reports whether there is certainly no turn for a unit now, without asking systemd:
-// many may wait.
-func (t *turns) none(unit string) bool {
-	full, err := t.full(unit)
-	return full && err == nil && !t.due()
-}
-
 // due reports whether it is time to look for stale turns.
 func (t *turns) due() bool {
 	info, err := os.Stat(t.looked())
@@ -47,46 +40,46 @@ func (t *turns) due() bool {
 // stale turns.
 func (t *turns) looked() string { return filepath.Join(t.folder, ".looked") }
 
-// take takes a turn for a unit and reports whether there was one. starting says whether
-// another unit is still in its start.
-func (t *turns) take(unit string, starting func(unit string) (bool, error)) (bool, error) {
+// take takes a turn for a unit, unless there is none or an obstacle, and returns what the
+// unit has to wait for, empty when it has its turn. What asks systemd is called only when
+// it may help, and by one of those that wait at a time: stale returns those of the units
+// that are not in their start.
+func (t *turns) take(unit string, obstacle func() (string, error), stale func(units []string) ([]string, error)) (string, error) {
+	forTurn := fmt.Sprintf("for its turn: no more than %d start at once (PARALLEL_STARTS=)", t.limit)
 	if err := os.MkdirAll(t.folder, 0o700); err != nil {
-		return false, fmt.Errorf("take a turn: %w", err)
+		return "", fmt.Errorf("take a turn: %w", err)
 	}
-	if full, err := t.full(unit); err != nil || full {
-		if err != nil {
-			return false, err
-		}
-		if !t.due() {
-			return false, nil
-		}
-		if err := os.WriteFile(t.looked(), nil, 0o600); err != nil {
-			return false, fmt.Errorf("take a turn: %w", err)
-		}
-		if err := t.removeStale(unit, starting); err != nil {
-			return false, err
-		}
+	if full, err := t.full(unit); err != nil || full && !t.due() {
+		return forTurn, err
 	}
 	lock, err := os.OpenFile(filepath.Join(t.folder, ".lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return false, fmt.Errorf("take a turn: %w", err)
+		return "", fmt.Errorf("take a turn: %w", err)
 	}
 	defer lock.Close()
-	// It is held only as long as it takes to list a folder and make a file; a later try
-	// will do.
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.EINTR) {
-			return false, nil
+			return forTurn, nil
 		}
-		return false, fmt.Errorf("take a turn: %w", err)
+		return "", fmt.Errorf("take a turn: %w", err)
 	}
-	if full, err := t.full(unit); err != nil || full {
-		return false, err
+	full, err := t.full(unit)
+	if err == nil && full && t.due() {
+		if err := t.removeStale(unit, stale); err != nil {
+			return "", err
+		}
+		full, err = t.full(unit)
+	}
+	if err != nil || full {
+		return forTurn, err
+	}
+	if what, err := obstacle(); err != nil || what != "" {
+		return what, err
 	}
 	if err := os.WriteFile(filepath.Join(t.folder, unit), nil, 0o600); err != nil {
-		return false, fmt.Errorf("take a turn: %w", err)
+		return "", fmt.Errorf("take a turn: %w", err)
 	}
-	return true, nil
+	return "", nil
 }
 
 // others returns the units other than one that have a turn.
@@ -123,19 +116,19 @@ func replaces(unit, other string) bool {
 }
 
 // removeStale takes the turns of units that do not start.
-func (t *turns) removeStale(unit string, starting func(unit string) (bool, error)) error {
+func (t *turns) removeStale(unit string, stale func(units []string) ([]string, error)) error {
+	if err := os.WriteFile(t.looked(), nil, 0o600); err != nil {
+		return fmt.Errorf("take a turn: %w", err)
+	}
 	others, err := t.others(unit)
 	if err != nil {
 		return err
 	}
+	others, err = stale(others)
 	for _, other := range others {
-		if yes, err := starting(other); err != nil {
-			return err
-		} else if !yes {
-			t.release(other)
-		}
+		t.release(other)
 	}
-	return nil
+	return err
 }
 
 // release gives the turn of a unit back. If that fails, it is found to be stale.

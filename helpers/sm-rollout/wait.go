@@ -36,7 +36,11 @@ func (r rollout) wait(ctx context.Context, runner name.Runner) error {
 			return nil
 		}
 		reporter.report(time.Now(), fmt.Sprintf("%s: waiting %s", runner, what))
-		if !sleep(ctx, 300*time.Millisecond) {
+		pause := 300 * time.Millisecond
+		if time.Since(began) > quiet {
+			pause = time.Second
+		}
+		if !sleep(ctx, pause) {
 			return &command.SignalError{Signal: unix.SIGTERM}
 		}
 	}
@@ -55,25 +59,16 @@ func (r rollout) obstacle(ctx context.Context, runner name.Runner, turns *turns,
 		}
 		return fmt.Sprintf("until %s, after %s", p.next().Format(time.TimeOnly), failures), nil
 	}
-	forTurn := fmt.Sprintf("for its turn: no more than %d start at once (PARALLEL_STARTS=)", turns.limit)
-	if turns.none(runner.Unit()) {
-		return forTurn, nil
-	}
-	state, err := r.docker(ctx, runner)
-	if err != nil {
-		return "", err
-	}
-	if state != "active" {
-		return fmt.Sprintf("for %s, which is %s", dockerUnit, state), nil
-	}
-	if other, err := r.otherRunner(ctx, runner.Revision, waited); err != nil || other != "" {
-		return other, err
-	}
-	taken, err := turns.take(runner.Unit(), func(unit string) (bool, error) { return r.starting(ctx, runner, unit) })
-	if err != nil || taken {
-		return "", err
-	}
-	return forTurn, nil
+	return turns.take(runner.Unit(), func() (string, error) {
+		state, err := r.docker(ctx, runner)
+		if err != nil {
+			return "", err
+		}
+		if state != "active" {
+			return fmt.Sprintf("for %s, which is %s", dockerUnit, state), nil
+		}
+		return r.otherRunner(ctx, runner.Revision, waited)
+	}, func(units []string) ([]string, error) { return r.notStarting(ctx, runner, units) })
 }
 
 // docker returns the state of Docker's unit. Asking Docker itself would start it, through
@@ -93,14 +88,24 @@ func (r rollout) docker(ctx context.Context, runner name.Runner) (state string, 
 	return state, err
 }
 
-// starting reports whether a unit is in its start, and not in a pause before it.
-func (r rollout) starting(ctx context.Context, runner name.Runner, unit string) (starting bool, err error) {
+// notStarting returns those of the units that are not in their start, or are in a pause
+// before it.
+func (r rollout) notStarting(ctx context.Context, runner name.Runner, units []string) (stale []string, err error) {
 	err = r.ask(ctx, fmt.Sprintf("%s: not started", runner), func(conn systemdConn) error {
-		state, err := conn.State(ctx, unit)
-		starting = state.ActiveState == "activating" && (state.SubState == "start-pre" || state.SubState == "start" || state.SubState == "start-post")
-		return err
+		stale = nil
+		for _, unit := range units {
+			state, err := conn.State(ctx, unit)
+			if err != nil {
+				return err
+			}
+			starting := state.ActiveState == "activating" && (state.SubState == "start-pre" || state.SubState == "start" || state.SubState == "start-post")
+			if !starting {
+				stale = append(stale, unit)
+			}
+		}
+		return nil
 	})
-	return starting, err
+	return stale, err
 }
 
 // pauses after failures double from the first to the last.

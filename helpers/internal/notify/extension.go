@@ -42,7 +42,9 @@ func (e *extension) set(d time.Duration) {
 // watch repeats the extension at each reload, until it has passed.
 func (e *extension) watch(before identity) {
 	for {
-		time.Sleep(e.every)
+		// Many may wait, for minutes: without a timer of Go's this takes half the processor time.
+		pause := syscall.NsecToTimespec(e.every.Nanoseconds())
+		_ = syscall.Nanosleep(&pause, nil) // a signal only makes it shorter
 		e.mu.Lock()
 		left := time.Until(e.until)
 		e.watching = left > 0
