@@ -19,6 +19,7 @@ import (
 // What the other tests take for granted: these need no product.
 
 func TestMachine(t *testing.T) {
+	long(t)
 	forReleases(t, func(t *testing.T, release string) {
 		image := base(t, release)
 		begin := time.Now()
@@ -176,6 +177,7 @@ func TestPowerCut(t *testing.T) {
 }
 
 func TestPut(t *testing.T) {
+	long(t)
 	g := start(t, base(t, bookworm), vm.Options{})
 	dir := t.TempDir()
 	for name, mode := range map[string]os.FileMode{"run": 0o755, "sub/secret": 0o600} {
