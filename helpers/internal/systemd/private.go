@@ -49,7 +49,9 @@ type answers struct {
 }
 
 func (a *answers) Write(p []byte) (int, error) {
-	a.begun = a.begun || bytes.Equal(p, []byte("BEGIN\r\n"))
+	if !a.begun && bytes.Equal(p, []byte("BEGIN\r\n")) {
+		a.begun = true // before there is another reader
+	}
 	return a.Conn.Write(p)
 }
 
