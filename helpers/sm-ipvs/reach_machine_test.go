@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"service-manager/helpers/internal/ipvs"
+	"service-manager/helpers/internal/ipvs/reach"
 
 	"github.com/vishvananda/netlink"
 )
@@ -77,6 +78,32 @@ func TestMachineTableComesAndGoes(t *testing.T) {
 		b.ok("check", "10.77.0.1:7001")
 		b.ok("check", "[fd77::1]:7001")
 	}
+
+	// What watches over the way sees each damage, and reads nothing as long as there is none.
+	var way ipvs.Way
+	at := []ipvs.Address{{AddrPort: netip.MustParseAddrPort("10.77.0.1:7001"), Protocol: ipvs.TCP}, {AddrPort: netip.MustParseAddrPort("[fd77::1]:7001"), Protocol: ipvs.TCP}}
+	reachable := func(after string, want bool) {
+		t.Helper()
+		if open, err := way.Reachable(at...); err != nil || open != want {
+			t.Errorf("after %s: open %t, %v; want %t", after, open, err, want)
+		}
+	}
+	for _, damage := range []string{"flush ruleset", "flush table ip service-manager", "delete table ip6 service-manager", "flush set ip service-manager addresses"} {
+		reachable("restore", true)
+		before, err := reach.Generation()
+		must(t, err)
+		reachable("nothing", true)
+		if now, err := reach.Generation(); err != nil || now != before {
+			t.Errorf("to look has changed the generation from %d to %d, %v", before, now, err)
+		}
+		nft(t, damage)
+		reachable(damage, false)
+		reachable("nothing", false)
+		b.ok("restore")
+	}
+	reachable("restore", true)
+	nft(t, "add table inet another; delete table inet another")
+	reachable("a change of another program", true)
 
 	// While the table is missing, one address may come, and another one go.
 	both := []ipvs.Address{{AddrPort: netip.MustParseAddrPort("10.77.0.1:7001"), Protocol: ipvs.TCP}, {AddrPort: netip.MustParseAddrPort("10.77.0.1:7002"), Protocol: ipvs.TCP}}

@@ -75,3 +75,5 @@ func Reachable(addresses ...Address) (bool, error) {
 	}
 	return reach.IsOpen(targets...)
 }
+
+func generation() (uint32, error) { return reach.Generation() }

@@ -27,7 +27,7 @@ func New(w command.World) *Keeper {
 		w:          w,
 		containers: running.Host,
 		open:       func() (balancer, error) { return ipvs.Open() },
-		reachable:  ipvs.Reachable,
+		reachable:  new(ipvs.Way).Reachable,
 		restart:    restartUnit,
 		changed:    make(chan struct{}, 1),
 		subjects:   make(map[string]*subject),
