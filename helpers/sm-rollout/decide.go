@@ -30,6 +30,7 @@ type startPlan struct {
 	verdict verdict
 	start   []name.Runner
 	status  string
+	live    bool // a runner is on its way
 }
 
 // planStart decides about a manager's start. tried are the units that it has started, or
@@ -45,7 +46,7 @@ func (s scene) planStart(tried map[string]bool, restarted bool) startPlan {
 	case len(start) > 0:
 		return startPlan{verdict: waits, start: start, status: "starting"}
 	case s.MayServe(""):
-		return startPlan{verdict: waits, status: "waiting: " + s.Why()}
+		return startPlan{verdict: waits, status: "waiting: " + s.Why(), live: true}
 	case restarted:
 		return startPlan{verdict: waits, status: fmt.Sprintf("nothing serves: %s; waiting for an edit, or for systemctl start of a revision", s.Why())}
 	}

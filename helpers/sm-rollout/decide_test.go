@@ -257,9 +257,9 @@ func TestTurns(t *testing.T) {
 	take := func(unit string) bool {
 		t.Helper()
 		_ = os.Remove(turns.looked())
-		what, err := turns.take(unit, noObstacle, stale)
+		taken, err := turns.take(unit, stale)
 		must(t, err)
-		return what == ""
+		return taken
 	}
 	if !take("a") || !take("b") || take("c") {
 		t.Fatal("two turns are not what two units got and a third did not")
@@ -282,51 +282,42 @@ func TestTurns(t *testing.T) {
 	}
 }
 
-func noObstacle() (string, error) { return "", nil }
-
 func noneStale([]string) ([]string, error) { return nil, nil }
 
-// Of many that wait, one at a time asks systemd: about stale turns, every few seconds, and
-// about what is in the way of a turn that is free.
+// Of many that wait, one asks systemd about stale turns, every few seconds.
 func TestTurnsAskSeldom(t *testing.T) {
 	turns := rollout{store: revision.Store{Run: t.TempDir()}, starts: 1}.turns()
 	asked := 0
-	stale := func([]string) ([]string, error) { asked++; return nil, nil }
-	take := func(unit string, obstacle func() (string, error)) string {
+	take := func(unit string) bool {
 		t.Helper()
 		another := rollout{store: revision.Store{Run: filepath.Dir(turns.folder)}, starts: 1}.turns()
-		what, err := another.take(unit, obstacle, stale)
+		taken, err := another.take(unit, func([]string) ([]string, error) {
+			if asked++; another.due() {
+				t.Error("another one would ask meanwhile")
+			}
+			return nil, nil
+		})
 		must(t, err)
-		return what
+		return taken
 	}
-	mustNotAsk := func() (string, error) { t.Error("asked for obstacles without a turn"); return "", nil }
-	if what := take("a", noObstacle); what != "" {
-		t.Fatalf("the first turn: %s", what)
+	if !take("a") {
+		t.Fatal("no first turn")
 	}
 	for i := range 100 {
-		if take(fmt.Sprintf("b%d", i), mustNotAsk) == "" {
+		if take(fmt.Sprintf("b%d", i)) {
 			t.Fatal("more than one turn")
 		}
 	}
 	if asked != 1 {
-		t.Errorf("systemd was asked %d times about stale turns", asked)
+		t.Errorf("systemd was asked %d times", asked)
 	}
 	must(t, os.Chtimes(turns.looked(), time.Time{}, time.Now().Add(-lookForStale)))
-	if take("b", mustNotAsk) == "" || asked != 2 {
+	if take("b") || asked != 2 {
 		t.Error("stale turns are not looked for again")
 	}
 	turns.release("a")
-	what := take("c", func() (string, error) {
-		if take("d", mustNotAsk) == "" {
-			t.Error("another one took the turn meanwhile")
-		}
-		return "for Docker", nil
-	})
-	if what != "for Docker" {
-		t.Errorf("c waits %q", what)
-	}
-	if what := take("d", noObstacle); what != "" {
-		t.Errorf("a turn that c did not take is not free: %s", what)
+	if !take("b") {
+		t.Error("there is a turn, and it is not taken")
 	}
 }
 
@@ -334,7 +325,7 @@ func TestTurnsAskSeldom(t *testing.T) {
 // service.
 func TestRests(t *testing.T) {
 	r := rollout{store: revision.Store{Root: t.TempDir(), Run: t.TempDir()}, starts: 9}
-	rests := r.rests(web, time.Hour)
+	rests := r.rests(web)
 	expect := func(after string, want time.Duration) {
 		t.Helper()
 		rests.look()
@@ -349,18 +340,18 @@ func TestRests(t *testing.T) {
 		}
 		expect("a rest", firstRest<<(i+1))
 	}
-	_, err := r.turns().take(name.Service("shop").Revision(one).First().Unit(), noObstacle, noneStale)
+	_, err := r.turns().take(name.Service("shop").Revision(one).First().Unit(), noneStale)
 	must(t, err)
 	expect("a turn of another service", firstRest<<2)
 	for what, f := range map[string]func() error{
 		"a turn": func() error {
-			_, err := r.turns().take(web.Revision(one).First().Unit(), noObstacle, noneStale)
+			_, err := r.turns().take(web.Revision(one).First().Unit(), noneStale)
 			return err
 		},
 		"a mark":     r.ready(web.Revision(one).First()).set,
 		"a revision": func() error { return os.MkdirAll(filepath.Join(r.store.Root, string(web)), 0o700) },
 	} {
-		rests.next = time.Hour
+		rests.next, rests.longest = time.Hour, longRest
 		done := make(chan bool)
 		go func() { done <- rests.rest(t.Context()) }()
 		must(t, f())
@@ -384,9 +375,9 @@ func TestTurnsOfOneService(t *testing.T) {
 	take := func(rev name.Rev, service name.Service) bool {
 		t.Helper()
 		_ = os.Remove(turns.looked())
-		what, err := turns.take(service.Revision(rev).First().Unit(), noObstacle, noneStale)
+		taken, err := turns.take(service.Revision(rev).First().Unit(), noneStale)
 		must(t, err)
-		return what == ""
+		return taken
 	}
 	if !take(one, web) || take(one, "shop") {
 		t.Fatal("one turn is not what the first service got and the second did not")

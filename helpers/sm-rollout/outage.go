@@ -15,7 +15,7 @@ import (
 // service serves or is stopped. Until the manager is up it also does what the
 // manager cannot do when it is stopped before its start has begun.
 func (r rollout) outage(ctx context.Context, service name.Service) error {
-	for rests := r.rests(service, 5*time.Second); ; {
+	for rests := r.rests(service); ; {
 		rests.look()
 		what, why := watching, ""
 		err := r.ask(ctx, fmt.Sprintf("%s: not watched", service), func(conn systemdConn) error {
@@ -28,6 +28,10 @@ func (r rollout) outage(ctx context.Context, service name.Service) error {
 				return err
 			}
 			why = s.Why()
+			rests.longest = shortRest // a manager that is stopped before its start leaves no trace
+			if s.Up() {
+				rests.longest = min(longRest, max(since+patience-conn.Uptime(), firstRest))
+			}
 			if what = s.planOutage(since, conn.Uptime()); what == orphans {
 				return r.stopOrphans(ctx, conn, service)
 			}

@@ -551,6 +551,43 @@ func TestLeftBehind(t *testing.T) {
 	}
 }
 
+// What cannot start although it could have a turn leaves that to others, and says why.
+func TestObstructed(t *testing.T) {
+	store := revision.Store{Root: t.TempDir(), Run: t.TempDir()}
+	must(t, store.Save(web.Revision(two), []byte(`{"image":"app","address":"10.0.0.1:80","port":80}`)))
+	must(t, store.SetCurrent(web.Revision(two)))
+	docker := dbus.UnitStatus{LoadState: "loaded", ActiveState: "inactive"}
+	asked := 0
+	r := rollout{w: command.World{Stderr: io.Discard}, store: store, starts: 1, connect: func(context.Context) (systemdConn, error) {
+		asked++
+		return &recorder{units: map[string]dbus.UnitStatus{dockerUnit: docker}}, nil
+	}}
+	r.w.Env = func(string) (string, bool) { return "", false }
+	one := waiting{r, web.Revision(two).First(), r.turns(), false}
+	other := waiting{r, name.Service("shop").Revision(two).First(), r.turns(), false}
+	expect := func(w *waiting, what string, wantAsked int) {
+		t.Helper()
+		asked = 0
+		if got, err := w.turn(t.Context(), 0); err != nil || got != what || asked != wantAsked {
+			t.Errorf("it waits %q, %v, and has asked %d times; want %q and %d", got, err, asked, what, wantAsked)
+		}
+	}
+	const forDocker, forTurn = "for docker.service, which is inactive", "for its turn: no more than 1 start at once (PARALLEL_STARTS=)"
+	for range 2 {
+		expect(&one, forDocker, 1)
+		if units, err := r.turns().others(""); err != nil || len(units) > 0 {
+			t.Errorf("these have turns: %v, %v", units, err)
+		}
+	}
+	docker.ActiveState = "active"
+	expect(&one, "", 2)
+	must(t, os.WriteFile(r.turns().looked(), nil, 0o600)) // nothing is stale
+	expect(&other, forTurn, 0)
+	docker.ActiveState = "inactive"
+	r.turns().release(one.runner.Unit())
+	expect(&other, forDocker, 1)
+}
+
 // A manager that systemd has forgotten has not been down for ever.
 func TestLastServed(t *testing.T) {
 	conn := &recorder{forgotten: true}

@@ -36,7 +36,7 @@ func (r rollout) start(ctx context.Context, service name.Service) error {
 	tried := make(map[string]bool) // units
 	reporter := reporter{w: r.w}
 	began := time.Now()
-	for rests := r.rests(service, 5*time.Second); ; {
+	for rests := r.rests(service); ; {
 		rests.look()
 		var plan startPlan
 		err := r.ask(ctx, fmt.Sprintf("%s: not started", service), func(conn systemdConn) (err error) {
@@ -63,6 +63,10 @@ func (r rollout) start(ctx context.Context, service name.Service) error {
 			return hint.Add(errors.New(plan.status), "edit the definition, or run systemctl start of a revision")
 		default:
 			reporter.report(time.Now(), plan.status)
+		}
+		rests.longest = shortRest
+		if plan.live {
+			rests.longest = longRest
 		}
 		if !rests.rest(ctx) {
 			return r.interrupted(ctx, service)

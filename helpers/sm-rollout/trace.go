@@ -50,10 +50,16 @@ type rests struct {
 	next    time.Duration
 }
 
-const firstRest = 100 * time.Millisecond
+const (
+	firstRest = 100 * time.Millisecond
+	// longRest is for what the trace is sure to show.
+	longRest = 5 * time.Second
+	// shortRest is for what only systemd knows.
+	shortRest = time.Second
+)
 
-func (r rollout) rests(service name.Service, longest time.Duration) *rests {
-	return &rests{r, service, longest, trace{}, firstRest}
+func (r rollout) rests(service name.Service) *rests {
+	return &rests{r, service, longRest, trace{}, firstRest}
 }
 
 // look is called before a look. If the trace has changed since the last one, the rests
@@ -67,7 +73,8 @@ func (r *rests) look() {
 // rest waits until it is time for the next look, and reports whether the context has not
 // ended.
 func (r *rests) rest(ctx context.Context) bool {
-	step := min(max(firstRest, r.next/10), time.Second)
+	r.next = min(r.next, r.longest)
+	step := max(firstRest, r.next/10)
 	for left := r.next; left > 0; left -= step {
 		if !sleep(ctx, min(left, step)) {
 			return false
@@ -76,6 +83,6 @@ func (r *rests) rest(ctx context.Context) bool {
 			return true
 		}
 	}
-	r.next = min(2*r.next, r.longest)
+	r.next *= 2
 	return true
 }

@@ -40,46 +40,42 @@ func (t *turns) due() bool {
 // stale turns.
 func (t *turns) looked() string { return filepath.Join(t.folder, ".looked") }
 
-// take takes a turn for a unit, unless there is none or an obstacle, and returns what the
-// unit has to wait for, empty when it has its turn. What asks systemd is called only when
-// it may help, and by one of those that wait at a time: stale returns those of the units
-// that are not in their start.
-func (t *turns) take(unit string, obstacle func() (string, error), stale func(units []string) ([]string, error)) (string, error) {
-	forTurn := fmt.Sprintf("for its turn: no more than %d start at once (PARALLEL_STARTS=)", t.limit)
+// take takes a turn for a unit and reports whether there was one. stale returns those of
+// the units that are not in their start.
+func (t *turns) take(unit string, stale func(units []string) ([]string, error)) (bool, error) {
 	if err := os.MkdirAll(t.folder, 0o700); err != nil {
-		return "", fmt.Errorf("take a turn: %w", err)
-	}
-	if full, err := t.full(unit); err != nil || full && !t.due() {
-		return forTurn, err
-	}
-	lock, err := os.OpenFile(filepath.Join(t.folder, ".lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return "", fmt.Errorf("take a turn: %w", err)
-	}
-	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.EINTR) {
-			return forTurn, nil
-		}
-		return "", fmt.Errorf("take a turn: %w", err)
+		return false, fmt.Errorf("take a turn: %w", err)
 	}
 	full, err := t.full(unit)
 	if err == nil && full && t.due() {
 		if err := t.removeStale(unit, stale); err != nil {
-			return "", err
+			return false, err
 		}
 		full, err = t.full(unit)
 	}
 	if err != nil || full {
-		return forTurn, err
+		return false, err
 	}
-	if what, err := obstacle(); err != nil || what != "" {
-		return what, err
+	lock, err := os.OpenFile(filepath.Join(t.folder, ".lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return false, fmt.Errorf("take a turn: %w", err)
+	}
+	defer lock.Close()
+	// It is held only as long as it takes to list a folder and make a file; a later try
+	// will do.
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.EINTR) {
+			return false, nil
+		}
+		return false, fmt.Errorf("take a turn: %w", err)
+	}
+	if full, err := t.full(unit); err != nil || full {
+		return false, err
 	}
 	if err := os.WriteFile(filepath.Join(t.folder, unit), nil, 0o600); err != nil {
-		return "", fmt.Errorf("take a turn: %w", err)
+		return false, fmt.Errorf("take a turn: %w", err)
 	}
-	return "", nil
+	return true, nil
 }
 
 // others returns the units other than one that have a turn.
@@ -117,6 +113,7 @@ func replaces(unit, other string) bool {
 
 // removeStale takes the turns of units that do not start.
 func (t *turns) removeStale(unit string, stale func(units []string) ([]string, error)) error {
+	// First, so that of many that wait hardly more than one asks.
 	if err := os.WriteFile(t.looked(), nil, 0o600); err != nil {
 		return fmt.Errorf("take a turn: %w", err)
 	}

@@ -23,9 +23,9 @@ func (r rollout) wait(ctx context.Context, runner name.Runner) error {
 	go r.keepExtending(extending)
 	// A short wait is not worth a line in the journal.
 	reporter := reporter{w: r.w, when: time.Now().Add(quiet - reportEvery)}
-	turns := r.turns()
+	w := waiting{r, runner, r.turns(), false}
 	for began := time.Now(); ; {
-		what, err := r.obstacle(ctx, runner, turns, time.Since(began))
+		what, err := w.turn(ctx, time.Since(began))
 		if ctx.Err() != nil {
 			return &command.SignalError{Signal: unix.SIGTERM}
 		}
@@ -49,26 +49,56 @@ func (r rollout) wait(ctx context.Context, runner name.Runner) error {
 // quiet is how long a runner waits before the journal says so.
 const quiet = 10 * time.Second
 
-// obstacle returns what a start that has waited for that long still has to wait for,
-// empty when it has its turn.
-func (r rollout) obstacle(ctx context.Context, runner name.Runner, turns *turns, waited time.Duration) (string, error) {
-	if p := r.pace(runner); time.Now().Before(p.next()) {
+// waiting is a runner that waits for its turn.
+type waiting struct {
+	rollout
+	runner     name.Runner
+	turns      *turns
+	obstructed bool // it could have had a turn
+}
+
+// turn takes a turn, and returns what a start that has waited for that long has to wait
+// for instead, empty when it has its turn. Many may wait: only one that has a turn, or had
+// to give it back, asks systemd for what is in its way.
+func (w *waiting) turn(ctx context.Context, waited time.Duration) (string, error) {
+	if p := w.pace(w.runner); time.Now().Before(p.next()) {
 		failures := "a failure"
 		if p.failures > 1 {
 			failures = fmt.Sprintf("%d failures in a row", p.failures)
 		}
 		return fmt.Sprintf("until %s, after %s", p.next().Format(time.TimeOnly), failures), nil
 	}
-	return turns.take(runner.Unit(), func() (string, error) {
-		state, err := r.docker(ctx, runner)
-		if err != nil {
-			return "", err
+	if w.obstructed {
+		if what, err := w.obstacle(ctx, w.runner, waited); err != nil || what != "" {
+			return what, err
 		}
-		if state != "active" {
-			return fmt.Sprintf("for %s, which is %s", dockerUnit, state), nil
-		}
-		return r.otherRunner(ctx, runner.Revision, waited)
-	}, func(units []string) ([]string, error) { return r.notStarting(ctx, runner, units) })
+	}
+	unit := w.runner.Unit()
+	taken, err := w.turns.take(unit, func(units []string) ([]string, error) { return w.notStarting(ctx, w.runner, units) })
+	if err != nil {
+		return "", err
+	}
+	if !taken {
+		return fmt.Sprintf("for its turn: no more than %d start at once (PARALLEL_STARTS=)", w.turns.limit), nil
+	}
+	what, err := w.obstacle(ctx, w.runner, waited)
+	if w.obstructed = what != ""; err != nil || w.obstructed {
+		w.turns.release(unit)
+	}
+	return what, err
+}
+
+// obstacle returns what is in the way of a start that has waited for that long, empty when
+// nothing is.
+func (r rollout) obstacle(ctx context.Context, runner name.Runner, waited time.Duration) (string, error) {
+	state, err := r.docker(ctx, runner)
+	if err != nil {
+		return "", err
+	}
+	if state != "active" {
+		return fmt.Sprintf("for %s, which is %s", dockerUnit, state), nil
+	}
+	return r.otherRunner(ctx, runner.Revision, waited)
 }
 
 // docker returns the state of Docker's unit. Asking Docker itself would start it, through
