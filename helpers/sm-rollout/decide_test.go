@@ -328,21 +328,25 @@ func TestRests(t *testing.T) {
 	rests := r.rests(web)
 	expect := func(after string, want time.Duration) {
 		t.Helper()
-		rests.look()
 		if rests.next != want {
 			t.Errorf("after %s the next rest takes %s; want %s", after, rests.next, want)
 		}
 	}
 	expect("the beginning", firstRest)
-	for i := range 2 {
-		if !rests.rest(t.Context()) {
+	rest := func() {
+		t.Helper()
+		if !rests.rest(t.Context(), longRest) {
 			t.Fatal("the context has ended")
 		}
+	}
+	for i := range 2 {
+		rest()
 		expect("a rest", firstRest<<(i+1))
 	}
 	_, err := r.turns().take(name.Service("shop").Revision(one).First().Unit(), noneStale)
 	must(t, err)
-	expect("a turn of another service", firstRest<<2)
+	rest()
+	expect("a turn of another service", firstRest<<3)
 	for what, f := range map[string]func() error{
 		"a turn": func() error {
 			_, err := r.turns().take(web.Revision(one).First().Unit(), noneStale)
@@ -351,9 +355,9 @@ func TestRests(t *testing.T) {
 		"a mark":     r.ready(web.Revision(one).First()).set,
 		"a revision": func() error { return os.MkdirAll(filepath.Join(r.store.Root, string(web)), 0o700) },
 	} {
-		rests.next, rests.longest = time.Hour, longRest
+		rests.next = time.Hour
 		done := make(chan bool)
-		go func() { done <- rests.rest(t.Context()) }()
+		go func() { done <- rests.rest(t.Context(), longRest) }()
 		must(t, f())
 		select {
 		case <-done:
@@ -364,7 +368,7 @@ func TestRests(t *testing.T) {
 	}
 	ended, end := context.WithCancel(t.Context())
 	end()
-	if rests.rest(ended) {
+	if rests.rest(ended, longRest) {
 		t.Error("it rests although the context has ended")
 	}
 }

@@ -16,8 +16,8 @@ import (
 // manager cannot do when it is stopped before its start has begun.
 func (r rollout) outage(ctx context.Context, service name.Service) error {
 	for rests := r.rests(service); ; {
-		rests.look()
 		what, why := watching, ""
+		var longest time.Duration
 		err := r.ask(ctx, fmt.Sprintf("%s: not watched", service), func(conn systemdConn) error {
 			s, err := r.look(ctx, conn, service)
 			if err != nil {
@@ -28,9 +28,9 @@ func (r rollout) outage(ctx context.Context, service name.Service) error {
 				return err
 			}
 			why = s.Why()
-			rests.longest = shortRest // a manager that is stopped before its start leaves no trace
+			longest = shortRest // a manager that is stopped before its start leaves no trace
 			if s.Up() {
-				rests.longest = min(longRest, max(since+patience-conn.Uptime(), firstRest))
+				longest = min(longRest, max(since+patience-conn.Uptime(), firstRest))
 			}
 			if what = s.planOutage(since, conn.Uptime()); what == orphans {
 				return r.stopOrphans(ctx, conn, service)
@@ -48,7 +48,7 @@ func (r rollout) outage(ctx context.Context, service name.Service) error {
 			return nil
 		}
 		r.w.Notify.Status("watching: %s", why)
-		if !rests.rest(ctx) {
+		if !rests.rest(ctx, longest) {
 			return &command.SignalError{Signal: unix.SIGTERM}
 		}
 	}

@@ -37,7 +37,6 @@ func (r rollout) start(ctx context.Context, service name.Service) error {
 	reporter := reporter{w: r.w}
 	began := time.Now()
 	for rests := r.rests(service); ; {
-		rests.look()
 		var plan startPlan
 		err := r.ask(ctx, fmt.Sprintf("%s: not started", service), func(conn systemdConn) (err error) {
 			plan, err = r.step(ctx, conn, service, tried, restarted)
@@ -64,11 +63,11 @@ func (r rollout) start(ctx context.Context, service name.Service) error {
 		default:
 			reporter.report(time.Now(), plan.status)
 		}
-		rests.longest = shortRest
+		longest := shortRest
 		if plan.live {
-			rests.longest = longRest
+			longest = longRest
 		}
-		if !rests.rest(ctx) {
+		if !rests.rest(ctx, longest) {
 			return r.interrupted(ctx, service)
 		}
 	}

@@ -45,7 +45,6 @@ func (r rollout) trace(service name.Service) trace {
 type rests struct {
 	rollout rollout
 	service name.Service
-	longest time.Duration
 	seen    trace
 	next    time.Duration
 }
@@ -58,31 +57,26 @@ const (
 	shortRest = time.Second
 )
 
+// rests is called before the first look.
 func (r rollout) rests(service name.Service) *rests {
-	return &rests{r, service, longRest, trace{}, firstRest}
+	return &rests{r, service, r.trace(service), firstRest}
 }
 
-// look is called before a look. If the trace has changed since the last one, the rests
-// after it are short again: a start is over some moments after its last step.
-func (r *rests) look() {
-	if now := r.rollout.trace(r.service); now != r.seen {
-		r.seen, r.next = now, firstRest
-	}
-}
-
-// rest waits until it is time for the next look, and reports whether the context has not
-// ended.
-func (r *rests) rest(ctx context.Context) bool {
-	r.next = min(r.next, r.longest)
-	step := max(firstRest, r.next/10)
-	for left := r.next; left > 0; left -= step {
+// rest waits until it is time for the next look, no longer than longest, and reports
+// whether the context has not ended. When the trace changes, the rests are short again: a
+// start is over some moments after its last step.
+func (r *rests) rest(ctx context.Context, longest time.Duration) bool {
+	rest := min(r.next, longest)
+	step := max(firstRest, rest/10)
+	for left := rest; left > 0; left -= step {
 		if !sleep(ctx, min(left, step)) {
 			return false
 		}
-		if r.rollout.trace(r.service) != r.seen {
+		if now := r.rollout.trace(r.service); now != r.seen {
+			r.seen, r.next = now, firstRest
 			return true
 		}
 	}
-	r.next *= 2
+	r.next = 2 * rest
 	return true
 }
